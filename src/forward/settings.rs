@@ -1,0 +1,101 @@
+//! What forwarding needs to be told. Built by `config`, or from literals in a test.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+
+use crate::tape;
+
+/// Everything that forwarding needs to be told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The shared listener, on which the path decides (`server.listen`).
+    pub listen: SocketAddr,
+    /// Where requests can go.
+    pub upstreams: Vec<Upstream>,
+    /// Index of the upstream that answers `GET` and `HEAD` of `/` on the shared listener
+    /// (`server.root`).
+    pub root: Option<usize>,
+    /// The shape of our own answers where no upstream was addressed.
+    pub shape: ErrorShape,
+    /// The bounds of forwarding.
+    pub limits: Limits,
+}
+
+/// One upstream.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// What the cold path is told of it.
+    pub facts: Arc<tape::Upstream>,
+    /// Whether its connections are TLS.
+    pub tls: bool,
+    /// The value of `Host`: the URL's authority as written.
+    pub host: String,
+    /// Put in front of each request's path; empty, or begins with `/` and does not end with it.
+    pub base_path: String,
+    /// Path prefixes that are sent here unchanged; each begins and ends with `/`, or names one path.
+    pub paths: Vec<String>,
+    /// Taken off the front of a path (`/openai`); begins with `/` and does not end with it.
+    pub mount: Option<String>,
+    /// A request header that only this provider's clients send (`anthropic-version`).
+    pub marker: Option<HeaderName>,
+    /// Replace the app's `traceparent` with ours.
+    pub propagate: bool,
+    /// A listener of its own, on which every path goes here.
+    pub listen: Option<SocketAddr>,
+    /// The shape of our own answers in its stead.
+    pub shape: ErrorShape,
+}
+
+/// How an answer of our own looks, so that the provider's SDK can read it: JSON text with the holes
+/// `{code}` and `{message}`, filled with JSON-escaped text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorShape(pub String);
+
+/// Bounds of forwarding. Each is a key of `[limits]`; a duration of zero means no limit where the
+/// key says so.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Exchanges at once (`max_exchanges`, 10,000); above it 503 with `Retry-After`.
+    pub exchanges: usize,
+    /// Client connections at once (`max_connections`, 20,000); above it they wait in the backlog.
+    pub connections: usize,
+    /// For name resolution, TCP and TLS to an upstream (`connect_seconds`, 10).
+    pub connect: Duration,
+    /// An idle client connection is closed after this (`client_idle_seconds`, 90).
+    pub client_idle: Duration,
+    /// From the first byte of a request's head to its last (`header_seconds`, 10).
+    pub header: Duration,
+    /// A client that neither sends the body it announced nor reads the answer
+    /// (`client_stall_seconds`, 600; 0 is no limit).
+    pub client_stall: Duration,
+    /// An idle upstream connection is not used after this (`upstream_idle_seconds`, 4: uvicorn and
+    /// Node close at 5).
+    pub upstream_idle: Duration,
+    /// Idle connections kept for each upstream (`upstream_idle_connections`, 256).
+    pub upstream_idle_connections: usize,
+    /// The longest silence of an upstream, before the head or within the body
+    /// (`upstream_silence_seconds`, 0: no limit, since models think for long).
+    pub upstream_silence: Duration,
+    /// From SIGTERM until what still runs is cut off (`drain_seconds`, 7).
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            exchanges: 10_000,
+            connections: 20_000,
+            connect: Duration::from_secs(10),
+            client_idle: Duration::from_secs(90),
+            header: Duration::from_secs(10),
+            client_stall: Duration::from_secs(600),
+            upstream_idle: Duration::from_secs(4),
+            upstream_idle_connections: 256,
+            upstream_silence: Duration::ZERO,
+            drain: Duration::from_secs(7),
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The cold path's pure half: taped bytes in, one `Observation` out. No sockets, no clock, no files.
+
+use std::time::Duration;
+
+/// Bytes become frames.
+pub mod decode;
+/// Frames become facts; one file per wire format.
+pub mod dialect;
+/// Times between content chunks.
+pub mod gaps;
+/// The one plain struct.
+pub mod observation;
+/// Usage × table → cost, or the reason why there is none.
+pub mod price;
+
+/// Bounds of observing. Each is a key of `[limits]`.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The longest event or line that is read (`event_bytes`, 8 MiB); a longer one is skipped, noted.
+    pub event_bytes: usize,
+    /// The most of a body that is read once its content encoding is off (`decoded_bytes`, 32 MiB).
+    pub decoded_bytes: usize,
+    /// A gap between content chunks above this is a stall (`stall_seconds`, 10).
+    pub stall: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { event_bytes: 8 << 20, decoded_bytes: 32 << 20, stall: Duration::from_secs(10) }
+    }
+}

@@ -1,0 +1,398 @@
+//! The one plain struct: everything known about one exchange. Knows no bytes, no provider and no
+//! OpenTelemetry; nothing here computes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::observe::gaps::Gaps;
+use crate::tape::{Ids, Upstream};
+
+/// A value, or the reason why there is none. Unknown is never zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known<T> {
+    /// The value is known.
+    Value(T),
+    /// Why it is not: one of a fixed vocabulary, so that it can be a metric's label.
+    Unknown(&'static str),
+}
+
+impl<T> Known<T> {
+    /// The value, where it is known.
+    pub fn value(&self) -> Option<&T> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Unknown(_) => None,
+        }
+    }
+}
+
+/// Everything known about one exchange, after its end.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// Trace and span ids, drawn when the request head was read.
+    pub ids: Ids,
+    /// The wall clock at zero, the moment the request head was read.
+    pub started: SystemTime,
+    /// The client's address, absent on a unix socket.
+    pub client: Option<SocketAddr>,
+    /// Where the request was sent; absent when no upstream was addressed.
+    pub upstream: Option<Arc<Upstream>>,
+    /// What HTTP says of it.
+    pub http: HttpFacts,
+    /// What kind of call the dialect recognised; absent where it is no model call (`GET /v1/models`).
+    pub operation: Option<Operation>,
+    /// What the client asked for.
+    pub request: RequestFacts,
+    /// What the upstream answered.
+    pub response: ResponseFacts,
+    /// When things happened, since zero.
+    pub times: Times,
+    /// Times between consecutive content chunks.
+    pub gaps: Gaps,
+    /// Gaps longer than `[limits] stall_seconds`.
+    pub stalls: u32,
+    /// How it ended.
+    pub ending: Ending,
+    /// What went wrong, in a bounded vocabulary; absent when nothing did. A provider's own code
+    /// (`rate_limit_exceeded`) where it gave one, else the status (`429`), else our reason
+    /// (`connection_refused`).
+    pub error_type: Option<String>,
+    /// Tokens, as the provider reported them, or why there are none.
+    pub usage: Known<Usage>,
+    /// What it cost, or why that is not known.
+    pub cost: Known<Cost>,
+    /// What could not be read, and why. Never shown to the client.
+    pub notes: Vec<Note>,
+}
+
+/// What HTTP says of an exchange.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpFacts {
+    /// As sent, case and all.
+    pub method: String,
+    /// The path as the client sent it (mount included), without the query.
+    pub path: String,
+    /// A low-cardinality name of the path (`/v1/chat/completions`, `/v1/models/{id}`), for
+    /// `http.route`; absent where the dialect does not know the path.
+    pub route: Option<&'static str>,
+    /// `1.0`, `1.1` or `2`: what the client spoke.
+    pub version: &'static str,
+    /// The status the client got, ours or the upstream's; absent when it left before one.
+    pub status: Option<u16>,
+    /// Body bytes from the client, as on the wire (before content decoding).
+    pub request_bytes: u64,
+    /// Body bytes to the client, as on the wire.
+    pub response_bytes: u64,
+    /// `User-Agent`, at most 256 bytes.
+    pub user_agent: Option<String>,
+    /// The upstream's id of the exchange (`x-request-id`, `request-id`, …), at most 128 bytes.
+    pub request_id: Option<String>,
+}
+
+/// The kinds of model calls, by the GenAI conventions' `gen_ai.operation.name`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// `chat`: messages in, a message out.
+    Chat,
+    /// `text_completion`: a prompt in, text out.
+    TextCompletion,
+    /// `embeddings`: text in, vectors out.
+    Embeddings,
+}
+
+impl Operation {
+    /// The conventions' name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::TextCompletion => "text_completion",
+            Self::Embeddings => "embeddings",
+        }
+    }
+}
+
+/// What the client asked for. Absent means that the request did not say.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RequestFacts {
+    /// The model asked for, as sent.
+    pub model: Option<String>,
+    /// Whether a stream was asked for (Ollama streams unless told not to).
+    pub stream: bool,
+    /// `stream_options.include_usage`, where the client set it.
+    pub include_usage: Option<bool>,
+    /// `temperature`.
+    pub temperature: Option<f64>,
+    /// `top_p`.
+    pub top_p: Option<f64>,
+    /// `top_k`.
+    pub top_k: Option<f64>,
+    /// `frequency_penalty`.
+    pub frequency_penalty: Option<f64>,
+    /// `presence_penalty`.
+    pub presence_penalty: Option<f64>,
+    /// `max_completion_tokens`, `max_tokens` or `num_predict`.
+    pub max_tokens: Option<i64>,
+    /// `seed`.
+    pub seed: Option<i64>,
+    /// `n`, where it is not 1.
+    pub choice_count: Option<i64>,
+    /// `stop`, as a list; at most 16 of at most 128 bytes.
+    pub stop_sequences: Vec<String>,
+    /// `reasoning_effort`, or Ollama's `think` level.
+    pub reasoning_level: Option<String>,
+    /// The conventions' `gen_ai.output.type` (`text`, `json`, `image`, `speech`), where a format was asked for.
+    pub output_type: Option<&'static str>,
+    /// `service_tier` asked for.
+    pub service_tier: Option<String>,
+    /// `encoding_format` of embeddings.
+    pub encoding_format: Option<String>,
+    /// `dimensions` of embeddings.
+    pub dimensions: Option<i64>,
+    /// How many messages were sent (chat), or inputs (embeddings, completions).
+    pub messages: Option<u32>,
+    /// How many tools were offered.
+    pub tools: u32,
+}
+
+/// What the upstream answered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ResponseFacts {
+    /// The provider's id of the answer.
+    pub id: Option<String>,
+    /// The model that answered.
+    pub model: Option<String>,
+    /// One per choice, in order of index; `None` where a choice never finished.
+    pub finish_reasons: Vec<Option<String>>,
+    /// The service tier that answered.
+    pub service_tier: Option<String>,
+    /// OpenAI's `system_fingerprint`.
+    pub system_fingerprint: Option<String>,
+    /// The last usage object that was not null. Input includes cached, output includes reasoning.
+    pub usage: Option<Usage>,
+    /// How many tool calls the answer holds.
+    pub tool_calls: u32,
+    /// Whether the model refused in words of its own (OpenAI's `refusal`).
+    pub refused: bool,
+    /// Whether the answer came as a stream of events.
+    pub streamed: bool,
+    /// Events (SSE) or lines (NDJSON) in the answer.
+    pub events: u64,
+    /// Events that carried generated content.
+    pub chunks: u64,
+    /// An error inside the answer (an error body, or an error event in a 200 stream):
+    /// the provider's code or type, lower case, at most 64 bytes of `[a-z0-9_.-]`.
+    pub error: Option<String>,
+    /// Durations the provider claims (Ollama, `openai-processing-ms`).
+    pub claimed: ClaimedDurations,
+}
+
+/// Durations that the provider claims of its own work; kept beside ours, never instead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClaimedDurations {
+    /// All of it: Ollama's `total_duration`, `openai-processing-ms`.
+    pub total: Option<Duration>,
+    /// Loading the model: Ollama's `load_duration`.
+    pub load: Option<Duration>,
+    /// Reading the prompt: Ollama's `prompt_eval_duration`.
+    pub prompt: Option<Duration>,
+    /// Generating: Ollama's `eval_duration`.
+    pub output: Option<Duration>,
+}
+
+/// Tokens of one call, normalised: `input` includes cached and cache-written tokens, `output`
+/// includes reasoning, whatever the provider's own nesting (`wire.md` rule 3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// All input tokens.
+    pub input: Option<u64>,
+    /// All output tokens.
+    pub output: Option<u64>,
+    /// Of the input: read from the provider's cache.
+    pub cache_read: Option<u64>,
+    /// Of the input: written to the provider's cache.
+    pub cache_write: Option<u64>,
+    /// Of the output: reasoning.
+    pub reasoning: Option<u64>,
+    /// Of the input: audio.
+    pub input_audio: Option<u64>,
+    /// Of the output: audio.
+    pub output_audio: Option<u64>,
+}
+
+/// When things happened, since zero: the moment the request head was read. Absent: it did not happen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// The search for a connection began.
+    pub lease: Option<Duration>,
+    /// A new connection's TCP handshake was done (after name resolution); absent on a reused one.
+    pub tcp: Option<Duration>,
+    /// A new connection's TLS handshake was done.
+    pub tls: Option<Duration>,
+    /// A connection was leased or made.
+    pub connected: Option<Duration>,
+    /// First byte written upstream.
+    pub sent: Option<Duration>,
+    /// Last request byte written upstream.
+    pub sent_all: Option<Duration>,
+    /// The response head was read.
+    pub head: Option<Duration>,
+    /// First byte of the response's body.
+    pub first_byte: Option<Duration>,
+    /// First event that carried generated content of any kind.
+    pub first_chunk: Option<Duration>,
+    /// First event that carried reasoning.
+    pub first_reasoning: Option<Duration>,
+    /// First event that carried text for the user.
+    pub first_text: Option<Duration>,
+    /// First event that carried a tool call.
+    pub first_tool_call: Option<Duration>,
+    /// Last event that carried generated content.
+    pub last_chunk: Option<Duration>,
+    /// The end of the exchange.
+    pub end: Duration,
+}
+
+/// How an exchange ended: the first that holds, in this order (design §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ending {
+    /// Our refusal, our limit other than time, or the drain's deadline.
+    ProxyError,
+    /// Our limit on a client that neither sends nor reads.
+    ClientTimeout,
+    /// The client was gone before the end.
+    ClientCanceled,
+    /// Our limit on the upstream.
+    UpstreamTimeout,
+    /// A transport error, or incomplete framing.
+    UpstreamReset,
+    /// 4xx or 5xx.
+    ErrorStatus,
+    /// An error inside a 2xx answer.
+    ErrorInStream,
+    /// The framing ended well, but none of the dialect's terminators was seen.
+    Truncated,
+    /// Everything came.
+    Complete,
+}
+
+impl Ending {
+    /// The name in `clearspan.ending`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ProxyError => "proxy_error",
+            Self::ClientTimeout => "client_timeout",
+            Self::ClientCanceled => "client_canceled",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamReset => "upstream_reset",
+            Self::ErrorStatus => "error_status",
+            Self::ErrorInStream => "error_in_stream",
+            Self::Truncated => "truncated",
+            Self::Complete => "complete",
+        }
+    }
+}
+
+/// What one call cost, in integer nano-USD (10⁻⁹ USD).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// The sum of the parts.
+    pub total: NanoUsd,
+    /// One line per priced part of the usage.
+    pub parts: Vec<CostPart>,
+    /// The price entry: `openai/gpt-4o-mini`, or the name of an override.
+    pub entry: String,
+    /// The day from which the entry's prices hold, or on which the table was made (`2026-11-04`).
+    pub dated: String,
+    /// How sure it is.
+    pub basis: CostBasis,
+}
+
+/// One priced part: `count` units at `per_million` each million.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CostPart {
+    /// What was counted: `input`, `cache_read`, `cache_write`, `output`, `input_audio`, `output_audio`, `hour`.
+    pub dimension: &'static str,
+    /// How many tokens (or nanoseconds, for `hour`).
+    pub count: u64,
+    /// Price of a million tokens (or of an hour).
+    pub per_million: NanoUsd,
+    /// `count × per_million`, rounded half up.
+    pub amount: NanoUsd,
+}
+
+/// An amount of money in nano-USD.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NanoUsd(pub u64);
+
+impl NanoUsd {
+    /// In USD, for telemetry's double fields.
+    pub fn usd(self) -> f64 {
+        self.0 as f64 / 1e9
+    }
+}
+
+/// How a cost was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CostBasis {
+    /// The answer carried it.
+    Reported,
+    /// Reported usage × known prices, every part priced.
+    Computed,
+    /// As computed, but some part of the usage has no price: at least this much.
+    LowerBound,
+}
+
+impl CostBasis {
+    /// The name in `clearspan.cost.basis`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reported => "reported",
+            Self::Computed => "computed",
+            Self::LowerBound => "lower_bound",
+        }
+    }
+}
+
+/// Something that could not be read or kept. Observing never fails; it leaves notes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Note {
+    /// The request's tape was torn: part of its body was not kept.
+    RequestTorn,
+    /// The response's tape was torn: part of its body was not kept.
+    ResponseTorn,
+    /// The request's JSON could not be read.
+    RequestUnreadable,
+    /// The response's JSON could not be read.
+    ResponseUnreadable,
+    /// An event or line was not JSON of the expected shape.
+    EventUnreadable,
+    /// An event or line was longer than the limit and skipped.
+    EventTooLong,
+    /// A content encoding we do not know.
+    EncodingUnknown,
+    /// Bytes that are not of the encoding they claim.
+    EncodingBroken,
+    /// Decompressed bytes above the limit were not read.
+    EncodingTooLarge,
+    /// Many content chunks but at most one output token reported: the usage is suspicious.
+    UsageSuspicious,
+}
+
+impl Note {
+    /// The name in `clearspan.notes`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestTorn => "request_torn",
+            Self::ResponseTorn => "response_torn",
+            Self::RequestUnreadable => "request_unreadable",
+            Self::ResponseUnreadable => "response_unreadable",
+            Self::EventUnreadable => "event_unreadable",
+            Self::EventTooLong => "event_too_long",
+            Self::EncodingUnknown => "encoding_unknown",
+            Self::EncodingBroken => "encoding_broken",
+            Self::EncodingTooLarge => "encoding_too_large",
+            Self::UsageSuspicious => "usage_suspicious",
+        }
+    }
+}
