@@ -6,6 +6,14 @@ use std::time::Duration;
 pub mod decode;
 /// Frames become facts; one file per wire format.
 pub mod dialect;
+/// Taped entries become an observation.
+pub mod observer;
+/// Heads, as they stand on the tape.
+pub mod head;
+/// When things happened.
+pub mod marks;
+/// How it ended, what went wrong, and what is known of the usage.
+pub mod verdict;
 /// Times between content chunks.
 pub mod gaps;
 /// The one plain struct.

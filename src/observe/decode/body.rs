@@ -103,6 +103,11 @@ impl Body {
         self.encoding.fault()
     }
 
+    /// Whether nothing came, not even a gap.
+    pub fn is_empty(&self) -> bool {
+        self.framing.empty
+    }
+
     /// How it is read, where that is clear.
     pub fn shape(&self) -> Option<Shape> {
         match &self.framing.parser {

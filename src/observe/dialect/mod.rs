@@ -34,7 +34,7 @@ pub struct Call {
     /// What a model is asked for, if one is.
     pub operation: Option<Operation>,
     /// Reads the request's body; absent where nobody needs it.
-    pub request: Option<fn(&[u8], &mut RequestFacts) -> Result<(), Unread>>,
+    pub request: Option<ReadRequest>,
     /// Begins to read the answer.
     pub answer: fn(Context<'_>) -> Box<dyn Answer>,
     /// Which answers are read.
@@ -43,12 +43,15 @@ pub struct Call {
     pub asks: bool,
 }
 
+/// Reads a request's body. Of one that breaks off, only the model and whether to stream are kept.
+pub type ReadRequest = fn(&[u8], &mut RequestFacts) -> Result<(), Unread>;
+
 /// Which answers are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reads {
     /// Each, whatever its size.
     All,
-    /// Each that is small.
+    /// Each that is small, and streams.
     Small,
     /// Small errors only.
     Errors,

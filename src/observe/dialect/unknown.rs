@@ -6,7 +6,7 @@ use serde::de::SeqAccess;
 use super::failure::{Failure, Word};
 use super::lenient::{Count, Flag, Into, Lenient, Object, Text, Unread, fields, read};
 use super::tokens::{Counting, Tokens};
-use super::{Answer, Call, Content, Context, Reads};
+use super::{Answer, Call, Content, Context, ReadRequest, Reads};
 use crate::observe::decode::Frame;
 use crate::observe::observation::{RequestFacts, ResponseFacts, Usage};
 
@@ -15,7 +15,7 @@ pub fn call(route: Option<&'static str>, usage: bool) -> Call {
     Call {
         route,
         operation: None,
-        request: usage.then_some(request as fn(&[u8], &mut RequestFacts) -> _),
+        request: usage.then_some(request as ReadRequest),
         answer,
         reads: if usage { Reads::Small } else { Reads::Errors },
         asks: false,
