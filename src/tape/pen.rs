@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::reel::Direction;
 use super::tail::Tail;
-use super::{Cause, End, Exchange, Milestone, Reel};
+use super::{Cause, End, Exchange, Ids, Milestone, Reel};
 
 /// A reel whose first byte is older than this is handed over with the next chunk, so that the cold
 /// path sees a slow stream while it runs.
@@ -138,6 +138,11 @@ impl Drop for RequestPen {
 impl ResponsePen {
     pub(super) fn new(exchange: Arc<Exchange>) -> Self {
         Self { pen: Pen::new(Direction::Response, exchange), chunks: 0 }
+    }
+
+    /// The exchange's ids.
+    pub fn ids(&self) -> &Ids {
+        &self.pen.exchange.ids
     }
 
     /// Tapes a moment; one before zero counts as zero.
