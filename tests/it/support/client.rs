@@ -6,21 +6,21 @@ use super::wire::{Body, Head, Wire};
 
 /// A whole answer.
 #[derive(Clone, Debug)]
-pub struct Response {
+pub(crate) struct Response {
     /// Its head.
-    pub head: Head,
+    pub(crate) head: Head,
     /// Its body, complete or broken.
-    pub body: Body,
+    pub(crate) body: Body,
 }
 
 impl Response {
     /// The body as text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         super::wire::text(&self.body.bytes)
     }
 
     /// The body as JSON.
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body.bytes)
             .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
@@ -28,23 +28,23 @@ impl Response {
 
 /// One client connection.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     /// The connection, for whatever the methods here do not do.
-    pub wire: Wire,
+    pub(crate) wire: Wire,
 }
 
 impl Client {
-    pub fn connect(address: SocketAddr) -> Self {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
         Self { wire: Wire::new(TcpStream::connect(address).expect("a listener")) }
     }
 
     /// Sends exactly these bytes.
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.wire.send(bytes);
     }
 
     /// The final answer to a request of this method, as far as it goes.
-    pub fn response(&mut self, method: &str) -> Response {
+    pub(crate) fn response(&mut self, method: &str) -> Response {
         let (head, mut body) = self.begin_response(method);
         self.wire.finish(&mut body);
         Response { head, body }
@@ -52,7 +52,7 @@ impl Client {
 
     /// The answer's head, and its body of which nothing was read yet. A `100 Continue` before it
     /// is skipped.
-    pub fn begin_response(&mut self, method: &str) -> (Head, Body) {
+    pub(crate) fn begin_response(&mut self, method: &str) -> (Head, Body) {
         let mut head = self.wire.head();
         while head.status() == 100 {
             head = self.wire.head();
@@ -63,7 +63,7 @@ impl Client {
 }
 
 /// Sends `request` on a connection of its own and reads the answer.
-pub fn exchange(address: SocketAddr, request: impl AsRef<[u8]>) -> Response {
+pub(crate) fn exchange(address: SocketAddr, request: impl AsRef<[u8]>) -> Response {
     let request = request.as_ref();
     let method = request.split(|&byte| byte == b' ').next().unwrap_or_default();
     let mut client = Client::connect(address);
@@ -72,12 +72,12 @@ pub fn exchange(address: SocketAddr, request: impl AsRef<[u8]>) -> Response {
 }
 
 /// `POST` of a JSON body, as an SDK sends it.
-pub fn post(path: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+pub(crate) fn post(path: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     post_with(path, "", body)
 }
 
 /// As `post`, with more header lines, each ended by CRLF.
-pub fn post_with(path: &str, fields: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+pub(crate) fn post_with(path: &str, fields: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     let body = body.as_ref();
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
@@ -88,6 +88,6 @@ pub fn post_with(path: &str, fields: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
 }
 
 /// `GET`.
-pub fn get(path: &str) -> Vec<u8> {
+pub(crate) fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes()
 }

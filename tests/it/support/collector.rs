@@ -14,7 +14,7 @@ use super::signals::{self, Log, Point, Span};
 
 /// How the collector behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Takes everything.
     Well,
     /// Reads requests and never answers.
@@ -27,27 +27,27 @@ pub enum Mode {
 
 /// One request as it came.
 #[derive(Clone, Debug)]
-pub struct Export {
+pub(crate) struct Export {
     /// `/v1/traces`.
-    pub path: String,
+    pub(crate) path: String,
     /// Header fields in order.
-    pub fields: Vec<(String, String)>,
+    pub(crate) fields: Vec<(String, String)>,
 }
 
 /// All that came so far.
 #[derive(Clone, Debug, Default)]
-pub struct Received {
-    pub spans: Vec<Span>,
+pub(crate) struct Received {
+    pub(crate) spans: Vec<Span>,
     /// Of every export, the latest last.
-    pub points: Vec<Point>,
-    pub logs: Vec<Log>,
+    pub(crate) points: Vec<Point>,
+    pub(crate) logs: Vec<Log>,
     /// Every request, also those that were not taken.
-    pub exports: Vec<Export>,
+    pub(crate) exports: Vec<Export>,
 }
 
 impl Received {
     /// The latest points of a metric, one for each attribute set.
-    pub fn metric(&self, name: &str) -> Vec<&Point> {
+    pub(crate) fn metric(&self, name: &str) -> Vec<&Point> {
         let mut latest: Vec<&Point> = Vec::new();
         for point in self.points.iter().filter(|point| point.metric == name) {
             match latest.iter_mut().find(|it| it.attributes == point.attributes) {
@@ -59,7 +59,7 @@ impl Received {
     }
 
     /// Spans of this kind.
-    pub fn of_kind(&self, kind: &str) -> Vec<&Span> {
+    pub(crate) fn of_kind(&self, kind: &str) -> Vec<&Span> {
         self.spans.iter().filter(|span| span.kind == kind).collect()
     }
 }
@@ -68,7 +68,7 @@ type Store = Arc<(Mutex<Received>, Condvar)>;
 
 /// A running collector.
 #[derive(Debug)]
-pub struct Collector {
+pub(crate) struct Collector {
     endpoint: String,
     store: Store,
     mode: Arc<Mutex<Mode>>,
@@ -76,7 +76,7 @@ pub struct Collector {
 
 impl Collector {
     /// A collector that behaves as `mode` says.
-    pub fn start(mode: Mode) -> Self {
+    pub(crate) fn start(mode: Mode) -> Self {
         let origin = Origin::bind();
         let endpoint = origin.url();
         let store = Store::default();
@@ -92,22 +92,22 @@ impl Collector {
     }
 
     /// For `endpoint = …`, without the signal's path.
-    pub fn endpoint(&self) -> &str {
+    pub(crate) fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
     /// From now on behaves so.
-    pub fn set(&self, mode: Mode) {
+    pub(crate) fn set(&self, mode: Mode) {
         *self.mode.lock().unwrap() = mode;
     }
 
     /// What came so far.
-    pub fn received(&self) -> Received {
+    pub(crate) fn received(&self) -> Received {
         self.store.0.lock().unwrap().clone()
     }
 
     /// Waits until `found` finds what it looks for, and fails the test when it never does.
-    pub fn wait_for<T>(&self, what: &str, found: impl Fn(&Received) -> Option<T>) -> T {
+    pub(crate) fn wait_for<T>(&self, what: &str, found: impl Fn(&Received) -> Option<T>) -> T {
         self.wait_until(PATIENCE, found).unwrap_or_else(|| {
             let received = self.received();
             let names = received.spans.iter().map(|span| &span.name);
@@ -120,7 +120,7 @@ impl Collector {
     }
 
     /// As `wait_for`, within `time`.
-    pub fn wait_until<T>(
+    pub(crate) fn wait_until<T>(
         &self,
         time: Duration,
         found: impl Fn(&Received) -> Option<T>,
@@ -138,7 +138,7 @@ impl Collector {
     }
 
     /// Waits until there are `count` spans of a kind.
-    pub fn spans(&self, kind: &str, count: usize) -> Vec<Span> {
+    pub(crate) fn spans(&self, kind: &str, count: usize) -> Vec<Span> {
         self.wait_for(&format!("{count} {kind} spans"), |received| {
             let spans: Vec<Span> = received.of_kind(kind).into_iter().cloned().collect();
             (spans.len() >= count).then_some(spans)
@@ -147,6 +147,7 @@ impl Collector {
 }
 
 fn serve(mut connection: Connection, store: &Store, mode: &Mutex<Mode>) {
+    connection.wire.wait_for_ever();
     while let Some(request) = connection.request() {
         let mode = *mode.lock().unwrap();
         note(&request, store, mode == Mode::Well);
@@ -161,7 +162,7 @@ fn serve(mut connection: Connection, store: &Store, mode: &Mutex<Mode>) {
             }
             Mode::Resetting => return connection.wire.reset(),
             Mode::Hanging => {
-                connection.wire.wait_ended();
+                connection.wire.until_ended();
                 return;
             }
         }

@@ -13,13 +13,13 @@ const HOP: [&str; 6] =
 
 /// What the proxy was told to change in a request.
 #[derive(Clone, Debug)]
-pub struct Declared {
+pub(crate) struct Declared {
     /// The upstream's own authority, which takes the place of the client's `Host`.
-    pub host: String,
+    pub(crate) host: String,
     /// The target as the upstream is to see it.
-    pub target: String,
+    pub(crate) target: String,
     /// Whether `traceparent` is ours.
-    pub propagate: bool,
+    pub(crate) propagate: bool,
 }
 
 /// All values of one name: how each was spelled, and the value.
@@ -30,7 +30,7 @@ struct Group {
 }
 
 /// How what an upstream received differs from what the client sent; nothing when it may.
-pub fn request(sent: &Head, received: &Head, declared: &Declared) -> Vec<String> {
+pub(crate) fn request(sent: &Head, received: &Head, declared: &Declared) -> Vec<String> {
     let expected_start = format!("{} {} HTTP/1.1", sent.method(), declared.target);
     let mut differences = different("request line", &expected_start, &received.start);
     let mut expected = groups(sent);
@@ -49,7 +49,7 @@ pub fn request(sent: &Head, received: &Head, declared: &Declared) -> Vec<String>
 }
 
 /// How what a client received differs from what the upstream sent in answer to `method`.
-pub fn response(method: &str, sent: &Head, received: &Head) -> Vec<String> {
+pub(crate) fn response(method: &str, sent: &Head, received: &Head) -> Vec<String> {
     let status = |head: &Head| head.start.split_once(' ').map(|(_, rest)| rest.to_owned());
     let mut differences = different("status", &status(sent), &status(received));
     let (mut expected, mut found) = (groups(sent), groups(received));

@@ -2,22 +2,22 @@
 //! behind it. Knows nothing of the program's inside.
 
 /// HTTP/1 as bytes: heads, bodies, and how they are delimited.
-pub mod wire;
+pub(crate) mod wire;
 /// A client that sends exact bytes.
-pub mod client;
+pub(crate) mod client;
 /// An upstream that answers with exact bytes.
-pub mod origin;
+pub(crate) mod origin;
 /// Takes the telemetry in, or fails to.
-pub mod collector;
+pub(crate) mod collector;
 /// What the collector received, as plain values.
-pub mod signals;
+pub(crate) mod signals;
 /// The binary as a child process.
-pub mod proxy;
+pub(crate) mod proxy;
 /// What may differ between what was sent and what arrived.
-pub mod compare;
+pub(crate) mod compare;
 
 use std::time::Duration;
 
 /// Longer than anything takes on a loaded machine: what is waited for by a test comes, or the test
 /// fails here instead of hanging.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -42,14 +42,15 @@ impl Printed {
                 return Some(it);
             }
             let left = deadline.checked_duration_since(Instant::now())?;
-            lines = self.changed.wait_timeout(lines, left.min(Duration::from_millis(200))).unwrap().0;
+            lines =
+                self.changed.wait_timeout(lines, left.min(Duration::from_millis(200))).unwrap().0;
         }
     }
 }
 
 /// How to start the program.
 #[derive(Debug)]
-pub struct Start {
+pub(crate) struct Start {
     config: String,
     env: Vec<(String, String)>,
     reads_stdout: bool,
@@ -57,7 +58,7 @@ pub struct Start {
 
 impl Start {
     /// With this text as its `proxy.toml`. `[server]` is added unless it is there.
-    pub fn new(config: impl Into<String>) -> Self {
+    pub(crate) fn new(config: impl Into<String>) -> Self {
         let mut config = config.into();
         if !config.contains("[server]") {
             let server = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
@@ -67,13 +68,13 @@ impl Start {
     }
 
     /// With a variable; the rest of the environment is empty.
-    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+    pub(crate) fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.env.push((name.to_owned(), value.into()));
         self
     }
 
     /// With a standard output that nobody ever reads.
-    pub fn stdout_unread(mut self) -> Self {
+    pub(crate) fn stdout_unread(mut self) -> Self {
         self.reads_stdout = false;
         self
     }
@@ -98,7 +99,7 @@ impl Start {
     }
 
     /// Starts it and waits until it listens.
-    pub fn start(self) -> Proxy {
+    pub(crate) fn start(self) -> Proxy {
         let (mut child, folder) = self.spawn();
         let (stdout, stderr) = (Arc::new(Printed::default()), Arc::new(Printed::default()));
         stderr.read(child.stderr.take().unwrap());
@@ -131,7 +132,7 @@ impl Start {
     }
 
     /// Starts it where it cannot run: its exit status and what it printed to standard error.
-    pub fn fail(self) -> (ExitStatus, String) {
+    pub(crate) fn fail(self) -> (ExitStatus, String) {
         let (mut child, _folder) = self.spawn();
         let mut stderr = child.stderr.take().unwrap();
         let status = wait(&mut child, PATIENCE);
@@ -176,12 +177,12 @@ impl Listeners {
 
 /// A running proxy. It is killed when dropped.
 #[derive(Debug)]
-pub struct Proxy {
+pub(crate) struct Proxy {
     child: Child,
     /// The shared listener.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// The admin listener.
-    pub admin: SocketAddr,
+    pub(crate) admin: SocketAddr,
     own: BTreeMap<String, SocketAddr>,
     stdout: Arc<Printed>,
     stderr: Arc<Printed>,
@@ -191,42 +192,41 @@ pub struct Proxy {
 
 impl Proxy {
     /// One upstream named `openai` at `url`, which everything under `/v1/` goes to.
-    pub fn before(url: &str) -> Self {
+    pub(crate) fn before(url: &str) -> Self {
         Start::new(upstream("openai", url, "paths = [\"/v1/\"]")).start()
     }
 
     /// The listener of one upstream.
-    pub fn own(&self, upstream: &str) -> SocketAddr {
+    pub(crate) fn own(&self, upstream: &str) -> SocketAddr {
         self.own[upstream]
     }
 
     /// Lines printed to standard output so far.
-    pub fn stdout(&self) -> Vec<String> {
+    pub(crate) fn stdout(&self) -> Vec<String> {
         self.stdout.lines()
     }
 
     /// Lines printed to standard error so far.
-    pub fn stderr(&self) -> Vec<String> {
+    pub(crate) fn stderr(&self) -> Vec<String> {
         self.stderr.lines()
     }
 
     /// Waits for a line on standard output.
-    pub fn wait_for_line(&self, found: impl Fn(&str) -> bool) -> String {
-        let line = self.stdout.wait_for(PATIENCE, |lines| {
-            lines.iter().find(|line| found(line)).cloned()
-        });
+    pub(crate) fn wait_for_line(&self, found: impl Fn(&str) -> bool) -> String {
+        let line =
+            self.stdout.wait_for(PATIENCE, |lines| lines.iter().find(|line| found(line)).cloned());
         line.unwrap_or_else(|| panic!("the line never came; there were {:#?}", self.stdout()))
     }
 
     /// What `/metrics` says: each series with its labels, and its value.
-    pub fn metrics(&self) -> Metrics {
+    pub(crate) fn metrics(&self) -> Metrics {
         let response = self.admin_get("/metrics");
         assert_eq!(response.head.status(), 200);
         Metrics(response.text())
     }
 
     /// Waits until `/metrics` says what is looked for.
-    pub fn wait_for_metric(&self, what: &str, found: impl Fn(&Metrics) -> bool) {
+    pub(crate) fn wait_for_metric(&self, what: &str, found: impl Fn(&Metrics) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let metrics = self.metrics();
@@ -239,24 +239,24 @@ impl Proxy {
     }
 
     /// `GET` on the admin listener.
-    pub fn admin_get(&self, path: &str) -> Response {
+    pub(crate) fn admin_get(&self, path: &str) -> Response {
         client::exchange(self.admin, client::get(path))
     }
 
     /// Sends a signal: `TERM`, `INT`.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         let status = Command::new("kill").arg(format!("-{name}")).arg(id).status().unwrap();
         assert!(status.success());
     }
 
     /// Waits for the end of the process; nothing when it runs on after `time`.
-    pub fn wait(&mut self, time: Duration) -> Option<ExitStatus> {
+    pub(crate) fn wait(&mut self, time: Duration) -> Option<ExitStatus> {
         wait(&mut self.child, time)
     }
 
     /// Ends it with SIGTERM, so that everything is flushed; it must end well.
-    pub fn finish(mut self) {
+    pub(crate) fn finish(mut self) {
         self.signal("TERM");
         let status = self.wait(PATIENCE).expect("it ends");
         assert_eq!(status.code(), Some(0), "{:#?}", self.stderr());
@@ -287,11 +287,11 @@ fn wait(child: &mut Child, time: Duration) -> Option<ExitStatus> {
 
 /// A page in the Prometheus text format.
 #[derive(Clone, Debug)]
-pub struct Metrics(pub String);
+pub(crate) struct Metrics(pub(crate) String);
 
 impl Metrics {
     /// The sum of all series of this name whose labels hold each of `labels` (`model="x"`).
-    pub fn sum(&self, name: &str, labels: &[&str]) -> f64 {
+    pub(crate) fn sum(&self, name: &str, labels: &[&str]) -> f64 {
         let series = self.0.lines().filter(|line| {
             let rest = line.strip_prefix(name).unwrap_or_default();
             (rest.starts_with('{') || rest.starts_with(' '))
@@ -302,16 +302,13 @@ impl Metrics {
 }
 
 /// An `[[upstream]]` of the provider that its name says; `more` holds further keys.
-pub fn upstream(name: &str, url: &str, more: &str) -> String {
-    let provider = if more.contains("provider") {
-        String::new()
-    } else {
-        format!("provider = \"{name}\"\n")
-    };
+pub(crate) fn upstream(name: &str, url: &str, more: &str) -> String {
+    let provider =
+        if more.contains("provider") { String::new() } else { format!("provider = \"{name}\"\n") };
     format!("[[upstream]]\nname = \"{name}\"\nurl = \"{url}\"\n{provider}{more}\n")
 }
 
 /// A `[[telemetry.export]]` to this endpoint.
-pub fn export(endpoint: &str) -> String {
+pub(crate) fn export(endpoint: &str) -> String {
     format!("[[telemetry.export]]\nendpoint = \"{endpoint}\"\n")
 }

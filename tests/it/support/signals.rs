@@ -13,62 +13,62 @@ use opentelemetry_proto::tonic::trace::v1 as otlp;
 use serde_json::{Value, json};
 
 /// Attributes by key; a test reads them as JSON.
-pub type Attributes = BTreeMap<String, Value>;
+pub(crate) type Attributes = BTreeMap<String, Value>;
 
 /// A span.
 #[derive(Clone, Debug)]
-pub struct Span {
-    pub name: String,
+pub(crate) struct Span {
+    pub(crate) name: String,
     /// `SERVER`, `CLIENT`, `INTERNAL`.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// Lower-case hex.
-    pub trace: String,
+    pub(crate) trace: String,
     /// Lower-case hex.
-    pub id: String,
+    pub(crate) id: String,
     /// Lower-case hex, empty for a root.
-    pub parent: String,
+    pub(crate) parent: String,
     /// Nanoseconds since 1970.
-    pub start: u64,
+    pub(crate) start: u64,
     /// Nanoseconds since 1970.
-    pub end: u64,
+    pub(crate) end: u64,
     /// `unset`, `ok`, `error`.
-    pub status: &'static str,
+    pub(crate) status: &'static str,
     /// The status' description.
-    pub message: String,
-    pub attributes: Attributes,
-    pub resource: Attributes,
-    pub schema: String,
+    pub(crate) message: String,
+    pub(crate) attributes: Attributes,
+    pub(crate) resource: Attributes,
+    pub(crate) schema: String,
 }
 
 /// One point of a metric.
 #[derive(Clone, Debug)]
-pub struct Point {
-    pub metric: String,
-    pub unit: String,
-    pub attributes: Attributes,
+pub(crate) struct Point {
+    pub(crate) metric: String,
+    pub(crate) unit: String,
+    pub(crate) attributes: Attributes,
     /// A sum's or gauge's value, a histogram's sum.
-    pub value: f64,
+    pub(crate) value: f64,
     /// A histogram's count.
-    pub count: Option<u64>,
+    pub(crate) count: Option<u64>,
     /// A histogram's bounds.
-    pub bounds: Vec<f64>,
-    pub resource: Attributes,
+    pub(crate) bounds: Vec<f64>,
+    pub(crate) resource: Attributes,
 }
 
 /// A log record.
 #[derive(Clone, Debug)]
-pub struct Log {
-    pub event: String,
-    pub severity: i32,
-    pub body: Value,
-    pub trace: String,
-    pub span: String,
-    pub attributes: Attributes,
-    pub resource: Attributes,
+pub(crate) struct Log {
+    pub(crate) event: String,
+    pub(crate) severity: i32,
+    pub(crate) body: Value,
+    pub(crate) trace: String,
+    pub(crate) span: String,
+    pub(crate) attributes: Attributes,
+    pub(crate) resource: Attributes,
 }
 
 /// Spans of one export.
-pub fn spans(export: ExportTraceServiceRequest) -> Vec<Span> {
+pub(crate) fn spans(export: ExportTraceServiceRequest) -> Vec<Span> {
     let mut spans = Vec::new();
     for group in export.resource_spans {
         let resource = resource(group.resource);
@@ -109,7 +109,7 @@ fn span(span: otlp::Span, resource: &Attributes, schema: &str) -> Span {
 }
 
 /// Points of one export.
-pub fn points(export: ExportMetricsServiceRequest) -> Vec<Point> {
+pub(crate) fn points(export: ExportMetricsServiceRequest) -> Vec<Point> {
     let mut points = Vec::new();
     for group in export.resource_metrics {
         let resource = resource(group.resource);
@@ -155,7 +155,7 @@ pub fn points(export: ExportMetricsServiceRequest) -> Vec<Point> {
 }
 
 /// Log records of one export.
-pub fn logs(export: ExportLogsServiceRequest) -> Vec<Log> {
+pub(crate) fn logs(export: ExportLogsServiceRequest) -> Vec<Log> {
     let mut logs = Vec::new();
     for group in export.resource_logs {
         let resource = resource(group.resource);
@@ -180,10 +180,8 @@ fn resource(resource: Option<Resource>) -> Attributes {
 
 fn attributes(pairs: Vec<KeyValue>) -> Attributes {
     let count = pairs.len();
-    let attributes: Attributes = pairs
-        .into_iter()
-        .map(|pair| (pair.key, pair.value.map_or(Value::Null, value)))
-        .collect();
+    let attributes: Attributes =
+        pairs.into_iter().map(|pair| (pair.key, pair.value.map_or(Value::Null, value))).collect();
     assert_eq!(attributes.len(), count, "an attribute stands twice: {attributes:?}");
     attributes
 }

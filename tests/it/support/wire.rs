@@ -9,17 +9,17 @@ use super::PATIENCE;
 
 /// A start line and fields, as they stood on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
+pub(crate) struct Head {
     /// The start line without its end.
-    pub start: String,
+    pub(crate) start: String,
     /// Names in their case, values without the whitespace around them; in order. A byte is a
     /// character, so that nothing is lost.
-    pub fields: Vec<(String, String)>,
+    pub(crate) fields: Vec<(String, String)>,
 }
 
 impl Head {
     /// Reads a head that ends with an empty line.
-    pub fn parse(bytes: &[u8]) -> Self {
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
         let text = text(bytes);
         let mut lines = text.strip_suffix("\r\n\r\n").expect("a whole head").split("\r\n");
         let start = lines.next().unwrap_or_default().to_owned();
@@ -27,29 +27,29 @@ impl Head {
     }
 
     /// The first value of a field.
-    pub fn field(&self, name: &str) -> Option<&str> {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
         let mut of_name = self.fields.iter().filter(|(it, _)| it.eq_ignore_ascii_case(name));
         of_name.next().map(|(_, value)| value.as_str())
     }
 
     /// Every value of a field, in order.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let of_name = self.fields.iter().filter(move |(it, _)| it.eq_ignore_ascii_case(name));
         of_name.map(|(_, value)| value.as_str())
     }
 
     /// Of an answer: its status.
-    pub fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.start.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line")
     }
 
     /// Of a request: its method.
-    pub fn method(&self) -> &str {
+    pub(crate) fn method(&self) -> &str {
         self.start.split(' ').next().unwrap_or_default()
     }
 
     /// Of a request: its target.
-    pub fn target(&self) -> &str {
+    pub(crate) fn target(&self) -> &str {
         self.start.split(' ').nth(1).unwrap_or_default()
     }
 
@@ -63,7 +63,7 @@ impl Head {
     }
 
     /// How a request's body is delimited.
-    pub fn request_framing(&self) -> Framing {
+    pub(crate) fn request_framing(&self) -> Framing {
         match (self.is_chunked(), self.length()) {
             (true, _) => Framing::Chunked,
             (_, Some(length)) => Framing::Length(length),
@@ -72,7 +72,7 @@ impl Head {
     }
 
     /// How the body of an answer to `method` is delimited.
-    pub fn response_framing(&self, method: &str) -> Framing {
+    pub(crate) fn response_framing(&self, method: &str) -> Framing {
         if method == "HEAD" || matches!(self.status(), 100..=199 | 204 | 304) {
             return Framing::Length(0);
         }
@@ -90,13 +90,13 @@ fn field(line: &str) -> (String, String) {
 }
 
 /// Each byte as one character.
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     bytes.iter().map(|&byte| char::from(byte)).collect()
 }
 
 /// How a body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
+pub(crate) enum Framing {
     /// So many bytes.
     Length(u64),
     /// `Transfer-Encoding: chunked`.
@@ -107,21 +107,21 @@ pub enum Framing {
 
 /// A body as it arrives.
 #[derive(Clone, Debug)]
-pub struct Body {
+pub(crate) struct Body {
     /// How it is delimited.
-    pub framing: Framing,
+    pub(crate) framing: Framing,
     /// What it holds so far.
-    pub bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// Trailer fields.
-    pub trailers: Vec<(String, String)>,
+    pub(crate) trailers: Vec<(String, String)>,
     /// Its end was seen, and is as the framing demands.
-    pub complete: bool,
+    pub(crate) complete: bool,
     unread: Vec<u8>,
 }
 
 impl Body {
     /// A body of which nothing has come yet.
-    pub fn new(framing: Framing) -> Self {
+    pub(crate) fn new(framing: Framing) -> Self {
         let complete = framing == Framing::Length(0);
         Self { framing, bytes: Vec::new(), trailers: Vec::new(), complete, unread: Vec::new() }
     }
@@ -184,9 +184,21 @@ fn find(bytes: &[u8], pattern: &[u8]) -> Option<usize> {
     bytes.windows(pattern.len()).position(|window| window == pattern)
 }
 
+/// A whole message as it was sent: its head, and its body by `framing`.
+pub(crate) fn message(bytes: &[u8], framing: impl Fn(&Head) -> Framing) -> (Head, Body) {
+    let end = find(bytes, b"\r\n\r\n").expect("a whole head") + 4;
+    let head = Head::parse(&bytes[..end]);
+    let mut body = Body::new(framing(&head));
+    if !body.complete {
+        body.push(bytes[end..].to_vec());
+    }
+    body.complete |= body.framing == Framing::Close;
+    (head, body)
+}
+
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub(crate) enum Ended {
     /// The other side closed it.
     Closed,
     /// The other side reset it.
@@ -195,19 +207,19 @@ pub enum Ended {
 
 /// One side of a connection. Everything that came is kept, with its time.
 #[derive(Debug)]
-pub struct Wire {
+pub(crate) struct Wire {
     stream: TcpStream,
     /// When bytes came, and how many.
-    pub reads: Vec<(Instant, usize)>,
+    pub(crate) reads: Vec<(Instant, usize)>,
     /// Every byte that came.
-    pub seen: Vec<u8>,
+    pub(crate) seen: Vec<u8>,
     unread: Vec<u8>,
     /// Set once the other side is gone.
-    pub ended: Option<Ended>,
+    pub(crate) ended: Option<Ended>,
 }
 
 impl Wire {
-    pub fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -215,18 +227,24 @@ impl Wire {
     }
 
     /// Sends exactly these bytes, in one write where the kernel takes them.
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).expect("the other side takes bytes");
     }
 
     /// Sends as much as the other side takes; whether that was all.
-    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
-    /// Another handle on the same connection, to send from another thread.
-    pub fn sender(&self) -> Sender {
-        Sender(self.stream.try_clone().unwrap())
+    /// Sends until the other side takes no more; how many bytes that were.
+    pub(crate) fn flood(&mut self) -> usize {
+        self.stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+        let (block, mut sent) = (vec![b'x'; 64 * 1024], 0);
+        while let Ok(count) = self.stream.write(&block) {
+            sent += count;
+        }
+        self.stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        sent
     }
 
     /// One read. False when there will be no more.
@@ -249,7 +267,7 @@ impl Wire {
     }
 
     /// The next head, or nothing when the connection ends before it begins.
-    pub fn try_head(&mut self) -> Option<Head> {
+    pub(crate) fn try_head(&mut self) -> Option<Head> {
         loop {
             if let Some(end) = find(&self.unread, b"\r\n\r\n") {
                 let head: Vec<u8> = self.unread.drain(..end + 4).collect();
@@ -263,17 +281,17 @@ impl Wire {
     }
 
     /// The next head.
-    pub fn head(&mut self) -> Head {
+    pub(crate) fn head(&mut self) -> Head {
         self.try_head().expect("a head before the connection ends")
     }
 
     /// Reads more of `body` until it is complete or broken.
-    pub fn finish(&mut self, body: &mut Body) {
+    pub(crate) fn finish(&mut self, body: &mut Body) {
         self.advance(body, |_| false);
     }
 
     /// Reads more of `body` until it holds `count` bytes; panics when it ends before.
-    pub fn until(&mut self, body: &mut Body, count: usize) {
+    pub(crate) fn until(&mut self, body: &mut Body, count: usize) {
         self.advance(body, |body| body.bytes.len() >= count);
         assert!(body.bytes.len() >= count, "the body ended early: {:?}", tail(&body.bytes));
     }
@@ -286,27 +304,25 @@ impl Wire {
                 return;
             }
             if !self.fill() {
-                body.complete =
-                    body.framing == Framing::Close && self.ended == Some(Ended::Closed);
+                body.complete = body.framing == Framing::Close && self.ended == Some(Ended::Closed);
                 return;
             }
         }
     }
 
     /// Reads on until the other side is gone, however that looks.
-    pub fn until_ended(&mut self) -> Ended {
+    pub(crate) fn until_ended(&mut self) -> Ended {
         while self.ended.is_none() && self.fill() {}
         self.ended.unwrap_or(Ended::Closed)
     }
 
-    /// As `until_ended`, however long it takes.
-    pub fn wait_ended(&mut self) {
+    /// From now on waits for what comes, however long it takes.
+    pub(crate) fn wait_for_ever(&self) {
         self.stream.set_read_timeout(None).unwrap();
-        self.until_ended();
     }
 
     /// Whether nothing at all comes within `time`: neither bytes nor an end.
-    pub fn is_silent(&mut self, time: Duration) -> bool {
+    pub(crate) fn is_silent(&mut self, time: Duration) -> bool {
         self.stream.set_read_timeout(Some(time)).unwrap();
         let silent = match self.stream.peek(&mut [0]) {
             Ok(_) => false,
@@ -317,29 +333,18 @@ impl Wire {
     }
 
     /// Says that nothing more will be sent.
-    pub fn shut_write(&self) {
+    pub(crate) fn shut_write(&self) {
         self.stream.shutdown(std::net::Shutdown::Write).unwrap();
     }
 
     /// Breaks the connection with a reset.
-    pub fn reset(self) {
+    pub(crate) fn reset(self) {
         // Only tokio offers `SO_LINGER` on a stable compiler.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
         let _entered = runtime.enter();
         self.stream.set_nonblocking(true).unwrap();
         let stream = tokio::net::TcpStream::from_std(self.stream).unwrap();
         stream.set_zero_linger().unwrap();
-    }
-}
-
-/// Sends from a thread of its own.
-#[derive(Debug)]
-pub struct Sender(TcpStream);
-
-impl Sender {
-    /// As `Wire::try_send`.
-    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        self.0.write_all(bytes.as_ref()).is_ok()
     }
 }
 
@@ -353,7 +358,7 @@ fn tail(bytes: &[u8]) -> String {
 }
 
 /// `bytes` as chunks of at most `size`, and the last chunk.
-pub fn chunked(bytes: &[u8], size: usize) -> Vec<u8> {
+pub(crate) fn chunked(bytes: &[u8], size: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len() + bytes.len() / size * 8 + 16);
     for part in bytes.chunks(size) {
         out.extend(chunk(part));
@@ -363,7 +368,7 @@ pub fn chunked(bytes: &[u8], size: usize) -> Vec<u8> {
 }
 
 /// One chunk.
-pub fn chunk(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn chunk(bytes: &[u8]) -> Vec<u8> {
     [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
 }
 
