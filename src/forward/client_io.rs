@@ -61,6 +61,11 @@ impl Client {
         self.busy.store(false, Relaxed);
     }
 
+    /// Whether the running exchange's request has more to come.
+    pub(super) fn is_uploading(&self) -> bool {
+        self.uploading.load(Relaxed)
+    }
+
     /// Whether the connection was closed because the client stalled an exchange.
     pub(super) fn stalled(&self) -> bool {
         self.stalled.load(Relaxed)
@@ -79,8 +84,9 @@ pub(super) struct ClientIo {
     idle: Duration,
     header: Duration,
     stall: Duration,
-    // When bytes last came, and whether they belong to a head that is not complete.
-    last_read: Instant,
+    // When bytes last came, or could go again after waiting.
+    last_active: Instant,
+    // When the head that is not complete began.
     head_since: Option<Instant>,
     read_timer: Timer,
     // When writing began to wait.
@@ -92,7 +98,7 @@ impl ClientIo {
     pub(super) fn new(stream: TcpStream, client: Arc<Client>, limits: &Limits) -> Self {
         Self {
             io: TokioIo::new(stream),
-            last_read: client.opened,
+            last_active: client.opened,
             client,
             idle: limits.client_idle,
             header: limits.header,
@@ -106,23 +112,27 @@ impl ClientIo {
 
     /// When a client that sends nothing now has kept us waiting long enough.
     fn read_due(&mut self) -> Option<Instant> {
+        if self.write_since.is_some() {
+            return None;
+        }
         if self.client.busy.load(Relaxed) {
             self.head_since = None;
             let stall = self.client.uploading.load(Relaxed) && !self.stall.is_zero();
-            return stall.then(|| self.last_read + self.stall);
+            return stall.then(|| self.last_active + self.stall);
         }
-        Some(match self.head_since {
+        let quiet = self.client.quiet_since();
+        Some(match self.head_since.filter(|&since| since > quiet) {
             Some(since) => since + self.header,
-            None => self.last_read.max(self.client.quiet_since()) + self.idle,
+            None => self.last_active.max(quiet) + self.idle,
         })
     }
 
     fn bytes_came(&mut self) {
-        self.last_read = Instant::now();
+        self.last_active = Instant::now();
         if self.client.busy.load(Relaxed) {
             self.head_since = None;
-        } else if self.head_since.is_none_or(|since| since < self.client.quiet_since()) {
-            self.head_since = Some(self.last_read);
+        } else if self.head_since.is_none_or(|since| since <= self.client.quiet_since()) {
+            self.head_since = Some(self.last_active);
         }
     }
 
@@ -132,8 +142,13 @@ impl ClientIo {
         cx: &mut Context<'_>,
         outcome: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if outcome.is_ready() || self.stall.is_zero() {
-            self.write_since = None;
+        if outcome.is_ready() {
+            if self.write_since.take().is_some() {
+                self.last_active = Instant::now();
+            }
+            return outcome;
+        }
+        if self.stall.is_zero() {
             return outcome;
         }
         let since = *self.write_since.get_or_insert_with(Instant::now);

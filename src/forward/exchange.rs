@@ -46,6 +46,10 @@ impl Running {
         self.pen.data(chunk, last);
     }
 
+    pub(super) fn is_uploading(&self) -> bool {
+        self.client.is_uploading()
+    }
+
     pub(super) fn end(&mut self, cause: Cause) {
         self.pen.end(cause);
         self.slot = None;

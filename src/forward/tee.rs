@@ -111,8 +111,10 @@ impl ResponseTee {
     }
 
     fn complete(&mut self) {
+        // With its request still on the way, the connection is not ready for another.
+        let reusable = !self.running.is_uploading();
         self.running.end(Cause::Complete);
-        if let Some(lease) = self.lease.take() {
+        if let Some(lease) = self.lease.take().filter(|_| reusable) {
             lease.finish();
         }
     }
