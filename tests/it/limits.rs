@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use crate::support::client::{Client, exchange, get};
 use crate::support::origin::{Answering, Origin};
 use crate::support::proxy::{Proxy, Start, upstream};
+use crate::support::stage::OK;
 use crate::support::wire::{Body, chunk};
 
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 /// A limit of one second is met between these.
 const ABOUT_A_SECOND: std::ops::Range<Duration> =
     Duration::from_millis(900)..Duration::from_secs(6);

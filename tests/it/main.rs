@@ -28,6 +28,9 @@ mod shutdown;
 /// What is reported, value by value.
 #[cfg(test)]
 mod telemetry;
+/// What real services were recorded to send.
+#[cfg(test)]
+mod recordings;
 /// Real clients and a real server.
 #[cfg(test)]
 mod real;

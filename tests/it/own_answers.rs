@@ -6,8 +6,7 @@ use serde_json::Value;
 use crate::support::client::{Client, Response, exchange, get, post, post_with};
 use crate::support::origin::{Answering, Nobody, Origin};
 use crate::support::proxy::{Proxy, Start, upstream};
-
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+use crate::support::stage::OK;
 
 /// Asserts that `response` is ours for this reason.
 fn assert_ours(response: &Response, status: u16, reason: &str) {

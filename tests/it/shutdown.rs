@@ -9,9 +9,8 @@ use crate::support::client::{Client, exchange, get, post};
 use crate::support::collector::{Collector, Mode};
 use crate::support::origin::{Answering, Connection, Origin};
 use crate::support::proxy::{Proxy, Start, export, upstream};
+use crate::support::stage::OK;
 use crate::support::wire::{Body, chunk};
-
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// A proxy with an open stream of which the client has read the first chunk.
 fn streaming(config: &str) -> (Proxy, Client, Connection, Body) {
