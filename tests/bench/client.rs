@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use clearspan::forward::wire;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
@@ -16,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::traffic::{self, Want};
-use crate::{Failure, say, wire};
+use crate::{Failure, say};
 
 /// What one client process is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

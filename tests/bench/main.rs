@@ -12,8 +12,6 @@ mod client;
 mod sink;
 /// What is sent.
 mod traffic;
-/// How sockets and connections are set up.
-mod wire;
 /// Starting and stopping processes.
 mod stage;
 /// One slice of load through one proxy, and what it cost.
@@ -32,9 +30,6 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 
 use clap::{Parser, Subcommand, ValueEnum};
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Whatever stops the benchmark.
 type Failure = Box<dyn Error + Send + Sync>;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use clearspan::forward::wire;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
@@ -16,7 +17,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::{announce, wire};
+use crate::announce;
 
 /// Listens on a free port and forwards everything to `upstream`, until it is killed.
 pub(crate) fn run(upstream: SocketAddr) -> Result<(), crate::Failure> {

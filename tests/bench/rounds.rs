@@ -13,6 +13,9 @@ struct Slice {
     load: Load,
     /// Also without a proxy; what that shows is subtracted.
     direct: bool,
+    /// How often in each round: delays depend on which core a process happens to wake on, so they
+    /// want many short slices.
+    repeats: usize,
     measures: Vec<Measure>,
 }
 
@@ -31,6 +34,9 @@ struct Samples {
     direct: Vec<Sample>,
     proxies: [Vec<Sample>; 3],
 }
+
+/// Slices of delays in each round.
+const REPEATS: usize = 4;
 
 /// How long it all takes.
 struct Extent {
@@ -60,7 +66,9 @@ pub(crate) fn run(
     let mut results: Vec<_> = slices.iter().map(|_| Samples::default()).collect();
     for round in 0..extent.rounds {
         for (slice, samples) in slices.iter().zip(&mut results) {
-            one_round(stage, &proxies, slice, round, samples)?;
+            for repeat in 0..slice.repeats {
+                one_round(stage, &proxies, slice, round + repeat, samples)?;
+            }
         }
     }
     let mut rows: Vec<_> =
@@ -109,6 +117,7 @@ fn plan(seconds: f64) -> Vec<Slice> {
             part: Part::Cpu,
             load: Load::Unary { body, connections: 8, seconds },
             direct: false,
+            repeats: 1,
             measures: vec![Measure {
                 label: format!("CPU per unary request, {size}"),
                 unit: "µs",
@@ -132,6 +141,7 @@ fn throughput(seconds: f64) -> Slice {
         part: Part::Cpu,
         load: Load::Unary { body: 1000, connections: 64, seconds },
         direct: false,
+        repeats: 1,
         measures: vec![Measure {
             label: "requests/s at concurrency 64, 1 KB".to_owned(),
             unit: "/s",
@@ -152,8 +162,9 @@ fn latency(seconds: f64) -> Slice {
     };
     Slice {
         part: Part::Latency,
-        load: Load::Unary { body: 1000, connections: 1, seconds },
+        load: Load::Unary { body: 1000, connections: 1, seconds: seconds / 4.0 },
         direct: true,
+        repeats: REPEATS,
         measures: vec![
             added("added p50 at concurrency 1, 1 KB", |s| us(s.seen.answer.p50), Some(60.0)),
             added("added p99 at concurrency 1, 1 KB", |s| us(s.seen.answer.p99), None),
@@ -174,6 +185,7 @@ fn paced(seconds: f64, want_usage: bool) -> Slice {
             want_usage,
         },
         direct: false,
+        repeats: 1,
         measures: vec![Measure {
             label: format!("CPU per chunk, 100 streams × 50/s, {asks}"),
             unit: "µs",
@@ -184,7 +196,7 @@ fn paced(seconds: f64, want_usage: bool) -> Slice {
     }
 }
 
-/// Few streams at once, so that delays are the proxy's and not the queue's.
+/// One stream at a time, so that delays are the proxy's and not the queue's.
 fn chunk_delay(seconds: f64) -> Slice {
     let added = |label: &str, of| Measure {
         label: label.to_owned(),
@@ -196,13 +208,14 @@ fn chunk_delay(seconds: f64) -> Slice {
     Slice {
         part: Part::Stream,
         load: Load::Stream {
-            connections: 4,
+            connections: 1,
             each: whole(seconds * 50.0),
             chunks: 10,
-            gap_us: 2000,
+            gap_us: 1000,
             want_usage: true,
         },
         direct: true,
+        repeats: REPEATS,
         measures: vec![
             added("added delay to first chunk, p50", |s| us(s.seen.first_chunk.p50)),
             added("added delay to first chunk, p99", |s| us(s.seen.first_chunk.p99)),
@@ -218,6 +231,7 @@ fn at_length(chunks: usize, seconds: f64) -> Slice {
         part: Part::Stream,
         load: unpaced(chunks, (whole(seconds * 6000.0) / chunks).max(1)),
         direct: false,
+        repeats: 1,
         measures: vec![Measure {
             label: format!("CPU per chunk, unpaced, streams of {chunks}"),
             unit: "µs",

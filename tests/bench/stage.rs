@@ -9,9 +9,10 @@ use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
+use clearspan::forward::wire;
 use tempfile::TempDir;
 
-use crate::{Failure, measure, sink, wire};
+use crate::{Failure, measure, sink};
 
 /// Who stands between client and upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +31,11 @@ const NGINX: &str = "/usr/sbin/nginx";
 /// Long enough for the slowest start, and for the last span to arrive.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A process of ours; killed when dropped.
+/// A process of ours; ended when dropped.
 pub(crate) struct Process {
     child: Child,
+    /// Ends it in good order; without one it is killed.
+    stop: Option<Command>,
     pub(crate) address: SocketAddr,
 }
 
@@ -56,16 +59,20 @@ impl Process {
             drop(tell.try_send(Err(said)));
         });
         match told.recv_timeout(PATIENCE) {
-            Ok(Ok(address)) => Ok(Self { child, address }),
+            Ok(Ok(address)) => Ok(Self { child, stop: None, address }),
             Ok(Err(said)) => Err(format!("{command:?} ended: {said}").into()),
             Err(_) => Err(format!("{command:?} is not ready").into()),
         }
     }
 
-    /// Starts a process that is ready when `address` takes connections.
-    fn listening(command: &mut Command, address: SocketAddr) -> Result<Self, Failure> {
+    /// Starts a process that is ready when `address` takes connections, and is ended by `stop`.
+    fn listening(
+        command: &mut Command,
+        stop: Command,
+        address: SocketAddr,
+    ) -> Result<Self, Failure> {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
-        let process = Self { child, address };
+        let process = Self { child, stop: Some(stop), address };
         let start = Instant::now();
         while TcpStream::connect(address).is_err() {
             if start.elapsed() > PATIENCE {
@@ -84,8 +91,11 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself. nginx's workers end with their master.
-        drop(self.child.kill());
+        let asked = self.stop.as_mut().map(Command::status);
+        if !matches!(asked, Some(Ok(status)) if status.success()) {
+            // It may have ended by itself.
+            drop(self.child.kill());
+        }
         drop(self.child.wait());
     }
 }
@@ -167,9 +177,15 @@ impl Stage {
         fs::create_dir(&directory)?;
         let config = directory.join("nginx.conf");
         fs::write(&config, self.nginx_config(address, &directory)?)?;
-        let mut command = Command::new(NGINX);
-        command.arg("-p").arg(&directory).arg("-c").arg(&config).args(["-e", "stderr"]);
-        Process::listening(&mut command, address)
+        let command = || {
+            let mut command = Command::new(NGINX);
+            command.arg("-p").arg(&directory).arg("-c").arg(&config).args(["-e", "stderr"]);
+            command
+        };
+        // Killed, it would leave its workers behind.
+        let mut stop = command();
+        stop.args(["-s", "stop"]);
+        Process::listening(&mut command(), stop, address)
     }
 
     /// As many workers as the pass-through, kept-alive upstream connections, nothing held back.
