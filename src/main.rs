@@ -1,1 +1,3 @@
+//! Arguments, exit codes, signals.
+
 fn main() {}
