@@ -10,10 +10,12 @@ use super::decode::body::{Body, Limits, Piece};
 use super::decode::encoding::Fault;
 use super::decode::json::Document;
 use super::decode::media::{Media, Shape};
-use super::dialect::{self, Answer, Call, Context, Reads, Unread};
+use super::dialect::{self, Answer, Call, Context, Reads};
 use super::head::{RequestHead, ResponseHead};
 use super::marks::Marks;
+use super::notes::Notes;
 use super::observation::{HttpFacts, Known, Note, Observation, RequestFacts, ResponseFacts};
+use super::shapes::lenient::Unread;
 use super::verdict::{self, Evidence, Reading};
 use crate::tape::{Cause, Direction, End, Entry, Ids, Milestone, Start, Upstream, Vitals};
 
@@ -54,28 +56,6 @@ struct Response {
     too_long: bool,
     torn: bool,
     last_bytes: Duration,
-}
-
-/// Each note once.
-#[derive(Debug, Default)]
-struct Notes(Vec<Note>);
-
-impl Notes {
-    fn add(&mut self, note: Note) {
-        if !self.0.contains(&note) {
-            self.0.push(note);
-        }
-    }
-
-    fn fault(&mut self, fault: Option<Fault>) {
-        match fault {
-            Some(Fault::Unknown) => self.add(Note::EncodingUnknown),
-            Some(Fault::Broken | Fault::Short) => self.add(Note::EncodingBroken),
-            Some(Fault::TooLarge) => self.add(Note::EncodingTooLarge),
-            // The tear has its own note.
-            Some(Fault::Torn) | None => (),
-        }
-    }
 }
 
 impl Observer {
@@ -179,7 +159,7 @@ impl Observer {
             Piece::Document(Document::TooLong) => too_long = true,
             Piece::Document(Document::Tail(_)) | Piece::Frame(_) => (),
         });
-        let torn = self.notes.0.contains(&Note::RequestTorn);
+        let torn = self.notes.has(Note::RequestTorn);
         if self.call.operation.is_none() || body.is_empty() || torn {
             return;
         }
@@ -326,13 +306,13 @@ impl Observer {
             error_type,
             usage,
             cost: Known::Unknown("not_priced"),
-            notes: self.notes.0,
+            notes: self.notes.into_vec(),
         }
     }
 
     /// What was read of the answer.
     fn reading(&self) -> Reading {
-        let torn = self.notes.0.contains(&Note::ResponseTorn);
+        let torn = self.notes.has(Note::ResponseTorn);
         let Some(response) = &self.response else {
             return if torn { Reading::Torn } else { Reading::Whole };
         };

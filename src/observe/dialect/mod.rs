@@ -3,14 +3,6 @@
 //!
 //! Adding a dialect: its file here, its line in `find`, its folder of fixtures.
 
-/// Reads JSON in place, whatever the types turn out to be.
-pub mod lenient;
-/// Errors, and the bounded word they become.
-pub mod failure;
-/// Token counts, and the one nesting they become.
-pub mod tokens;
-/// Which path is which call.
-pub mod route;
 /// OpenAI, and all who follow it.
 pub mod openai;
 /// Ollama's own routes.
@@ -22,9 +14,8 @@ use std::fmt::Debug;
 
 use crate::observe::decode::Frame;
 use crate::observe::observation::{Operation, RequestFacts, ResponseFacts};
+use crate::observe::shapes::lenient::Unread;
 use crate::tape::Upstream;
-
-pub use lenient::Unread;
 
 /// How one call is read.
 #[derive(Clone, Copy, Debug)]

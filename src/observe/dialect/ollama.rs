@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use serde::de::SeqAccess;
 
-use super::failure::{Failure, Word};
-use super::lenient::{
-    Count, Filled, Flag, Inputs, Into, Length, Lenient, Number, Text, Texts, Unread, fields, read,
-};
-use super::route::{self, Post, Route, route};
 use super::{Answer, Call, Content, Context, Found, Reads, openai};
 use crate::observe::decode::Frame;
 use crate::observe::observation::{
     ClaimedDurations, Operation, RequestFacts, ResponseFacts, Usage,
 };
+use crate::observe::shapes::failure::{Failure, Word};
+use crate::observe::shapes::lenient::{
+    Count, Filled, Flag, Inputs, Into, Length, Lenient, Number, Text, Texts, Unread, fields, read,
+};
+use crate::observe::shapes::route::{self, Post, Route, route};
 
 /// Longest names that are kept.
 const MODEL: usize = 256;

@@ -3,12 +3,14 @@
 
 use serde::de::SeqAccess;
 
-use super::failure::{Failure, Word};
-use super::lenient::{Count, Flag, Into, Lenient, Object, Text, Unread, fields, read};
-use super::tokens::{Counting, Tokens};
 use super::{Answer, Call, Content, Context, ReadRequest, Reads};
 use crate::observe::decode::Frame;
 use crate::observe::observation::{RequestFacts, ResponseFacts, Usage};
+use crate::observe::shapes::failure::{Failure, Word};
+use crate::observe::shapes::lenient::{
+    Count, Flag, Into, Lenient, Object, Text, Unread, fields, read,
+};
+use crate::observe::shapes::tokens::{Counting, Tokens};
 
 /// A call that is not read further than its usage, or, without `usage`, its errors.
 pub fn call(route: Option<&'static str>, usage: bool) -> Call {

@@ -3,14 +3,14 @@
 
 use serde::de::SeqAccess;
 
-use super::super::failure::{Failure, Word};
-use super::super::lenient::{
-    Count, Filled, Into, Lenient, List, Object, Text, Unread, fields, read,
-};
-use super::super::tokens::{Counting, Tokens};
 use super::super::{Answer, Content, Context};
 use crate::observe::decode::Frame;
 use crate::observe::observation::{Operation, ResponseFacts};
+use crate::observe::shapes::failure::{Failure, Word};
+use crate::observe::shapes::lenient::{
+    Count, Filled, Into, Lenient, List, Object, Text, Unread, fields, read,
+};
+use crate::observe::shapes::tokens::{Counting, Tokens};
 
 /// Choices beyond this are not followed.
 const CHOICES: usize = 1024;

@@ -6,9 +6,9 @@ mod request;
 /// What the model answers, streamed or whole.
 mod answer;
 
-use super::route::{self, Post, Route, route};
 use super::{Call, Found, Reads};
 use crate::observe::observation::Operation;
+use crate::observe::shapes::route::{self, Post, Route, route};
 
 const fn model(name: &'static str, operation: Operation) -> Route {
     route(name, Post::Model(operation))

@@ -1,10 +1,10 @@
 //! What a client asks of OpenAI's chat completions, legacy completions and embeddings. Knows no
 //! answer, and keeps nothing of what was said.
 
-use super::super::lenient::{
+use crate::observe::observation::RequestFacts;
+use crate::observe::shapes::lenient::{
     Flag, Inputs, Into, Length, Lenient, Number, Text, Texts, Unread, fields, read,
 };
-use crate::observe::observation::RequestFacts;
 
 /// Longest names that are kept.
 const MODEL: usize = 256;

@@ -102,7 +102,7 @@ fn bounded(word: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::dialect::lenient::{fields, read};
+    use crate::observe::shapes::lenient::{fields, read};
 
     fields! {
         struct Answer<'de> {

@@ -123,8 +123,8 @@ macro_rules! fields {
         #[derive(Debug, Default)]
         $vis struct $name<$life> { $($(#[$field_doc])* $vis $field: $type,)* }
 
-        impl<$life> $crate::observe::dialect::lenient::Lenient<$life> for $name<$life> {
-            $crate::observe::dialect::lenient::fields!(@object $life $($field = $key,)*);
+        impl<$life> $crate::observe::shapes::lenient::Lenient<$life> for $name<$life> {
+            $crate::observe::shapes::lenient::fields!(@object $life $($field = $key,)*);
         }
     };
     ($(#[$doc:meta])* $vis:vis struct $name:ident {
@@ -134,13 +134,13 @@ macro_rules! fields {
         #[derive(Debug, Default)]
         $vis struct $name { $($(#[$field_doc])* $vis $field: $type,)* }
 
-        impl<'de> $crate::observe::dialect::lenient::Lenient<'de> for $name {
-            $crate::observe::dialect::lenient::fields!(@object 'de $($field = $key,)*);
+        impl<'de> $crate::observe::shapes::lenient::Lenient<'de> for $name {
+            $crate::observe::shapes::lenient::fields!(@object 'de $($field = $key,)*);
         }
     };
     (@object $life:lifetime $($field:ident = $key:literal,)*) => {
         fn object<A: serde::de::MapAccess<$life>>(&mut self, mut object: A) -> Result<(), A::Error> {
-            use $crate::observe::dialect::lenient::{Into, Text};
+            use $crate::observe::shapes::lenient::{Into, Text};
             let mut key = Text::default();
             while object.next_key_seed(Into(&mut key))?.is_some() {
                 match key.as_str() {

@@ -6,7 +6,7 @@ use crate::observe::observation::Usage;
 fields! {
     /// A `usage` object, in any of the spellings of OpenAI and those that follow it.
     #[derive(Clone, Copy)]
-    pub(super) struct Tokens {
+    pub struct Tokens {
         prompt: Count = "prompt_tokens",
         completion: Count = "completion_tokens",
         total: Count = "total_tokens",
@@ -32,7 +32,7 @@ fields! {
 fields! {
     /// What part of the tokens is what.
     #[derive(Clone, Copy)]
-    pub(super) struct Details {
+    pub struct Details {
         cached: Count = "cached_tokens",
         cache_write: Count = "cache_write_tokens",
         audio: Count = "audio_tokens",
@@ -52,7 +52,7 @@ pub struct Counting {
 
 impl Tokens {
     /// Input with cached tokens, output with reasoning; none where nothing was counted.
-    pub(super) fn usage(&self, counting: Counting) -> Option<Usage> {
+    pub fn usage(&self, counting: Counting) -> Option<Usage> {
         let first = |counts: &[Count]| counts.iter().find_map(|count| count.0);
         let (input_details, output_details) = (
             [self.prompt_details, self.input_details],
@@ -94,7 +94,7 @@ impl Tokens {
     }
 
     /// Lays a later report over this one, count by count.
-    pub(super) fn merge(&mut self, later: &Self) {
+    pub fn merge(&mut self, later: &Self) {
         let put = |count: &mut Count, later: Count| count.0 = later.0.or(count.0);
         put(&mut self.prompt, later.prompt);
         put(&mut self.completion, later.completion);
@@ -124,7 +124,7 @@ impl Tokens {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::dialect::lenient::read;
+    use crate::observe::shapes::lenient::read;
 
     fn tokens(json: &str) -> Tokens {
         let mut tokens = Tokens::default();
