@@ -28,6 +28,9 @@ mod shutdown;
 /// What is reported, value by value.
 #[cfg(test)]
 mod telemetry;
+/// Each fixture gives the observation beside it.
+#[cfg(test)]
+mod golden;
 /// What real services were recorded to send.
 #[cfg(test)]
 mod recordings;
