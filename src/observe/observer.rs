@@ -254,8 +254,7 @@ impl Observer {
             return;
         };
         let answer = &mut **answer;
-        let mut reader =
-            Reader { answer, facts, marks, notes, document, too_long, is_end: true };
+        let mut reader = Reader { answer, facts, marks, notes, document, too_long, is_end: true };
         body.finish(&mut |piece| reader.read(piece, at));
         facts.streamed = matches!(body.shape(), Some(Shape::Sse | Shape::Ndjson));
         if body.skipped() > 0 {

@@ -157,7 +157,7 @@ fn pieces(answer: &Response, begin: usize, chunk: &[u8], mut see: impl FnMut(Dur
 
 /// The whole observation as text: what is absent, zero or empty is left out, and what is the same
 /// for each fixture.
-fn show(observation: &Observation) -> String {
+pub(crate) fn show(observation: &Observation) -> String {
     let mut text = String::new();
     for (name, value) in [
         ("http", format!("{:?}", observation.http)),

@@ -31,6 +31,9 @@ mod telemetry;
 /// Each fixture gives the observation beside it.
 #[cfg(test)]
 mod golden;
+/// Recorded exchanges, read as another reads them.
+#[cfg(test)]
+mod observed;
 /// What real services were recorded to send.
 #[cfg(test)]
 mod recordings;
