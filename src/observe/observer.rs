@@ -598,6 +598,11 @@ mod tests {
         );
         assert_eq!((seen.operation, seen.http.version), (Some(Operation::Chat), "2"));
         assert_eq!(seen.ending, Ending::ClientCanceled, "without an end the client is gone");
+        for target in ["/ollama", "/ollama/"] {
+            let head = format!("HEAD {target} 1.1\n");
+            let seen = observer("ollama", &head, 7).finish(&Vitals::default());
+            assert_eq!((seen.http.path.as_str(), seen.http.route), (target, Some("/")));
+        }
     }
 
     #[test]
@@ -605,6 +610,7 @@ mod tests {
         let mut observer = chat();
         observer.see(at(2), Entry::Head(b"103 1.1\nlink: x\n"));
         observer.see(at(3), Entry::Head(SSE));
+        observer.see(at(4), Entry::Head(b"500 1.1\n"));
         observer.see(at(4), Entry::Body(Answered, (delta("a") + END).as_bytes()));
         let seen = observer.finish(&ended(5, Cause::Complete));
         assert_eq!((seen.http.status, seen.times.head), (Some(200), Some(at(3))));
