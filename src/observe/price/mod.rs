@@ -418,6 +418,32 @@ mod tests {
     }
 
     #[test]
+    fn a_lower_bound_names_what_has_no_price() {
+        #[rustfmt::skip]
+        let worked = [
+            // $3, cached $0.30, written for five minutes $3.75 (for an hour $6), $15
+            ("anthropic", "claude-3-7-sonnet-20250219", written(3_000, 1_000, 500, 50),
+                1_500 * 3_000 + 1_000 * 300 + 500 * 3_750 + 50 * 15_000, "cache_write_1h"),
+            // $10, $30, no price of audio
+            ("openai", "gpt-4-turbo", Usage { input_audio: Some(5), ..tokens(10, 1) },
+                10 * 10_000 + 30_000, "input_audio"),
+            // $1, $1 and some for the request
+            ("perplexity", "sonar", tokens(10, 10), 20 * 1_000, "request"),
+            // $0.30, $2.50, images dearer
+            ("gcp.gemini", "gemini-2.5-flash-image", tokens(10, 10), 10 * 300 + 10 * 2_500, "output_image"),
+        ];
+        for (provider, model, usage, nanos, unpriced) in worked {
+            let cost = cost(&remote(provider, model, usage)).expect(model);
+            assert_eq!(
+                (cost.total, cost.basis),
+                (NanoUsd(nanos), CostBasis::LowerBound),
+                "{model}"
+            );
+            assert_eq!(cost.unpriced, [unpriced], "{model}");
+        }
+    }
+
+    #[test]
     fn what_has_no_price_has_a_reason_instead() {
         let usage = tokens(10, 5);
         for (provider, address, model, reason) in [

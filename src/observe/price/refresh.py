@@ -142,8 +142,9 @@ def check(model, found):
     for key, (_, floor) in UNPRICED.items():
         if key in found and floor in found and found[key] < found[floor]:
             sys.exit(f"{model.id}: {key} is cheaper than {floor}")
-    if found.get("cache_write_1h_mtok", 0) < found.get("cache_write_mtok", 0) and "cache_write_1h_mtok" in found:
-        sys.exit(f"{model.id}: a cache write for an hour is cheaper than a short one")
+    for less, more in (("cache_write_mtok", "cache_write_1h_mtok"), ("output_reasoning_mtok", "output_mtok")):
+        if less in found and more in found and found[less] > found[more]:
+            sys.exit(f"{model.id}: {less} is dearer than {more}")
     audio = {"input_mtok", "cache_read_mtok", "input_audio_mtok", "cache_audio_read_mtok"}
     if audio <= found.keys() and (
         found["input_mtok"] + found["cache_audio_read_mtok"] > found["cache_read_mtok"] + found["input_audio_mtok"]

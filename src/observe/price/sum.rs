@@ -122,8 +122,14 @@ impl Ledger<'_> {
     fn count_output(&mut self, usage: &Usage) -> Result<(), Unpriced> {
         use Dimension::{Output, OutputAudio, Reasoning};
         let total = usage.output.unwrap_or(0);
-        let [reasoning, audio] =
-            [usage.reasoning, usage.output_audio].map(Option::unwrap_or_default);
+        let audio = usage.output_audio.unwrap_or(0);
+        // Where reasoning has a rate of its own, the cheapest case is that all of it was reasoning.
+        let unsplit = usage.reasoning.is_none() && self.has(Reasoning) && total > 0;
+        if unsplit {
+            self.unpriced.push(Reasoning.as_str());
+        }
+        let reasoning =
+            usage.reasoning.unwrap_or(if unsplit { total - audio.min(total) } else { 0 });
         if reasoning > total || audio > total {
             return Err(Unpriced::UsageInconsistent);
         }
@@ -213,6 +219,14 @@ mod tests {
         let usage =
             Usage { cache_read: Some(30), cache_write: Some(20), reasoning: Some(40), ..USAGE };
         assert_eq!(at(&rates, usage), Ok((50 * 10 + 30 + 20 * 12 + 10 * 20 + 40 * 5, vec![])));
+    }
+
+    #[test]
+    fn output_that_may_all_have_been_reasoning_is_a_lower_bound() {
+        let rates = [(Input, 10), (Output, 20), (Reasoning, 5)];
+        assert_eq!(at(&rates, USAGE), Ok((100 * 10 + 50 * 5, vec!["reasoning"])));
+        let none = Usage { reasoning: Some(0), ..USAGE };
+        assert_eq!(at(&rates, none), Ok((100 * 10 + 50 * 20, vec![])));
     }
 
     #[test]
