@@ -170,7 +170,7 @@ fn show_sum(cost: &Cost, out: &mut impl Write) -> io::Result<()> {
     let (total, basis) = (usd(cost.total), cost.basis.as_str());
     writeln!(out, "  {:<46} {}  ({basis})", "total", by_point(&total, true))?;
     if !cost.unpriced.is_empty() {
-        writeln!(out, "at least so much: {} not priced on their own", cost.unpriced.join(", "))?;
+        writeln!(out, "at least so much; not priced on its own: {}", cost.unpriced.join(", "))?;
     }
     Ok(())
 }

@@ -402,6 +402,9 @@ mod tests {
             (Some(2_000), february, false)
         );
         assert_eq!(model.tiers(&moment("2026-02-14")), ["flex"]);
+        let (tariff, _) = model.tariff(&moment("2026-02-15"), Some("flex"));
+        assert_eq!(tariff.rates.len(), 2, "one rate for a dimension");
+        assert_eq!(tariff.unpriced, ["request"]);
     }
 
     #[test]
