@@ -1,1 +1,4 @@
-//! (to be written)
+//! What a person types: one file per subcommand.
+
+/// `clearspan prices`.
+pub mod prices;
