@@ -125,6 +125,11 @@ pub struct Vitals {
 }
 
 impl Vitals {
+    /// Those of an exchange that is over: what a replayed tape begins with.
+    pub fn ended(end: End) -> Self {
+        Self { end: OnceLock::from(end), ..Self::default() }
+    }
+
     /// The end, once there was one.
     pub fn end(&self) -> Option<End> {
         self.end.get().copied()
