@@ -29,7 +29,9 @@ pub(super) fn resolve(
 /// What is said twice, or switched off elsewhere.
 pub(super) fn warnings(exports: &[Export], otel: &Otel) -> Vec<String> {
     let twice = !exports.is_empty() && !otel.targets.is_empty();
-    let twice = twice.then_some("OTEL_EXPORTER_OTLP_* is not used, since [[telemetry.export]] says where telemetry goes");
+    let twice = twice.then_some(
+        "OTEL_EXPORTER_OTLP_* is not used, since [[telemetry.export]] says where telemetry goes",
+    );
     let disabled = otel.disabled.then_some("OTEL_SDK_DISABLED is true: no telemetry is sent");
     twice.into_iter().chain(disabled).map(ToOwned::to_owned).collect()
 }
