@@ -1,5 +1,112 @@
 //! HOT: bytes through, unchanged. Knows sockets, headers and times; no provider, no price, no
 //! OpenTelemetry.
+//!
+//! `accept` takes connections, `exchange` shows a request's whole way: `route`, `headers`, `send` on a
+//! connection from `pool`, and the answer back through `tee`. `reply` has the few answers of our own.
 
 /// What forwarding needs to be told.
 pub mod settings;
+/// How hyper, sockets and the runtime are set up.
+pub mod wire;
+/// Listeners and client connections.
+pub mod accept;
+/// A client's connection, closed when it keeps us waiting.
+mod client_io;
+/// How many exchanges run at once.
+pub mod admission;
+/// One exchange, top to bottom.
+mod exchange;
+/// Which upstream a request addresses.
+pub mod route;
+/// Ids from a client's `traceparent`, or drawn.
+mod trace_context;
+/// Which header fields cross the proxy.
+mod headers;
+/// A request on a leased connection.
+mod send;
+/// Connections that wait for their next exchange.
+mod pool;
+/// A new connection to an upstream.
+mod connect;
+/// An upstream connection that knows when it wrote.
+mod upstream_io;
+/// Bodies that let a pen look.
+pub mod tee;
+/// The answers we make ourselves.
+mod reply;
+/// What can go wrong, and whose fault it is.
+mod error;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use admission::{Admission, Refusals, Slot};
+use connect::Connector;
+use pool::Pool;
+use settings::Settings;
+
+use crate::tape::Tapes;
+
+/// How often connections that are idle for too long are closed.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Everything that exchanges share.
+pub struct Forward {
+    settings: Settings,
+    tapes: Tapes,
+    admission: Arc<Admission>,
+    refusals: Arc<Refusals>,
+    connector: Connector,
+    // One for each upstream, by index.
+    pools: Vec<Arc<Pool>>,
+}
+
+impl std::fmt::Debug for Forward {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Forward").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Forward {
+    /// Ready to forward. `own`: the addresses that we listen on, which are never called.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn new(
+        settings: Settings,
+        tapes: Tapes,
+        own: Vec<SocketAddr>,
+    ) -> Result<Arc<Self>, rustls::Error> {
+        let limits = &settings.limits;
+        let pools: Vec<_> =
+            settings.upstreams.iter().map(|_| Arc::new(Pool::new(limits))).collect();
+        Ok(Arc::new(Self {
+            admission: Admission::new(limits.exchanges, settings.upstreams.len()),
+            refusals: Arc::new(Refusals::default()),
+            connector: Connector::new(limits, own.into())?,
+            pools,
+            tapes,
+            settings,
+        }))
+    }
+
+    /// Closes idle upstream connections in time, for as long as it is polled.
+    pub async fn sweep(self: Arc<Self>) {
+        let mut due = tokio::time::interval(SWEEP);
+        loop {
+            due.tick().await;
+            self.pools.iter().for_each(|pool| pool.sweep());
+        }
+    }
+
+    /// How many exchanges run.
+    pub fn admission(&self) -> Arc<Admission> {
+        Arc::clone(&self.admission)
+    }
+
+    /// What was refused.
+    pub fn refusals(&self) -> Arc<Refusals> {
+        Arc::clone(&self.refusals)
+    }
+}

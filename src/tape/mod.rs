@@ -138,6 +138,7 @@ pub struct Exchange {
     pub id: u64,
     /// What can be seen of it from outside.
     pub vitals: Vitals,
+    ids: Ids,
     zero: Instant,
     tapes: Arc<Shared>,
     waiting: Mutex<Waiting>,
@@ -247,6 +248,7 @@ impl Tapes {
         let exchange = Arc::new(Exchange {
             id: self.0.next.fetch_add(1, Relaxed),
             vitals: Vitals::default(),
+            ids: start.ids,
             zero,
             tapes: Arc::clone(&self.0),
             waiting: Mutex::new(Waiting { start: Some(Box::new(start)), ..Waiting::default() }),

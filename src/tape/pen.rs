@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::reel::Direction;
 use super::tail::Tail;
-use super::{Cause, End, Exchange, Milestone, Reel};
+use super::{Cause, End, Exchange, Ids, Milestone, Reel};
 
 /// A reel whose first byte is older than this is handed over with the next chunk, so that the cold
 /// path sees a slow stream while it runs.
@@ -140,6 +140,11 @@ impl ResponsePen {
         Self { pen: Pen::new(Direction::Response, exchange), chunks: 0 }
     }
 
+    /// The exchange's ids.
+    pub fn ids(&self) -> &Ids {
+        &self.pen.exchange.ids
+    }
+
     /// Tapes a moment; one before zero counts as zero.
     pub fn milestone(&mut self, milestone: Milestone, at: Instant) {
         let at = at.saturating_duration_since(self.pen.exchange.zero);
@@ -190,5 +195,168 @@ impl ResponsePen {
 impl Drop for ResponsePen {
     fn drop(&mut self) {
         self.end(Cause::ClientGone);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use tokio::sync::mpsc::Receiver;
+
+    use super::*;
+    use crate::tape::{Entry, Handover, Settings, Start, Tapes};
+
+    const SETTINGS: Settings =
+        Settings { memory: 1 << 20, exchange: 1 << 20, workers: 1, queue: 1000 };
+
+    fn start(settings: Settings) -> (Tapes, Receiver<Handover>, RequestPen, ResponsePen) {
+        let (tapes, mut receivers) = Tapes::new(settings);
+        let ids = Ids {
+            trace: [1; 16],
+            parent: None,
+            server_span: [2; 8],
+            client_span: [3; 8],
+            flags: 1,
+        };
+        let start = Start {
+            ids,
+            upstream: None,
+            started: SystemTime::UNIX_EPOCH,
+            client: None,
+            mount: 0,
+            head: b"POST / 1.1\n".to_vec(),
+        };
+        let (request, response) = tapes.start(Instant::now(), start);
+        (tapes, receivers.remove(0), request, response)
+    }
+
+    /// What the worker reads: bodies with gaps as `…`, and how many hand-overs it took.
+    fn read(receiver: &mut Receiver<Handover>) -> (Vec<u8>, Vec<u8>, u64, usize) {
+        let (mut request, mut response, mut gap, mut handovers) = (vec![], vec![], 0, 0);
+        let mut last = false;
+        while let Ok(handover) = receiver.try_recv() {
+            assert_eq!(handover.start.is_some(), handovers == 0, "the start comes first, once");
+            assert!(!last, "nothing comes after the last");
+            last = handover.last;
+            handovers += 1;
+            for reel in handover.reels.iter().flatten() {
+                for (_, entry) in reel.entries() {
+                    match entry {
+                        Entry::Body(Direction::Request, bytes) => request.extend(bytes),
+                        Entry::Body(Direction::Response, bytes) => response.extend(bytes),
+                        Entry::Gap(_, bytes) => gap += bytes,
+                        Entry::At(_) | Entry::Head(_) => (),
+                    }
+                }
+            }
+        }
+        assert!(last, "the end comes");
+        (request, response, gap, handovers)
+    }
+
+    #[test]
+    fn a_unary_exchange_takes_two_hand_overs() {
+        let (tapes, mut receiver, mut request, mut response) = start(SETTINGS);
+        request.data(b"question");
+        request.end();
+        response.head(b"200 1.1\n");
+        response.data(b"answer", true);
+        response.end(Cause::Complete);
+        drop((request, response));
+        let read = read(&mut receiver);
+        assert_eq!(read, (b"question".to_vec(), b"answer".to_vec(), 0, 2));
+        assert_eq!(tapes.account().held(), 0);
+    }
+
+    #[test]
+    fn a_stream_takes_a_hand_over_for_each_full_reel() {
+        let (tapes, mut receiver, mut request, mut response) = start(SETTINGS);
+        request.end();
+        response.head(b"200 1.1\n");
+        let chunk = [b'x'; 250];
+        (0..1000).for_each(|_| response.data(&chunk, false));
+        response.end(Cause::Complete);
+        drop((request, response));
+        let held = tapes.account().held();
+        assert!((250_000..400_000).contains(&held), "{held}");
+        let (_, body, gap, handovers) = read(&mut receiver);
+        assert_eq!((body.len(), gap), (250_000, 0));
+        // The head, the end, the 1st, 2nd and 4th chunk; the rest by 16 KiB of bytes and marks.
+        assert!(handovers <= 1000 * (250 + 16) / (16 * 1024) + 7, "{handovers}");
+        assert_eq!(tapes.account().held(), 0);
+    }
+
+    #[test]
+    fn a_body_over_the_bound_keeps_its_beginning_and_its_end() {
+        let settings = Settings { exchange: 100_000, ..SETTINGS };
+        let (tapes, mut receiver, mut request, mut response) = start(settings);
+        request.end();
+        response.head(b"200 1.1\n");
+        let body: Vec<u8> = (0..500_000_u32).map(|i| (i % 251) as u8).collect();
+        body.chunks(1000).for_each(|chunk| response.data(chunk, false));
+        response.end(Cause::Complete);
+        let (_, kept, gap, _) = read(&mut receiver);
+        let front = kept.len() - 16 * 1024;
+        assert_eq!(kept.len() as u64 + gap, 500_000);
+        assert_eq!(kept[..front], body[..front]);
+        assert_eq!(kept[front..], body[500_000 - 16 * 1024..]);
+        assert_eq!(tapes.counts().torn.load(Relaxed), 1);
+        assert_eq!(response.pen.exchange.vitals.response_bytes.load(Relaxed), 500_000);
+    }
+
+    #[test]
+    fn a_full_channel_tears_the_tape_but_totals_and_end_are_known() {
+        let settings = Settings { queue: 1, ..SETTINGS };
+        let (tapes, mut receiver, mut request, mut response) = start(settings);
+        request.end();
+        response.head(b"200 1.1\n");
+        response.data(b"one", false);
+        response.data(b"two", false);
+        response.end(Cause::UpstreamReset("reset"));
+        let first = receiver.try_recv().unwrap();
+        assert!(first.start.is_some() && receiver.try_recv().is_err());
+        let vitals = &first.exchange.vitals;
+        assert_eq!(vitals.end().map(|end| end.cause), Some(Cause::UpstreamReset("reset")));
+        assert_eq!(vitals.response_bytes.load(Relaxed), 6);
+        assert!(vitals.response_torn.load(Relaxed));
+        assert_eq!(tapes.counts().dropped.load(Relaxed), 2);
+    }
+
+    #[test]
+    fn no_memory_left_tears_the_tape() {
+        let settings = Settings { memory: 2000, ..SETTINGS };
+        let (tapes, mut receiver, mut request, mut response) = start(settings);
+        request.end();
+        response.head(b"200 1.1\n");
+        (0..100).for_each(|_| response.data(&[b'x'; 100], false));
+        assert!(tapes.account().held() <= 2000);
+        response.end(Cause::Complete);
+        drop((request, response));
+        let (_, body, _, _) = read(&mut receiver);
+        assert!(body.len() < 10_000);
+        assert_eq!(tapes.counts().torn.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn a_pen_dropped_before_the_end_says_that_the_client_is_gone() {
+        let (_tapes, mut receiver, request, response) = start(SETTINGS);
+        drop(request);
+        drop(response);
+        let handover = receiver.try_recv().unwrap();
+        assert_eq!(handover.exchange.vitals.end().map(|end| end.cause), Some(Cause::ClientGone));
+        assert!(handover.last && handover.start.is_some());
+    }
+
+    #[test]
+    fn a_request_that_ends_after_the_response_began_is_handed_over_too() {
+        let (_tapes, mut receiver, mut request, mut response) = start(SETTINGS);
+        request.data(b"first ");
+        response.head(b"200 1.1\n");
+        request.data(b"second");
+        request.end();
+        response.end(Cause::Complete);
+        let (body, ..) = read(&mut receiver);
+        assert_eq!(body, b"first second");
     }
 }

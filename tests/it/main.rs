@@ -1,1 +1,36 @@
+//! Scenarios, one module each; every one is a promise kept on real sockets. Knows the program from
+//! outside only: its binary, its configuration, its bytes.
 
+/// What scenarios are made of.
+#[cfg(test)]
+mod support;
+/// The shape of the source tree.
+#[cfg(test)]
+mod layout;
+/// Both sides see what the other sent.
+#[cfg(test)]
+mod transparency;
+/// Each chunk when it comes, each ending as it was.
+#[cfg(test)]
+mod streaming;
+/// Answers of our own.
+#[cfg(test)]
+mod own_answers;
+/// Faults of the cold path stay there.
+#[cfg(test)]
+mod fail_open;
+/// A limit on everything.
+#[cfg(test)]
+mod limits;
+/// How it ends.
+#[cfg(test)]
+mod shutdown;
+/// What is reported, value by value.
+#[cfg(test)]
+mod telemetry;
+/// What real services were recorded to send.
+#[cfg(test)]
+mod recordings;
+/// Real clients and a real server.
+#[cfg(test)]
+mod real;

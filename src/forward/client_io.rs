@@ -1,0 +1,234 @@
+//! A client's connection that is closed when the client keeps us waiting too long: idle, with half a
+//! head, with half a body, or not reading. Knows no HTTP beyond these four.
+//!
+//! hyper has one timer for idle and for slow heads; they need different limits.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::settings::Limits;
+
+/// What the exchange and the connection under it tell each other.
+#[derive(Debug)]
+pub(super) struct Client {
+    opened: Instant,
+    // An exchange runs.
+    busy: AtomicBool,
+    // Its request's body has not ended.
+    uploading: AtomicBool,
+    // It kept us waiting longer than we allow, with an exchange running.
+    stalled: AtomicBool,
+    // Nanoseconds since `opened` when the last exchange ended.
+    quiet_since: AtomicU64,
+}
+
+impl Client {
+    pub(super) fn new() -> Self {
+        Self {
+            opened: Instant::now(),
+            busy: AtomicBool::new(false),
+            uploading: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
+            quiet_since: AtomicU64::new(0),
+        }
+    }
+
+    /// An exchange begins.
+    pub(super) fn begin(&self, uploading: bool) {
+        self.uploading.store(uploading, Relaxed);
+        self.busy.store(true, Relaxed);
+    }
+
+    /// The request's body ended.
+    pub(super) fn uploaded(&self) {
+        self.uploading.store(false, Relaxed);
+    }
+
+    /// The exchange is over.
+    pub(super) fn end(&self) {
+        self.quiet_since.store(self.opened.elapsed().as_nanos() as u64, Relaxed);
+        self.uploading.store(false, Relaxed);
+        self.busy.store(false, Relaxed);
+    }
+
+    /// Whether the running exchange's request has more to come.
+    pub(super) fn is_uploading(&self) -> bool {
+        self.uploading.load(Relaxed)
+    }
+
+    /// Whether the connection was closed because the client stalled an exchange.
+    pub(super) fn stalled(&self) -> bool {
+        self.stalled.load(Relaxed)
+    }
+
+    fn quiet_since(&self) -> Instant {
+        self.opened + Duration::from_nanos(self.quiet_since.load(Relaxed))
+    }
+}
+
+/// The connection.
+#[derive(Debug)]
+pub(super) struct ClientIo {
+    io: TokioIo<TcpStream>,
+    client: Arc<Client>,
+    idle: Duration,
+    header: Duration,
+    stall: Duration,
+    // When bytes last came, or could go again after waiting.
+    last_active: Instant,
+    // When the head that is not complete began.
+    head_since: Option<Instant>,
+    read_timer: Timer,
+    // When writing began to wait.
+    write_since: Option<Instant>,
+    write_timer: Timer,
+}
+
+impl ClientIo {
+    pub(super) fn new(stream: TcpStream, client: Arc<Client>, limits: &Limits) -> Self {
+        Self {
+            io: TokioIo::new(stream),
+            last_active: client.opened,
+            client,
+            idle: limits.client_idle,
+            header: limits.header,
+            stall: limits.client_stall,
+            head_since: None,
+            read_timer: Timer::default(),
+            write_since: None,
+            write_timer: Timer::default(),
+        }
+    }
+
+    /// When a client that sends nothing now has kept us waiting long enough.
+    fn read_due(&mut self) -> Option<Instant> {
+        if self.write_since.is_some() {
+            return None;
+        }
+        if self.client.busy.load(Relaxed) {
+            self.head_since = None;
+            let stall = self.client.uploading.load(Relaxed) && !self.stall.is_zero();
+            return stall.then(|| self.last_active + self.stall);
+        }
+        let quiet = self.client.quiet_since();
+        Some(match self.head_since.filter(|&since| since > quiet) {
+            Some(since) => since + self.header,
+            None => self.last_active.max(quiet) + self.idle,
+        })
+    }
+
+    fn bytes_came(&mut self) {
+        self.last_active = Instant::now();
+        if self.client.busy.load(Relaxed) {
+            self.head_since = None;
+        } else if self.head_since.is_none_or(|since| since <= self.client.quiet_since()) {
+            self.head_since = Some(self.last_active);
+        }
+    }
+
+    /// Passes a write's outcome on, or gives up on a client that has not read for too long.
+    fn after_write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        outcome: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            if self.write_since.take().is_some() {
+                self.last_active = Instant::now();
+            }
+            return outcome;
+        }
+        if self.stall.is_zero() {
+            return outcome;
+        }
+        let since = *self.write_since.get_or_insert_with(Instant::now);
+        ready!(self.write_timer.poll_at(cx, since + self.stall));
+        Poll::Ready(Err(self.give_up()))
+    }
+
+    fn give_up(&self) -> io::Error {
+        if self.client.busy.load(Relaxed) {
+            self.client.stalled.store(true, Relaxed);
+        }
+        io::ErrorKind::TimedOut.into()
+    }
+}
+
+/// A timer that is allocated on first use, and moved only when it fires too early or too late.
+#[derive(Debug, Default)]
+struct Timer(Option<Pin<Box<Sleep>>>);
+
+impl Timer {
+    fn poll_at(&mut self, cx: &mut Context<'_>, due: Instant) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if sleep.deadline() > due {
+            sleep.as_mut().reset(due);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if sleep.deadline() >= due {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(due);
+        }
+    }
+}
+
+impl Read for ClientIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let outcome = Pin::new(&mut self.io).poll_read(cx, buffer);
+        if outcome.is_ready() {
+            self.bytes_came();
+            return outcome;
+        }
+        let Some(due) = self.read_due() else { return outcome };
+        ready!(self.read_timer.poll_at(cx, due));
+        Poll::Ready(Err(self.give_up()))
+    }
+}
+
+impl Write for ClientIo {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.after_write(cx, outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        self.after_write(cx, outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

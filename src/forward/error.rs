@@ -1,0 +1,82 @@
+//! What can go wrong between a request and its answer, and whose fault it is.
+
+use std::io;
+
+use http::StatusCode;
+
+use crate::tape::Cause;
+
+/// Why there is no answer of the upstream's to pass on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// No upstream was addressed.
+    #[error("no upstream is addressed by this path")]
+    NoRoute,
+    /// All exchanges that we allow are taken.
+    #[error("too many exchanges at once")]
+    Busy,
+    /// The upstream's address is our own.
+    #[error("the upstream is this proxy itself")]
+    Loop,
+    /// The upstream's name has no address.
+    #[error("the upstream's name cannot be resolved")]
+    Unresolved,
+    /// Nothing listens at the upstream's address.
+    #[error("the upstream refuses connections")]
+    ConnectionRefused,
+    /// No connection for another reason.
+    #[error("the upstream cannot be reached ({0})")]
+    Connect(io::ErrorKind),
+    /// TLS failed.
+    #[error("no TLS with the upstream ({0})")]
+    Tls(#[source] io::Error),
+    /// No connection within our limit.
+    #[error("the upstream did not accept a connection in time")]
+    ConnectTimeout,
+    /// No answer within our limit.
+    #[error("the upstream was silent for too long")]
+    Silent,
+    /// The connection broke before the answer's head was complete.
+    #[error("the upstream's connection broke before its answer ({0})")]
+    Upstream(#[source] hyper::Error),
+}
+
+impl Error {
+    /// The status of our own answer.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Loop => StatusCode::LOOP_DETECTED,
+            Self::ConnectTimeout | Self::Silent => StatusCode::GATEWAY_TIMEOUT,
+            _ => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// The reason in `clearspan-error`, in the answer's body and in `error.type`.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::NoRoute => "no_route",
+            Self::Busy => "busy",
+            Self::Loop => "loop",
+            Self::Unresolved => "name_not_resolved",
+            Self::ConnectionRefused => "connection_refused",
+            Self::Connect(_) => "connect_failed",
+            Self::Tls(_) => "tls_failed",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Silent => "upstream_silent",
+            Self::Upstream(error) if error.is_parse() => "bad_response",
+            Self::Upstream(_) => "connection_broken",
+        }
+    }
+
+    /// How the tape tells it.
+    pub(super) fn cause(&self) -> Cause {
+        let reason = self.reason();
+        match self {
+            Self::NoRoute | Self::Busy | Self::Loop => Cause::Refused(reason),
+            Self::ConnectTimeout | Self::Silent => Cause::UpstreamTimeout(reason),
+            _ => Cause::UpstreamReset(reason),
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! One exchange, from the client's head to the last byte of the answer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Instant, SystemTime};
+
+use http::header::HeaderValue;
+use http::{Request, Response, Uri, Version, request, response};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use super::client_io::Client;
+use super::error::Error;
+use super::headers::{self, Framing, ToUpstream};
+use super::reply::{self, Asked};
+use super::route::{self, Route, Scope};
+use super::send::{self, Lease};
+use super::settings::Upstream;
+use super::tee::{Body, RequestTee, ResponseTee};
+use super::{Forward, Slot};
+use crate::tape::{Cause, Milestone, RequestPen, ResponsePen, Start};
+
+/// Where a request came in.
+#[derive(Clone, Debug)]
+pub(super) struct Arrival {
+    pub(super) scope: Scope,
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) client: Arc<Client>,
+    /// Set once the drain's deadline has passed.
+    pub(super) cut: Arc<AtomicBool>,
+}
+
+/// An exchange that is not over: dropped, it ends for the reason that holds then.
+#[derive(Debug)]
+pub(super) struct Running {
+    pen: ResponsePen,
+    client: Arc<Client>,
+    cut: Arc<AtomicBool>,
+    // Gives the exchange's place back when dropped.
+    slot: Option<Slot>,
+}
+
+impl Running {
+    pub(super) fn data(&mut self, chunk: &[u8], last: bool) {
+        self.pen.data(chunk, last);
+    }
+
+    pub(super) fn is_uploading(&self) -> bool {
+        self.client.is_uploading()
+    }
+
+    pub(super) fn end(&mut self, cause: Cause) {
+        self.pen.end(cause);
+        self.slot = None;
+        self.client.end();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.pen.ended() {
+            let cause = if self.client.stalled() {
+                Cause::ClientStalled
+            } else if self.cut.load(Relaxed) {
+                Cause::Refused("shutdown")
+            } else {
+                Cause::ClientGone
+            };
+            self.end(cause);
+        }
+    }
+}
+
+impl Forward {
+    /// One exchange, top to bottom.
+    pub(super) async fn exchange(
+        self: Arc<Self>,
+        arrival: Arrival,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
+        let zero = Instant::now();
+        arrival.client.begin(!request.body().is_end_stream());
+        let (head, body) = request.into_parts();
+        let route = route::find(
+            &self.settings,
+            arrival.scope,
+            &head.method,
+            head.uri.path(),
+            &head.headers,
+        );
+        let (request_pen, mut running) = self.start(zero, &arrival, &head, route);
+        let asked = Asked::new(&head.method, &head.headers);
+        let Some(route) = route else {
+            return self.reply(&Error::NoRoute, asked, None, running);
+        };
+        let upstream = &self.settings.upstreams[route.upstream];
+        let Some(slot) = self.admission.enter(route.upstream) else {
+            return self.reply(&Error::Busy, asked, Some(upstream), running);
+        };
+        running.slot = Some(slot);
+        let body = RequestTee::new(body, request_pen, Arc::clone(&arrival.client));
+        let sent = match outgoing(head, body, upstream, route, &running.pen) {
+            Ok(request) => self.send(route.upstream, request, &mut running.pen).await,
+            Err(error) => Err(error),
+        };
+        match sent {
+            Ok((response, lease)) => self.relay(response, lease, running),
+            Err(error) => self.reply(&error, asked, Some(upstream), running),
+        }
+    }
+
+    /// Begins the tape.
+    fn start(
+        &self,
+        zero: Instant,
+        arrival: &Arrival,
+        head: &request::Parts,
+        route: Option<Route>,
+    ) -> (RequestPen, Running) {
+        let start = Start {
+            ids: super::trace_context::ids(&head.headers),
+            upstream: route.map(|it| Arc::clone(&self.settings.upstreams[it.upstream].facts)),
+            started: SystemTime::now(),
+            client: arrival.peer,
+            mount: route.map_or(0, |it| it.mount),
+            head: headers::tape_request(head),
+        };
+        let (request_pen, pen) = self.tapes.start(zero, start);
+        let (client, cut) = (Arc::clone(&arrival.client), Arc::clone(&arrival.cut));
+        (request_pen, Running { pen, client, cut, slot: None })
+    }
+
+    /// The upstream's answer on its way to the client.
+    fn relay(
+        &self,
+        response: Response<Incoming>,
+        lease: Lease,
+        mut running: Running,
+    ) -> Response<Body> {
+        let (mut head, body) = response.into_parts();
+        lease.mark(&mut running.pen);
+        running.pen.head(&headers::tape_response(&head));
+        let framing = framing_to_client(&head, &body);
+        if framing == Framing::Close {
+            // The only way to make hyper leave an answer without length or chunks.
+            head.version = Version::HTTP_10;
+        }
+        head.headers = headers::to_client(head.headers, framing);
+        let silence = self.settings.limits.upstream_silence;
+        let tee = ResponseTee::new(body, running, lease, silence);
+        Response::from_parts(head, Body::Tee(Box::new(tee)))
+    }
+
+    /// An answer of our own.
+    fn reply(
+        &self,
+        error: &Error,
+        asked: Asked,
+        upstream: Option<&Upstream>,
+        mut running: Running,
+    ) -> Response<Body> {
+        let shape = upstream.map_or(&self.settings.shape, |upstream| &upstream.shape);
+        let (head, body) = reply::to(error, asked, &self.settings, shape).into_parts();
+        if matches!(error.cause(), Cause::Refused(_)) {
+            self.refusals.count(error.reason());
+        }
+        running.pen.head(&headers::tape_response(&head));
+        running.end(error.cause());
+        Response::from_parts(head, Body::Own(body.into()))
+    }
+
+    /// Sends on a leased connection; the answer's head, or our limit on waiting for it.
+    async fn send(
+        &self,
+        upstream: usize,
+        request: Request<RequestTee>,
+        pen: &mut ResponsePen,
+    ) -> Result<(Response<Incoming>, Lease), Error> {
+        let limit = self.settings.limits.upstream_silence;
+        let sending = send::send(self, upstream, request, pen);
+        if limit.is_zero() {
+            return sending.await;
+        }
+        tokio::time::timeout(limit, sending).await.map_err(|_| Error::Silent)?
+    }
+}
+
+/// The request as the upstream is to see it.
+fn outgoing(
+    head: request::Parts,
+    body: RequestTee,
+    upstream: &Upstream,
+    route: Route,
+    pen: &ResponsePen,
+) -> Result<Request<RequestTee>, Error> {
+    let mut head = head;
+    let framing =
+        if body.size_hint().exact().is_some() { Framing::Length } else { Framing::Chunked };
+    let host = HeaderValue::from_str(&upstream.host).map_err(|_| Error::Unresolved)?;
+    let traceparent =
+        upstream.propagate.then(|| super::trace_context::traceparent(pen.ids())).flatten();
+    head.uri = target(&head.uri, route.mount, &upstream.base_path)?;
+    head.version = Version::HTTP_11;
+    head.headers = headers::to_upstream(head.headers, ToUpstream { host, framing, traceparent });
+    Ok(Request::from_parts(head, body))
+}
+
+/// The request target: what the client sent, without the mount and behind the base path.
+fn target(uri: &Uri, mount: usize, base_path: &str) -> Result<Uri, Error> {
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    if mount == 0 && base_path.is_empty() && uri.scheme().is_none() {
+        return Ok(uri.clone());
+    }
+    let rest = target.get(mount..).unwrap_or_default();
+    let slash = if rest.starts_with('/') { "" } else { "/" };
+    format!("{base_path}{slash}{rest}").parse().map_err(|_| Error::NoRoute)
+}
+
+/// An answer with neither length nor chunks ended by closing, and does so again.
+fn framing_to_client(head: &response::Parts, body: &Incoming) -> Framing {
+    if body.size_hint().exact().is_some() {
+        Framing::Length
+    } else if head.version == Version::HTTP_2
+        || head.headers.contains_key(http::header::TRANSFER_ENCODING)
+    {
+        Framing::Chunked
+    } else {
+        Framing::Close
+    }
+}
+
+impl Lease {
+    /// Tapes when the request was written.
+    fn mark(&self, pen: &mut ResponsePen) {
+        if let Some((first, last)) = self.written() {
+            pen.milestone(Milestone::Sent, first);
+            pen.milestone(Milestone::SentAll, last);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target_of(uri: &str, mount: usize, base: &str) -> String {
+        target(&uri.parse().unwrap(), mount, base).unwrap().to_string()
+    }
+
+    #[test]
+    fn a_target_goes_out_as_it_came_in() {
+        for uri in ["/v1/a%2Fb?x=%20&y", "/", "/v1//x/", "/a?b?c"] {
+            assert_eq!(target_of(uri, 0, ""), uri);
+        }
+        assert_eq!(target_of("http://proxy/v1/x?y", 0, ""), "/v1/x?y");
+    }
+
+    #[test]
+    fn a_mount_is_taken_off_and_a_base_path_put_in_front() {
+        assert_eq!(target_of("/openai/v1/x?y", 7, ""), "/v1/x?y");
+        assert_eq!(target_of("/openai", 7, ""), "/");
+        assert_eq!(target_of("/openai?x=1", 7, "/base"), "/base/?x=1");
+        assert_eq!(target_of("/v1/x", 0, "/base"), "/base/v1/x");
+    }
+}

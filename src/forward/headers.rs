@@ -1,0 +1,270 @@
+//! Which header fields cross the proxy, and how a head is told to the tape. Pure.
+//!
+//! Maps are rebuilt rather than removed from: `HeaderMap::remove` swaps the last field into the hole.
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
+    UPGRADE,
+};
+use http::{request, response};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
+
+/// Fields whose values never reach the tape: credentials.
+const SECRET: [&str; 8] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "set-cookie",
+    "api-key",
+    "x-api-key",
+    "x-goog-api-key",
+    "x-amz-security-token",
+];
+
+/// How a message's body is delimited on the way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// No body, or one whose length is known.
+    Length,
+    /// Chunked, since nobody knows how long it is.
+    Chunked,
+    /// Ended by closing the connection, as the upstream did.
+    Close,
+}
+
+/// What a request's fields become on their way to an upstream.
+#[derive(Debug)]
+pub(super) struct ToUpstream {
+    /// The upstream's own authority.
+    pub(super) host: HeaderValue,
+    /// How the body is delimited; never `Close`.
+    pub(super) framing: Framing,
+    /// Replaces the app's.
+    pub(super) traceparent: Option<HeaderValue>,
+}
+
+/// A request's fields as the upstream is to see them, in their order.
+pub(super) fn to_upstream(headers: HeaderMap, to: ToUpstream) -> HeaderMap {
+    let named = named_by_connection(&headers);
+    let wants_trailers = headers.get_all(TE).iter().any(names_trailers);
+    let mut out = HeaderMap::with_capacity(headers.keys_len() + 2);
+    let (mut host, mut traceparent) = (Some(to.host), to.traceparent);
+    let replaces_trace = traceparent.is_some();
+    for (name, value) in fields(headers) {
+        if name == HOST {
+            // A second `Host` is refused by hyper or is the client's error to make.
+            out.append(HOST, host.take().unwrap_or(value));
+        } else if name == TE && wants_trailers {
+            out.entry(TE).or_insert_with(|| HeaderValue::from_static("trailers"));
+        } else if name == TRACEPARENT && replaces_trace {
+            if let Some(ours) = traceparent.take() {
+                out.append(TRACEPARENT, ours);
+            }
+        } else if crosses(&name, to.framing, &named) {
+            out.append(name, value);
+        }
+    }
+    if let Some(host) = host {
+        out.append(HOST, host);
+    }
+    if let Some(ours) = traceparent {
+        out.append(TRACEPARENT, ours);
+    }
+    if wants_trailers {
+        out.append(CONNECTION, HeaderValue::from_static("te"));
+    }
+    framed(out, to.framing)
+}
+
+/// An answer's fields as the client is to see them, in their order.
+pub(super) fn to_client(headers: HeaderMap, framing: Framing) -> HeaderMap {
+    let named = named_by_connection(&headers);
+    let mut out = HeaderMap::with_capacity(headers.keys_len() + 1);
+    for (name, value) in fields(headers) {
+        if crosses(&name, framing, &named) {
+            out.append(name, value);
+        }
+    }
+    if framing == Framing::Close {
+        out.append(CONNECTION, HeaderValue::from_static("close"));
+    }
+    framed(out, framing)
+}
+
+/// Says `chunked` where the body needs it and the message did not: hyper's client would drop the
+/// body of a GET otherwise.
+fn framed(mut headers: HeaderMap, framing: Framing) -> HeaderMap {
+    if framing == Framing::Chunked && !headers.contains_key(TRANSFER_ENCODING) {
+        headers.insert(TRANSFER_ENCODING, CHUNKED);
+    }
+    headers
+}
+
+/// Fields in order, each with its name.
+fn fields(headers: HeaderMap) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    let mut last = None;
+    headers.into_iter().filter_map(move |(name, value)| {
+        last = name.or(last.take());
+        last.clone().map(|name| (name, value))
+    })
+}
+
+/// RFC 9110 7.6.1: fields of one connection stay on it; and a length beside chunks is dropped
+/// (RFC 9112 6.3).
+fn crosses(name: &HeaderName, framing: Framing, named: &[HeaderName]) -> bool {
+    if *name == TRANSFER_ENCODING {
+        return framing == Framing::Chunked;
+    }
+    if *name == CONTENT_LENGTH {
+        return framing == Framing::Length;
+    }
+    let hop = [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, UPGRADE].iter().any(|hop| hop == name);
+    !hop && !named.contains(name)
+}
+
+/// The fields that `Connection` says belong to it.
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(CONNECTION).iter();
+    let tokens = values.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+    tokens
+        .map(<[u8]>::trim_ascii)
+        .filter(|token| {
+            !token.eq_ignore_ascii_case(b"keep-alive") && !token.eq_ignore_ascii_case(b"close")
+        })
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
+        .collect()
+}
+
+fn names_trailers(value: &HeaderValue) -> bool {
+    let mut tokens = value.as_bytes().split(|&byte| byte == b',');
+    tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+/// A request's head for the tape: `METHOD target VERSION` and its fields, credentials as `***`.
+pub(super) fn tape_request(head: &request::Parts) -> Vec<u8> {
+    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    let mut text = Vec::with_capacity(512);
+    for part in [head.method.as_str(), " ", target, " ", version(head.version), "\n"] {
+        text.extend_from_slice(part.as_bytes());
+    }
+    tape_fields(&mut text, &head.headers);
+    text
+}
+
+/// An answer's head for the tape: `STATUS VERSION` and its fields, credentials as `***`.
+pub(super) fn tape_response(head: &response::Parts) -> Vec<u8> {
+    let mut text = Vec::with_capacity(512);
+    for part in [head.status.as_str(), " ", version(head.version), "\n"] {
+        text.extend_from_slice(part.as_bytes());
+    }
+    tape_fields(&mut text, &head.headers);
+    text
+}
+
+fn tape_fields(text: &mut Vec<u8>, headers: &HeaderMap) {
+    for (name, value) in headers {
+        let secret = SECRET.contains(&name.as_str());
+        let value = if secret { b"***" } else { value.as_bytes() };
+        for part in [name.as_str().as_bytes(), b": ", value, b"\n"] {
+            text.extend_from_slice(part);
+        }
+    }
+}
+
+fn version(version: http::Version) -> &'static str {
+    match version {
+        http::Version::HTTP_10 => "1.0",
+        http::Version::HTTP_2 => "2",
+        _ => "1.1",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            map.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        map
+    }
+
+    fn list(map: &HeaderMap) -> Vec<(&str, &str)> {
+        map.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect()
+    }
+
+    fn upstream(framing: Framing) -> ToUpstream {
+        ToUpstream { host: HeaderValue::from_static("up"), framing, traceparent: None }
+    }
+
+    #[test]
+    fn fields_of_the_connection_go_and_the_others_keep_their_order() {
+        let headers = map(&[
+            ("a", "1"),
+            ("connection", "keep-alive, X-Private"),
+            ("host", "proxy"),
+            ("x-private", "2"),
+            ("keep-alive", "timeout=5"),
+            ("b", "3"),
+            ("a", "4"),
+            ("upgrade", "websocket"),
+            ("c", "5"),
+        ]);
+        let out = to_upstream(headers, upstream(Framing::Length));
+        assert_eq!(
+            list(&out),
+            [("a", "1"), ("a", "4"), ("host", "up"), ("b", "3"), ("c", "5")],
+            "equal names stand together in a HeaderMap"
+        );
+    }
+
+    #[test]
+    fn chunked_comes_back_and_a_length_beside_it_does_not() {
+        let headers = map(&[("content-length", "9"), ("transfer-encoding", "chunked"), ("x", "1")]);
+        let out = to_client(headers.clone(), Framing::Chunked);
+        assert_eq!(list(&out), [("transfer-encoding", "chunked"), ("x", "1")]);
+        let out = to_client(map(&[("x", "1")]), Framing::Chunked);
+        assert_eq!(list(&out), [("x", "1"), ("transfer-encoding", "chunked")]);
+        let out = to_client(map(&[("x", "1")]), Framing::Close);
+        assert_eq!(list(&out), [("x", "1"), ("connection", "close")]);
+    }
+
+    #[test]
+    fn te_trailers_is_kept_and_listed_again() {
+        let headers = map(&[("te", "gzip, trailers"), ("trailer", "x"), ("host", "proxy")]);
+        let out = to_upstream(headers, upstream(Framing::Length));
+        assert_eq!(
+            list(&out),
+            [("te", "trailers"), ("trailer", "x"), ("host", "up"), ("connection", "te")]
+        );
+    }
+
+    #[test]
+    fn our_traceparent_stands_where_the_apps_stood() {
+        let headers = map(&[("traceparent", "app"), ("z", "1")]);
+        let ours = Some(HeaderValue::from_static("ours"));
+        let to = ToUpstream { traceparent: ours, ..upstream(Framing::Length) };
+        let out = to_upstream(headers, to);
+        assert_eq!(list(&out), [("traceparent", "ours"), ("z", "1"), ("host", "up")]);
+    }
+
+    #[test]
+    fn credentials_do_not_reach_the_tape() {
+        let request = http::Request::post("/v1/x?y=1")
+            .header("Authorization", "Bearer sk-1")
+            .header("x-api-key", "sk-2")
+            .header("accept", "*/*")
+            .body(())
+            .unwrap();
+        let text = String::from_utf8(tape_request(&request.into_parts().0)).unwrap();
+        let expected = "POST /v1/x?y=1 1.1\nauthorization: ***\nx-api-key: ***\naccept: */*\n";
+        assert_eq!(text, expected);
+    }
+}

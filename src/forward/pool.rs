@@ -1,0 +1,95 @@
+//! Connections to upstreams that wait for their next exchange. Knows no HTTP.
+//!
+//! Of our own because an exchange must know when it leased a connection and when that wrote, which
+//! hyper-util's client does not tell, and because a path must go out exactly as it came in.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::connect::{Connection, Connector, Steps};
+use super::error::Error;
+use super::settings::{Limits, Upstream};
+
+/// Idle connections to one upstream. The one that was used last is used next, so that the others can
+/// grow old and go.
+#[derive(Debug)]
+pub(super) struct Pool {
+    idle: Mutex<Vec<Idle>>,
+    idle_for: Duration,
+    limit: usize,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+/// A leased connection, and the steps to it where it is new.
+pub(super) type Leased = (Connection, Option<Steps>);
+
+impl Pool {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            idle: Mutex::new(Vec::new()),
+            idle_for: limits.upstream_idle,
+            limit: limits.upstream_idle_connections,
+        }
+    }
+
+    /// An idle connection that is still open, or a new one.
+    pub(super) async fn lease(
+        &self,
+        connector: &Connector,
+        upstream: &Upstream,
+    ) -> Result<Leased, Error> {
+        while let Some(mut connection) = self.take() {
+            // Ready at once, or as soon as hyper has seen the last answer's end.
+            if connection.sender.is_ready() || connection.sender.ready().await.is_ok() {
+                connection.stamps.reset();
+                return Ok((connection, None));
+            }
+        }
+        self.connect(connector, upstream).await
+    }
+
+    /// A new connection.
+    pub(super) async fn connect(
+        &self,
+        connector: &Connector,
+        upstream: &Upstream,
+    ) -> Result<Leased, Error> {
+        let (connection, steps) = connector.connect(upstream).await?;
+        Ok((connection, Some(steps)))
+    }
+
+    /// Keeps a connection whose exchange is over.
+    pub(super) fn keep(&self, connection: Connection) {
+        if connection.sender.is_closed() {
+            return;
+        }
+        let mut idle = self.idle();
+        if idle.len() < self.limit {
+            idle.push(Idle { connection, since: Instant::now() });
+        }
+    }
+
+    /// Closes connections that have been idle for too long.
+    pub(super) fn sweep(&self) {
+        self.idle().retain(|idle| idle.since.elapsed() < self.idle_for);
+    }
+
+    fn take(&self) -> Option<Connection> {
+        let last = self.idle().pop()?;
+        if last.since.elapsed() < self.idle_for {
+            return Some(last.connection);
+        }
+        // The youngest is too old: so are all.
+        self.idle().clear();
+        None
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,99 @@
+//! The few answers we make ourselves, in the shape that the upstream's clients can read. Pure.
+
+use bytes::Bytes;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, ORIGIN,
+    RETRY_AFTER, VARY,
+};
+use http::{Method, Response};
+
+use super::error::Error;
+use super::settings::{ErrorShape, Settings};
+
+/// Says that an answer is ours, and why.
+const CLEARSPAN_ERROR: HeaderName = HeaderName::from_static("clearspan-error");
+/// Seconds after which a client that was refused for load may try again.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// What an answer of our own needs to know of the request.
+pub(super) struct Asked {
+    head_only: bool,
+    origin: Option<HeaderValue>,
+}
+
+impl Asked {
+    pub(super) fn new(method: &Method, headers: &HeaderMap) -> Self {
+        Self { head_only: method == Method::HEAD, origin: headers.get(ORIGIN).cloned() }
+    }
+}
+
+/// The answer to `error`.
+pub(super) fn to(
+    error: &Error,
+    asked: Asked,
+    settings: &Settings,
+    shape: &ErrorShape,
+) -> Response<Bytes> {
+    let message = match error {
+        Error::NoRoute => format!("clearspan: {error}; it serves {}", places(settings)),
+        _ => format!("clearspan: {error}"),
+    };
+    let body = if asked.head_only { Bytes::new() } else { fill(shape, error.reason(), &message) };
+    let mut response = Response::new(body);
+    *response.status_mut() = error.status();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CLEARSPAN_ERROR, HeaderValue::from_static(error.reason()));
+    if matches!(error, Error::Busy) {
+        headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+    }
+    // A browser app could not read the answer otherwise.
+    if let Some(origin) = asked.origin {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(VARY, HeaderValue::from_static("Origin"));
+    }
+    response
+}
+
+/// Every path and mount that leads somewhere.
+fn places(settings: &Settings) -> String {
+    let places = settings.upstreams.iter().flat_map(|upstream| {
+        let mount = upstream.mount.iter().map(|mount| format!("{mount}/"));
+        let name = &upstream.facts.name;
+        upstream.paths.iter().cloned().chain(mount).map(move |place| format!("{place} ({name})"))
+    });
+    places.collect::<Vec<_>>().join(", ")
+}
+
+fn fill(shape: &ErrorShape, code: &str, message: &str) -> Bytes {
+    let text = shape.0.replace("{code}", &escape(code)).replace("{message}", &escape(message));
+    Bytes::from(text)
+}
+
+/// As inside a JSON string.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => escaped.extend(['\\', character]),
+            control if control < ' ' => escaped.push_str(&format!("\\u{:04x}", control as u32)),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_cannot_break_the_json_it_stands_in() {
+        let shape = ErrorShape(r#"{"error":{"message":"{message}","code":"{code}"}}"#.into());
+        let body = fill(&shape, "busy", "a \"quote\" \\ and\na line");
+        assert_eq!(
+            body,
+            r#"{"error":{"message":"a \"quote\" \\ and\u000aa line","code":"busy"}}"#.as_bytes()
+        );
+    }
+}

@@ -1,0 +1,71 @@
+//! A request on a leased connection, until its answer's head.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use super::Forward;
+use super::connect::{Connection, Steps};
+use super::error::Error;
+use super::pool::Pool;
+use super::tee::RequestTee;
+use crate::tape::{Milestone, ResponsePen};
+
+/// The connection that an exchange holds. Dropped before `finish`, it is closed.
+#[derive(Debug)]
+pub(super) struct Lease {
+    connection: Connection,
+    pool: Arc<Pool>,
+}
+
+impl Lease {
+    /// When the first and the last byte of the request so far were written.
+    pub(super) fn written(&self) -> Option<(Instant, Instant)> {
+        self.connection.stamps.written()
+    }
+
+    /// The exchange is over: the connection can serve the next one.
+    pub(super) fn finish(self) {
+        self.pool.keep(self.connection);
+    }
+}
+
+/// Sends `request`; where a kept connection turns out to be closed before a byte was written, once
+/// more on another.
+pub(super) async fn send(
+    forward: &Forward,
+    upstream: usize,
+    request: Request<RequestTee>,
+    pen: &mut ResponsePen,
+) -> Result<(Response<Incoming>, Lease), Error> {
+    let (settings, pool) = (&forward.settings.upstreams[upstream], &forward.pools[upstream]);
+    pen.milestone(Milestone::Lease, Instant::now());
+    let (mut connection, mut steps) = pool.lease(&forward.connector, settings).await?;
+    let mut request = request;
+    loop {
+        mark(pen, steps);
+        match connection.sender.try_send_request(request).await {
+            Ok(response) => {
+                return Ok((response, Lease { connection, pool: Arc::clone(pool) }));
+            }
+            Err(mut refused) => match refused.take_message() {
+                Some(unsent) if steps.is_none() => request = unsent,
+                _ => return Err(Error::Upstream(refused.into_error())),
+            },
+        }
+        (connection, steps) = pool.connect(&forward.connector, settings).await?;
+    }
+}
+
+/// Tapes how the connection came about.
+fn mark(pen: &mut ResponsePen, steps: Option<Steps>) {
+    if let Some(steps) = steps {
+        pen.milestone(Milestone::Tcp, steps.tcp);
+        if let Some(tls) = steps.tls {
+            pen.milestone(Milestone::Tls, tls);
+        }
+    }
+    pen.milestone(Milestone::Connected, Instant::now());
+}

@@ -1,0 +1,203 @@
+//! Bodies that let a pen look: same bytes, same length, same trailers, same end.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tokio::time::{Sleep, sleep};
+
+use super::client_io::Client;
+use super::error::Error;
+use super::exchange::Running;
+use super::send::Lease;
+use crate::tape::{Cause, RequestPen};
+
+/// What hyper is told when a body breaks.
+pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The request's body on its way up.
+#[derive(Debug)]
+pub(super) struct RequestTee {
+    inner: Incoming,
+    pen: RequestPen,
+    client: Arc<Client>,
+}
+
+impl RequestTee {
+    pub(super) fn new(inner: Incoming, mut pen: RequestPen, client: Arc<Client>) -> Self {
+        if inner.is_end_stream() {
+            pen.end();
+        }
+        Self { inner, pen, client }
+    }
+
+    fn end(&mut self) {
+        self.pen.end();
+        self.client.uploaded();
+    }
+}
+
+impl HttpBody for RequestTee {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(chunk) = frame.data_ref()
+        {
+            self.pen.data(chunk);
+        }
+        let broken = matches!(frame, Some(Err(_)));
+        if !broken && (frame.is_none() || self.inner.is_end_stream()) {
+            self.end();
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// What the client is sent: the upstream's body, or one of our own.
+#[derive(Debug)]
+pub enum Body {
+    /// The upstream's, taped as it passes.
+    Tee(Box<ResponseTee>),
+    /// Ours.
+    Own(Full<Bytes>),
+}
+
+/// The response's body on its way down. Dropped before its end, it breaks the upstream's connection.
+#[derive(Debug)]
+pub struct ResponseTee {
+    inner: Incoming,
+    running: Running,
+    lease: Option<Lease>,
+    silence: Option<Silence>,
+}
+
+/// Ends a body in which nothing came for too long.
+#[derive(Debug)]
+struct Silence {
+    limit: Duration,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl ResponseTee {
+    /// `silence`: the longest that nothing may come; zero is no limit.
+    pub(super) fn new(inner: Incoming, running: Running, lease: Lease, silence: Duration) -> Self {
+        let silence = (!silence.is_zero())
+            .then(|| Silence { limit: silence, sleep: Box::pin(sleep(silence)) });
+        let mut tee = Self { inner, running, lease: Some(lease), silence };
+        if tee.inner.is_end_stream() {
+            tee.complete();
+        }
+        tee
+    }
+
+    fn complete(&mut self) {
+        // With its request still on the way, the connection is not ready for another.
+        let reusable = !self.running.is_uploading();
+        self.running.end(Cause::Complete);
+        if let Some(lease) = self.lease.take().filter(|_| reusable) {
+            lease.finish();
+        }
+    }
+
+    /// An error once the upstream has been silent for too long.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
+        let Some(silence) = &mut self.silence else { return Poll::Pending };
+        ready!(silence.sleep.as_mut().poll(cx));
+        let error = Error::Silent;
+        self.running.end(error.cause());
+        Poll::Ready(error.into())
+    }
+
+    fn see(&mut self, frame: Option<&Result<Frame<Bytes>, hyper::Error>>) {
+        match frame {
+            Some(Ok(frame)) => {
+                let last = self.inner.is_end_stream();
+                if let Some(chunk) = frame.data_ref() {
+                    self.running.data(chunk, last);
+                }
+                if last {
+                    self.complete();
+                }
+            }
+            Some(Err(_)) => self.running.end(Cause::UpstreamReset("connection_broken")),
+            None => self.complete(),
+        }
+    }
+}
+
+impl HttpBody for ResponseTee {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
+            return self.poll_silence(cx).map(|error| Some(Err(error)));
+        };
+        if let Some(silence) = &mut self.silence {
+            let due = tokio::time::Instant::now() + silence.limit;
+            silence.sleep.as_mut().reset(due);
+        }
+        self.see(frame.as_ref());
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Tee(tee) => Pin::new(&mut **tee).poll_frame(cx),
+            Self::Own(own) => Pin::new(own).poll_frame(cx).map_err(|never| match never {}),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Tee(tee) => tee.is_end_stream(),
+            Self::Own(own) => own.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Tee(tee) => tee.size_hint(),
+            Self::Own(own) => own.size_hint(),
+        }
+    }
+}

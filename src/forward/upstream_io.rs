@@ -1,0 +1,139 @@
+//! An upstream connection that knows when it wrote. Knows no HTTP.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+/// When the exchange that holds the connection first and last wrote to it.
+#[derive(Debug)]
+pub(super) struct Stamps {
+    made: Instant,
+    // Nanoseconds since `made`; 0: not yet.
+    first: AtomicU64,
+    last: AtomicU64,
+}
+
+impl Stamps {
+    pub(super) fn new() -> Self {
+        Self { made: Instant::now(), first: AtomicU64::new(0), last: AtomicU64::new(0) }
+    }
+
+    /// A new exchange holds the connection.
+    pub(super) fn reset(&self) {
+        self.first.store(0, Relaxed);
+        self.last.store(0, Relaxed);
+    }
+
+    /// First byte written, and last byte so far.
+    pub(super) fn written(&self) -> Option<(Instant, Instant)> {
+        let at = |nanos| self.made + Duration::from_nanos(nanos);
+        match self.first.load(Relaxed) {
+            0 => None,
+            first => Some((at(first), at(self.last.load(Relaxed)))),
+        }
+    }
+
+    fn stamp(&self) {
+        let now = (self.made.elapsed().as_nanos() as u64).max(1);
+        if self.first.load(Relaxed) == 0 {
+            self.first.store(now, Relaxed);
+        }
+        self.last.store(now, Relaxed);
+    }
+}
+
+/// Plain or TLS.
+#[derive(Debug)]
+pub(super) enum Transport {
+    Plain(TokioIo<TcpStream>),
+    Tls(Box<TokioIo<TlsStream<TcpStream>>>),
+}
+
+/// A transport whose writes are stamped.
+#[derive(Debug)]
+pub(super) struct UpstreamIo {
+    transport: Transport,
+    stamps: Arc<Stamps>,
+}
+
+impl UpstreamIo {
+    pub(super) fn new(transport: Transport, stamps: Arc<Stamps>) -> Self {
+        Self { transport, stamps }
+    }
+
+    fn stamped(&self, written: io::Result<usize>) -> Poll<io::Result<usize>> {
+        if matches!(written, Ok(1..)) {
+            self.stamps.stamp();
+        }
+        Poll::Ready(written)
+    }
+}
+
+/// Runs `$call` on whichever transport it is.
+macro_rules! transport {
+    ($io:expr, $inner:ident => $call:expr) => {
+        match &mut $io.transport {
+            Transport::Plain($inner) => {
+                let $inner = Pin::new($inner);
+                $call
+            }
+            Transport::Tls($inner) => {
+                let $inner = Pin::new(&mut **$inner);
+                $call
+            }
+        }
+    };
+}
+
+impl Read for UpstreamIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        transport!(self, io => io.poll_read(cx, buffer))
+    }
+}
+
+impl Write for UpstreamIo {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(transport!(self, io => io.poll_write(cx, bytes)));
+        self.stamped(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(transport!(self, io => io.poll_write_vectored(cx, slices)));
+        self.stamped(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.transport {
+            Transport::Plain(io) => io.is_write_vectored(),
+            Transport::Tls(io) => io.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        transport!(self, io => io.poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        transport!(self, io => io.poll_shutdown(cx))
+    }
+}

@@ -1,0 +1,205 @@
+//! An OTLP collector (http/protobuf, gzip too) inside the test, which can also fail in the ways
+//! that collectors do. Knows nothing of what the telemetry means.
+
+use std::io::Write;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use prost::Message;
+
+use super::PATIENCE;
+use super::origin::{Connection, Origin, Request};
+use super::signals::{self, Log, Point, Span};
+
+/// How the collector behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Takes everything.
+    Well,
+    /// Reads requests and never answers.
+    Hanging,
+    /// Resets each connection once a request came.
+    Resetting,
+    /// Answers 503.
+    Unavailable,
+}
+
+/// One request as it came.
+#[derive(Clone, Debug)]
+pub(crate) struct Export {
+    /// `/v1/traces`.
+    pub(crate) path: String,
+    /// Header fields in order.
+    pub(crate) fields: Vec<(String, String)>,
+}
+
+/// All that came so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Received {
+    pub(crate) spans: Vec<Span>,
+    /// Of every export, the latest last.
+    pub(crate) points: Vec<Point>,
+    pub(crate) logs: Vec<Log>,
+    /// Every request, also those that were not taken.
+    pub(crate) exports: Vec<Export>,
+}
+
+impl Received {
+    /// The latest points of a metric, one for each attribute set.
+    pub(crate) fn metric(&self, name: &str) -> Vec<&Point> {
+        let mut latest: Vec<&Point> = Vec::new();
+        for point in self.points.iter().filter(|point| point.metric == name) {
+            match latest.iter_mut().find(|it| it.attributes == point.attributes) {
+                Some(older) => *older = point,
+                None => latest.push(point),
+            }
+        }
+        latest
+    }
+
+    /// Spans of this kind.
+    pub(crate) fn of_kind(&self, kind: &str) -> Vec<&Span> {
+        self.spans.iter().filter(|span| span.kind == kind).collect()
+    }
+}
+
+type Store = Arc<(Mutex<Received>, Condvar)>;
+
+/// A running collector.
+#[derive(Debug)]
+pub(crate) struct Collector {
+    endpoint: String,
+    store: Store,
+    mode: Arc<Mutex<Mode>>,
+}
+
+impl Collector {
+    /// A collector that behaves as `mode` says.
+    pub(crate) fn start(mode: Mode) -> Self {
+        let origin = Origin::bind();
+        let endpoint = origin.url();
+        let store = Store::default();
+        let mode = Arc::new(Mutex::new(mode));
+        let (shared, behavior) = (Arc::clone(&store), Arc::clone(&mode));
+        thread::spawn(move || {
+            while let Some(connection) = origin.try_accept() {
+                let (store, mode) = (Arc::clone(&shared), Arc::clone(&behavior));
+                thread::spawn(move || serve(connection, &store, &mode));
+            }
+        });
+        Self { endpoint, store, mode }
+    }
+
+    /// For `endpoint = …`, without the signal's path.
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// From now on behaves so.
+    pub(crate) fn set(&self, mode: Mode) {
+        *self.mode.lock().unwrap() = mode;
+    }
+
+    /// What came so far.
+    pub(crate) fn received(&self) -> Received {
+        self.store.0.lock().unwrap().clone()
+    }
+
+    /// Waits until `found` finds what it looks for, and fails the test when it never does.
+    pub(crate) fn wait_for<T>(&self, what: &str, found: impl Fn(&Received) -> Option<T>) -> T {
+        self.wait_until(PATIENCE, found).unwrap_or_else(|| {
+            let received = self.received();
+            let names = received.spans.iter().map(|span| &span.name);
+            panic!(
+                "{what} never came; spans {:?}, exports {}",
+                names.collect::<Vec<_>>(),
+                received.exports.len()
+            )
+        })
+    }
+
+    /// As `wait_for`, within `time`.
+    pub(crate) fn wait_until<T>(
+        &self,
+        time: Duration,
+        found: impl Fn(&Received) -> Option<T>,
+    ) -> Option<T> {
+        let deadline = Instant::now() + time;
+        let (received, changed) = &*self.store;
+        let mut received = received.lock().unwrap();
+        loop {
+            if let Some(it) = found(&received) {
+                return Some(it);
+            }
+            let left = deadline.checked_duration_since(Instant::now())?;
+            received = changed.wait_timeout(received, left).unwrap().0;
+        }
+    }
+
+    /// Waits until there are `count` spans of a kind.
+    pub(crate) fn spans(&self, kind: &str, count: usize) -> Vec<Span> {
+        self.wait_for(&format!("{count} {kind} spans"), |received| {
+            let spans: Vec<Span> = received.of_kind(kind).into_iter().cloned().collect();
+            (spans.len() >= count).then_some(spans)
+        })
+    }
+}
+
+fn serve(mut connection: Connection, store: &Store, mode: &Mutex<Mode>) {
+    connection.wire.wait_for_ever();
+    while let Some(request) = connection.request() {
+        let mode = *mode.lock().unwrap();
+        note(&request, store, mode == Mode::Well);
+        match mode {
+            Mode::Well => {
+                let head = "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\n";
+                connection.wire.try_send(format!("{head}Content-Length: 0\r\n\r\n"));
+            }
+            Mode::Unavailable => {
+                let head = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n";
+                connection.wire.try_send(format!("{head}Content-Length: 0\r\n\r\n"));
+            }
+            Mode::Resetting => return connection.wire.reset(),
+            Mode::Hanging => {
+                connection.wire.until_ended();
+                return;
+            }
+        }
+    }
+}
+
+fn note(request: &Request, store: &Store, take: bool) {
+    let path = request.head.target().to_owned();
+    let (received, changed) = &**store;
+    let mut received = received.lock().unwrap();
+    if take {
+        assert_eq!(request.head.field("content-type"), Some("application/x-protobuf"));
+        let body = plain(request);
+        let body = body.as_slice();
+        match path.as_str() {
+            "/v1/traces" => received.spans.extend(signals::spans(decode(body))),
+            "/v1/metrics" => received.points.extend(signals::points(decode(body))),
+            "/v1/logs" => received.logs.extend(signals::logs(decode(body))),
+            other => panic!("an export to {other}"),
+        }
+    }
+    received.exports.push(Export { path, fields: request.head.fields.clone() });
+    changed.notify_all();
+}
+
+fn decode<M: Message + Default>(body: &[u8]) -> M {
+    M::decode(body).expect("an OTLP message")
+}
+
+fn plain(request: &Request) -> Vec<u8> {
+    match request.head.field("content-encoding") {
+        None => request.body.bytes.clone(),
+        Some("gzip") => {
+            let mut decoder = flate2::write::GzDecoder::new(Vec::new());
+            decoder.write_all(&request.body.bytes).unwrap();
+            decoder.finish().unwrap()
+        }
+        Some(other) => panic!("an export in {other}"),
+    }
+}

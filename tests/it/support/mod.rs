@@ -1,0 +1,25 @@
+//! What scenarios are made of: raw sockets on both sides of the real binary, and a collector
+//! behind it. Knows nothing of the program's inside.
+
+/// HTTP/1 as bytes: heads, bodies, and how they are delimited.
+pub(crate) mod wire;
+/// A client that sends exact bytes.
+pub(crate) mod client;
+/// An upstream that answers with exact bytes.
+pub(crate) mod origin;
+/// Takes the telemetry in, or fails to.
+pub(crate) mod collector;
+/// What the collector received, as plain values.
+pub(crate) mod signals;
+/// The binary as a child process.
+pub(crate) mod proxy;
+/// What may differ between what was sent and what arrived.
+pub(crate) mod compare;
+/// Both sides of a proxy, and the check that each saw what the other sent.
+pub(crate) mod stage;
+
+use std::time::Duration;
+
+/// Longer than anything takes on a loaded machine: what is waited for by a test comes, or the test
+/// fails here instead of hanging.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
