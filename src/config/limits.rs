@@ -5,7 +5,10 @@ use std::num::NonZeroUsize;
 use serde::{Deserialize, Serialize};
 
 use super::quantity::{Seconds, Size};
-use crate::{forward, observe, report, tape};
+use crate::forward::settings as forward;
+use crate::observe;
+use crate::report::settings as report;
+use crate::tape::Settings as TapeSettings;
 
 /// `[limits]`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -37,9 +40,9 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        let forward = forward::settings::Limits::default();
+        let forward = forward::Limits::default();
         let observe = observe::Settings::default();
-        let report = report::settings::Limits::default();
+        let report = report::Limits::default();
         let at_least_one = |count| NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
         let size = |bytes: usize| Size(bytes as u64);
         Self {
@@ -72,8 +75,8 @@ const HANDOVERS: usize = 16_384;
 
 impl Limits {
     /// What `forward` is told.
-    pub(super) fn forward(&self) -> forward::settings::Limits {
-        forward::settings::Limits {
+    pub(super) fn forward(&self) -> forward::Limits {
+        forward::Limits {
             exchanges: self.max_exchanges.get(),
             connections: self.max_connections.get(),
             connect: self.connect_seconds.0,
@@ -88,9 +91,9 @@ impl Limits {
     }
 
     /// What `tape` is told on a machine with so many cores.
-    pub(super) fn tape(&self, cores: usize) -> tape::Settings {
+    pub(super) fn tape(&self, cores: usize) -> TapeSettings {
         let workers = if self.workers == 0 { cores / 4 } else { usize::from(self.workers) };
-        tape::Settings {
+        TapeSettings {
             memory: self.tape_memory.bytes(),
             exchange: self.tape_exchange.0,
             workers: workers.max(1),
@@ -108,13 +111,13 @@ impl Limits {
     }
 
     /// What `report` is told; its intervals come from `OTEL_*`.
-    pub(super) fn report(&self) -> report::settings::Limits {
-        report::settings::Limits {
+    pub(super) fn report(&self) -> report::Limits {
+        report::Limits {
             queue: self.export_queue.bytes(),
             label_values: self.label_values.get(),
             series: self.series.get(),
             flush: self.flush_seconds.0,
-            ..report::settings::Limits::default()
+            ..report::Limits::default()
         }
     }
 }
@@ -127,13 +130,13 @@ mod tests {
     fn every_limit_is_told_to_its_stage_unchanged() {
         let limits = Limits::default();
         let told = format!("{:?}", limits.forward());
-        assert_eq!(told, format!("{:?}", forward::settings::Limits::default()));
+        assert_eq!(told, format!("{:?}", forward::Limits::default()));
         assert_eq!(
             format!("{:?}", limits.observe()),
             format!("{:?}", observe::Settings::default())
         );
         let told = format!("{:?}", limits.report());
-        assert_eq!(told, format!("{:?}", report::settings::Limits::default()));
+        assert_eq!(told, format!("{:?}", report::Limits::default()));
     }
 
     #[test]

@@ -43,7 +43,10 @@ use toml::Value;
 pub use environment::Environment;
 pub use layers::{Setting, Source};
 
-use crate::{forward, observe, report, tape};
+use crate::forward::settings as forward;
+use crate::observe;
+use crate::report::settings as report;
+use crate::tape::Settings as TapeSettings;
 use fault::Fault;
 use layers::Layers;
 
@@ -62,13 +65,13 @@ pub struct Flags {
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// For the hot path.
-    pub forward: forward::settings::Settings,
+    pub forward: forward::Settings,
     /// For the seam.
-    pub tape: tape::Settings,
+    pub tape: TapeSettings,
     /// For the cold path's pure half.
     pub observe: observe::Settings,
     /// For telemetry.
-    pub report: report::settings::Settings,
+    pub report: report::Settings,
     /// For our own listener.
     pub admin: SocketAddr,
     /// `[[pricing.model]]`, in the order written.

@@ -7,7 +7,8 @@ use super::file::{File, Lines};
 use super::layers::{Layers, Source};
 use super::otel::Otel;
 use super::{Settings, export, providers, rules, upstream};
-use crate::{forward, report};
+use crate::forward::settings as forward;
+use crate::report::settings as report;
 
 /// Every stage's settings, or all that is wrong.
 pub(super) fn settings(
@@ -28,7 +29,7 @@ pub(super) fn settings(
     warnings.extend(rules::warnings(file, &upstreams));
     warnings.extend(export::warnings(&file.telemetry.export, otel));
     Ok(Settings {
-        forward: forward::settings::Settings {
+        forward: forward::Settings {
             listen: file.server.listen.0,
             upstreams,
             root,
@@ -37,7 +38,7 @@ pub(super) fn settings(
         },
         tape: file.limits.tape(environment.cores),
         observe: file.limits.observe(),
-        report: report::settings::Settings {
+        report: report::Settings {
             resource: resource(&file.telemetry.service_name, otel),
             exporters,
             cost_histogram: file.telemetry.cost_histogram,
@@ -63,17 +64,17 @@ fn root(file: &File, layers: &Layers) -> Result<Option<usize>, Vec<Fault>> {
     rules::root(file, said).map_err(|fault| vec![fault])
 }
 
-fn lines(lines: Lines, terminal: bool) -> report::settings::Lines {
+fn lines(lines: Lines, terminal: bool) -> report::Lines {
     match lines {
-        Lines::Auto if terminal => report::settings::Lines::Terminal,
-        Lines::Auto | Lines::Json => report::settings::Lines::Json,
-        Lines::Off => report::settings::Lines::Off,
+        Lines::Auto if terminal => report::Lines::Terminal,
+        Lines::Auto | Lines::Json => report::Lines::Json,
+        Lines::Off => report::Lines::Off,
     }
 }
 
-fn report_limits(file: &File, otel: &Otel) -> report::settings::Limits {
+fn report_limits(file: &File, otel: &Otel) -> report::Limits {
     let limits = file.limits.report();
-    report::settings::Limits {
+    report::Limits {
         batch: otel.batch.unwrap_or(limits.batch),
         delay: otel.delay.unwrap_or(limits.delay),
         metric_interval: otel.metric_interval.unwrap_or(limits.metric_interval),
@@ -136,7 +137,7 @@ mod tests {
 
     #[test]
     fn lines_are_for_whoever_reads_them() {
-        use report::settings::Lines as Told;
+        use report::Lines as Told;
         assert_eq!(lines(Lines::Auto, true), Told::Terminal);
         assert_eq!(lines(Lines::Auto, false), Told::Json);
         assert_eq!(lines(Lines::Json, true), Told::Json);

@@ -7,7 +7,7 @@ use super::providers;
 use super::url::{Refused, Url};
 use super::{file, file::Dialect};
 use crate::forward::settings::Upstream;
-use crate::tape;
+use crate::tape::Upstream as Facts;
 
 /// Names are a metric's label and a path's segment.
 const LONGEST_NAME: usize = 64;
@@ -38,7 +38,7 @@ fn build(written: &file::Upstream, url: Url, mount: String) -> Upstream {
     let named = written.provider.as_deref().unwrap_or(&written.name);
     let provider = providers::find(named);
     let dialect = provider.map_or(Dialect::Openai, |provider| provider.dialect);
-    let facts = tape::Upstream {
+    let facts = Facts {
         name: written.name.clone(),
         provider: provider.map_or(named, |provider| provider.spelling).to_owned(),
         dialect: written.dialect.unwrap_or(dialect).as_str().to_owned(),
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn a_name_and_a_url_are_enough() {
         let upstream = read("name = 'groq'\nurl = 'https://api.groq.com/openai/'").unwrap();
-        let facts = tape::Upstream {
+        let facts = Facts {
             name: "groq".into(),
             provider: "groq".into(),
             dialect: "openai".into(),
