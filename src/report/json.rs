@@ -1,0 +1,189 @@
+//! One exchange as one line of JSON. Knows no OpenTelemetry and no output.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Serialize, Serializer};
+
+use super::outcome::{Outcome, Severity};
+use super::timing;
+use crate::observe::observation::{Known, Observation, Usage};
+
+/// The main facts. What is not known is absent, never 0.
+#[derive(Serialize)]
+struct Facts<'a> {
+    #[serde(serialize_with = "rfc3339")]
+    time: SystemTime,
+    level: &'static str,
+    event: &'static str,
+    #[serde(serialize_with = "hex")]
+    trace_id: [u8; 16],
+    #[serde(serialize_with = "hex")]
+    span_id: [u8; 8],
+    ending: &'static str,
+    method: &'a str,
+    path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operation: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_model: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_model: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    finish_reasons: &'a [Option<String>],
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage_missing: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost_usd: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost_basis: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unpriced: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_to_first_chunk_seconds: Option<f64>,
+    duration_seconds: f64,
+}
+
+/// One JSON object without a line feed, appended to `to`. `time` is the exchange's end.
+pub(super) fn line(of: &Observation, outcome: &Outcome<'_>, to: &mut Vec<u8>) {
+    let call = of.operation.is_some();
+    let usage = of.usage.value().copied().filter(|_| call).unwrap_or_default();
+    let Usage { input, output, .. } = usage;
+    let cost = of.cost.value().filter(|_| call);
+    let upstream = of.upstream.as_deref();
+    let facts = Facts {
+        time: of.started + of.times.end,
+        level: match outcome.severity {
+            Severity::Info => "INFO",
+            Severity::Warn => "WARN",
+            Severity::Error => "ERROR",
+        },
+        event: super::names::EVENT,
+        trace_id: of.ids.trace,
+        span_id: of.ids.server_span,
+        ending: of.ending.as_str(),
+        method: &of.http.method,
+        path: &of.http.path,
+        status: of.http.status,
+        error_type: of.error_type.as_deref(),
+        upstream: upstream.map(|it| it.name.as_str()),
+        operation: of.operation.map(|it| it.as_str()),
+        provider: upstream.filter(|_| call).map(|it| it.provider.as_str()),
+        request_model: of.request.model.as_deref(),
+        response_model: of.response.model.as_deref(),
+        finish_reasons: &of.response.finish_reasons,
+        stream: of.response.streamed,
+        input_tokens: input,
+        output_tokens: output,
+        usage_missing: reason(&of.usage).filter(|_| call),
+        cost_usd: cost.map(|it| it.total.usd()),
+        cost_basis: cost.map(|it| it.basis.as_str()),
+        unpriced: reason(&of.cost).filter(|_| call),
+        time_to_first_chunk_seconds: timing::time_to_first_chunk(of).map(|it| it.as_secs_f64()),
+        duration_seconds: of.times.end.as_secs_f64(),
+    };
+    // Plain strings and numbers into memory: nothing here can fail.
+    drop(serde_json::to_writer(to, &facts));
+}
+
+/// Why a value is not known.
+fn reason<T>(known: &Known<T>) -> Option<&'static str> {
+    match known {
+        Known::Value(_) => None,
+        Known::Unknown(reason) => Some(reason),
+    }
+}
+
+fn hex<const N: usize, S: Serializer>(id: &[u8; N], to: S) -> Result<S::Ok, S::Error> {
+    let wide = id.iter().fold(0_u128, |sum, &byte| sum << 8 | u128::from(byte));
+    to.collect_str(&format_args!("{wide:0width$x}", width = 2 * N))
+}
+
+/// UTC with milliseconds: `2026-11-21T05:04:03.002Z`.
+fn rfc3339<S: Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
+    let since: Duration = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (seconds, millis) = (since.as_secs(), since.subsec_millis());
+    let (year, month, day) = date(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    to.collect_str(&format_args!(
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"
+    ))
+}
+
+/// The civil date of a day since 1970 (Howard Hinnant, "chrono-compatible low-level date
+/// algorithms"): years begin in March, so that the leap day is the last.
+fn date(day: u64) -> (u64, u64, u64) {
+    let shifted = day + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * of_year + 2) / 153;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    (year, month, of_year - (153 * march_month + 2) / 5 + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{literals, outcome};
+    use super::*;
+
+    fn told(of: &Observation) -> String {
+        let mut to = Vec::new();
+        line(of, &outcome::of(of), &mut to);
+        String::from_utf8(to).unwrap()
+    }
+
+    #[test]
+    fn a_model_call_is_told_with_its_ids_usage_and_cost() {
+        let expected = concat!(
+            r#"{"time":"2025-11-05T00:00:01.200Z","level":"INFO","event":"clearspan.exchange","#,
+            r#""trace_id":"abababababababababababababababab","span_id":"0101010101010101","#,
+            r#""ending":"complete","method":"POST","path":"/v1/chat/completions","status":200,"#,
+            r#""upstream":"openai","operation":"chat","provider":"openai","#,
+            r#""request_model":"gpt-4o-mini","response_model":"gpt-4o-mini-2024-07-18","#,
+            r#""finish_reasons":["stop",null],"stream":true,"input_tokens":412,"#,
+            r#""output_tokens":96,"cost_usd":0.00012,"cost_basis":"computed","#,
+            r#""time_to_first_chunk_seconds":0.31,"duration_seconds":1.2}"#,
+        );
+        assert_eq!(told(&literals::streamed_chat()), expected);
+    }
+
+    #[test]
+    fn what_is_not_a_model_call_says_nothing_of_usage() {
+        let expected = concat!(
+            r#"{"time":"2025-11-05T00:00:00.000Z","level":"WARN","event":"clearspan.exchange","#,
+            r#""trace_id":"abababababababababababababababab","span_id":"0101010101010101","#,
+            r#""ending":"proxy_error","method":"POST","path":"/v2/nowhere","status":404,"#,
+            r#""error_type":"no_route","stream":false,"duration_seconds":0.0004}"#,
+        );
+        assert_eq!(told(&literals::no_route()), expected);
+    }
+
+    #[test]
+    fn dates_are_right_around_leap_days() {
+        let days = [0, 59, 60, 789, 790, 11_016, 20_762].map(date);
+        let expected = [
+            (1970, 1, 1),
+            (1970, 3, 1),
+            (1970, 3, 2),
+            (1972, 2, 29),
+            (1972, 3, 1),
+            (2000, 2, 29),
+            (2026, 11, 5),
+        ];
+        assert_eq!(days, expected);
+    }
+}

@@ -1,0 +1,73 @@
+//! One exchange as one OTLP log record. Knows how it is encoded, not how it is sent.
+
+use std::time::UNIX_EPOCH;
+
+use super::names;
+use super::outcome::{Outcome, Severity};
+use super::protobuf::{self, Attributes};
+use super::spans;
+use super::timing::{self, nanos};
+use crate::observe::observation::Observation;
+
+/// `ScopeLogs.log_records`.
+const RECORDS: u32 = 2;
+/// Field numbers of `LogRecord`.
+const TIME: u32 = 1;
+const SEVERITY_NUMBER: u32 = 2;
+const SEVERITY_TEXT: u32 = 3;
+const BODY: u32 = 5;
+const ATTRIBUTES: u32 = 6;
+const FLAGS: u32 = 8;
+const TRACE_ID: u32 = 9;
+const SPAN_ID: u32 = 10;
+const OBSERVED: u32 = 11;
+const EVENT_NAME: u32 = 12;
+
+/// Appends the record as one element of `ScopeLogs.log_records`. Its body is `line`, its trace
+/// context the SERVER span's, its time the exchange's end.
+pub(super) fn write(
+    of: &Observation,
+    outcome: &Outcome<'_>,
+    line: &str,
+    scratch: &mut Vec<u8>,
+    to: &mut Vec<u8>,
+) {
+    scratch.clear();
+    let end = of.started.duration_since(UNIX_EPOCH).unwrap_or_default() + of.times.end;
+    let (number, text) = match outcome.severity {
+        Severity::Info => (9, "INFO"),
+        Severity::Warn => (13, "WARN"),
+        Severity::Error => (17, "ERROR"),
+    };
+    protobuf::fixed64(scratch, TIME, nanos(end));
+    protobuf::number(scratch, SEVERITY_NUMBER, number);
+    protobuf::bytes(scratch, SEVERITY_TEXT, text.as_bytes());
+    protobuf::length(scratch, BODY, protobuf::size(line.len()));
+    protobuf::bytes(scratch, 1, line.as_bytes());
+    attributes(&mut Attributes { to: scratch, field: ATTRIBUTES }, of, outcome);
+    protobuf::fixed32(scratch, FLAGS, u32::from(of.ids.flags));
+    protobuf::bytes(scratch, TRACE_ID, &of.ids.trace);
+    protobuf::bytes(scratch, SPAN_ID, &of.ids.server_span);
+    protobuf::fixed64(scratch, OBSERVED, nanos(end));
+    protobuf::bytes(scratch, EVENT_NAME, names::EVENT.as_bytes());
+    protobuf::bytes(to, RECORDS, scratch);
+}
+
+fn attributes(to: &mut Attributes<'_>, of: &Observation, outcome: &Outcome<'_>) {
+    to.text(names::ENDING, of.ending.as_str());
+    to.some_text(names::ERROR_TYPE, outcome.client);
+    to.text(names::METHOD, spans::method(&of.http.method).unwrap_or(names::UNKNOWN_METHOD));
+    to.some_text(names::ROUTE, of.http.route);
+    to.text(names::URL_PATH, &of.http.path);
+    to.some_int(names::STATUS, of.http.status);
+    let Some(upstream) = of.upstream.as_deref() else { return };
+    to.text(names::UPSTREAM, &upstream.name);
+    let Some(operation) = of.operation else { return };
+    to.text(names::OPERATION, operation.as_str());
+    to.text(names::PROVIDER, &upstream.provider);
+    to.some_text(names::REQUEST_MODEL, of.request.model.as_deref());
+    to.some_text(names::RESPONSE_MODEL, of.response.model.as_deref());
+    let first = timing::time_to_first_chunk(of).map(|it| it.as_secs_f64());
+    to.some_double(names::TIME_TO_FIRST_CHUNK, first);
+    spans::usage_and_cost(to, of);
+}

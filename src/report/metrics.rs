@@ -1,0 +1,196 @@
+//! Aggregation: the SDK's meter, one manual reader that serves both OTLP and `/metrics`, and what
+//! is only read when collecting. Knows no exporter and no text format.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use opentelemetry::metrics::{Meter, MeterProvider as _};
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMetrics};
+use opentelemetry_sdk::metrics::reader::MetricReader;
+use opentelemetry_sdk::metrics::{
+    Instrument, InstrumentKind, ManualReader, Pipeline, SdkMeterProvider, Stream, Temporality,
+};
+
+use super::Sources;
+use super::labels::Labels;
+use super::names::{self, Instruments, Metric};
+use super::queue::{Counts, Queue};
+use super::series::{Recorder, Shared};
+use super::settings::Settings;
+use super::stdout::Lines;
+
+/// One signal to one endpoint, as its metrics show it.
+#[derive(Clone, Debug)]
+pub(super) struct Export {
+    pub(super) signal: &'static str,
+    pub(super) address: String,
+    pub(super) state: State,
+}
+
+/// Spans and log records wait in a queue; metrics are collected when they are due.
+#[derive(Clone, Debug)]
+pub(super) enum State {
+    Queue(Arc<Queue>),
+    Counts(Arc<Counts>),
+}
+
+impl State {
+    pub(super) fn counts(&self) -> &Counts {
+        match self {
+            Self::Queue(queue) => &queue.counts,
+            Self::Counts(counts) => counts,
+        }
+    }
+
+    fn waiting(&self) -> u64 {
+        match self {
+            Self::Queue(queue) => queue.bytes() as u64,
+            Self::Counts(_) => 0,
+        }
+    }
+}
+
+/// The aggregated metrics of the process.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    // Recording ends when the provider is dropped.
+    _provider: SdkMeterProvider,
+    reader: Reader,
+    shared: Arc<Shared>,
+}
+
+impl Metrics {
+    pub(super) fn new(
+        settings: &Settings,
+        sources: Sources,
+        exports: Vec<Export>,
+        lines: Option<Arc<Lines>>,
+    ) -> Self {
+        let limits = &settings.limits;
+        let series = limits.series.max(1);
+        let reader = Reader(Arc::new(ManualReader::builder().build()));
+        let provider = SdkMeterProvider::builder()
+            .with_resource(names::resource(&settings.resource))
+            .with_reader(reader.clone())
+            .with_view(move |_: &Instrument| {
+                Stream::builder().with_cardinality_limit(series).build().ok()
+            })
+            .build();
+        let scope = opentelemetry::InstrumentationScope::builder(names::SCOPE)
+            .with_version(env!("CARGO_PKG_VERSION"))
+            .with_schema_url(names::SCHEMA_URL)
+            .build();
+        let meter = provider.meter_with_scope(scope);
+        observe_sources(&meter, sources, lines);
+        observe_exports(&meter, &exports);
+        let labels = || Labels::new(limits.label_values);
+        let shared = Shared {
+            instruments: Instruments::new(&meter),
+            cost_histogram: settings.cost_histogram,
+            series,
+            asked: labels(),
+            answered: labels(),
+            errors: labels(),
+        };
+        Self { _provider: provider, reader, shared: Arc::new(shared) }
+    }
+
+    /// A recorder for one worker.
+    pub(super) fn recorder(&self) -> Recorder {
+        Recorder::new(Arc::clone(&self.shared))
+    }
+
+    /// Everything recorded so far, cumulative.
+    pub(super) fn collect(&self) -> ResourceMetrics {
+        let mut collected = ResourceMetrics::default();
+        if let Err(error) = self.reader.collect(&mut collected) {
+            tracing::warn!("metrics could not be collected: {error}");
+        }
+        collected
+    }
+}
+
+/// How many points there are to send.
+pub(super) fn points(collected: &ResourceMetrics) -> usize {
+    fn of<T>(data: &MetricData<T>) -> usize {
+        match data {
+            MetricData::Gauge(it) => it.data_points().count(),
+            MetricData::Sum(it) => it.data_points().count(),
+            MetricData::Histogram(it) => it.data_points().count(),
+            MetricData::ExponentialHistogram(it) => it.data_points().count(),
+        }
+    }
+    let metrics = collected.scope_metrics().flat_map(|scope| scope.metrics());
+    metrics
+        .map(|metric| match metric.data() {
+            AggregatedMetrics::F64(data) => of(data),
+            AggregatedMetrics::U64(data) => of(data),
+            AggregatedMetrics::I64(data) => of(data),
+        })
+        .sum()
+}
+
+fn observe_sources(meter: &Meter, sources: Sources, lines: Option<Arc<Lines>>) {
+    let Sources { listen: _, active, torn, dropped, lost } = sources;
+    names::ACTIVE.gauge(meter, move || vec![(active(), vec![])]);
+    names::TORN.observe(meter, move || vec![(torn(), vec![])]);
+    names::DROPPED.observe(meter, move || vec![(dropped(), vec![])]);
+    names::LOST.observe(meter, move || vec![(lost(), vec![])]);
+    if let Some(lines) = lines {
+        names::LINES_DROPPED.observe(meter, move || vec![(lines.dropped(), vec![])]);
+    }
+    let version = names::VERSION.of(env!("CARGO_PKG_VERSION"));
+    names::BUILD.gauge(meter, move || vec![(1, vec![version.clone()])]);
+}
+
+fn observe_exports(meter: &Meter, exports: &[Export]) {
+    let counted = |metric: Metric, of: fn(&Counts) -> &AtomicU64| {
+        let exports = exports.to_vec();
+        metric.observe(meter, move || {
+            let count = |it: &Export| (of(it.state.counts()).load(Relaxed), labels(it));
+            exports.iter().map(count).collect()
+        });
+    };
+    if exports.is_empty() {
+        return;
+    }
+    counted(names::EXPORT_SENT, |counts| &counts.sent);
+    counted(names::EXPORT_DROPPED, |counts| &counts.dropped);
+    counted(names::EXPORT_FAILED, |counts| &counts.failed);
+    let exports = exports.to_vec();
+    names::EXPORT_QUEUE
+        .gauge(meter, move || exports.iter().map(|it| (it.state.waiting(), labels(it))).collect());
+}
+
+fn labels(export: &Export) -> Vec<opentelemetry::KeyValue> {
+    vec![names::SIGNAL.of(export.signal), names::SERVER_ADDRESS.of(export.address.clone())]
+}
+
+/// The SDK takes a reader for itself; this one is shared.
+#[derive(Clone, Debug)]
+struct Reader(Arc<ManualReader>);
+
+impl MetricReader for Reader {
+    fn register_pipeline(&self, pipeline: Weak<Pipeline>) {
+        self.0.register_pipeline(pipeline);
+    }
+
+    fn collect(&self, into: &mut ResourceMetrics) -> OTelSdkResult {
+        self.0.collect(into)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.0.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.0.shutdown_with_timeout(timeout)
+    }
+
+    fn temporality(&self, kind: InstrumentKind) -> Temporality {
+        self.0.temporality(kind)
+    }
+}

@@ -1,0 +1,365 @@
+//! The metrics of one exchange, recorded through instruments bound to its labels once: recording
+//! then costs nanoseconds and allocates nothing. Knows no reader and no exporter.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{BoundCounter, BoundHistogram, Counter, Histogram};
+
+use super::labels::{Label, Labels};
+use super::names::{self, Instruments};
+use super::outcome::{self, Outcome};
+use super::{spans, timing};
+use crate::observe::observation::{Ending, Known, Observation, Operation, Usage};
+use crate::tape::Upstream;
+
+/// What all workers share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) instruments: Instruments,
+    pub(super) cost_histogram: bool,
+    /// Attribute sets that one worker keeps bound.
+    pub(super) series: usize,
+    pub(super) asked: Labels,
+    pub(super) answered: Labels,
+    pub(super) errors: Labels,
+}
+
+/// Everything that decides the labels of an exchange's metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    // The address of the upstream's facts, which the series keeps alive.
+    upstream: usize,
+    method: &'static str,
+    route: Option<&'static str>,
+    version: &'static str,
+    status: Option<u16>,
+    upstream_status: Option<u16>,
+    called: bool,
+    ending: Ending,
+    error: Label,
+    operation: Option<Operation>,
+    asked: Label,
+    answered: Label,
+    cost: &'static str,
+    usage_missing: &'static str,
+}
+
+/// One worker's recorder.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    shared: Arc<Shared>,
+    bound: HashMap<Key, Series>,
+}
+
+impl Recorder {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, bound: HashMap::new() }
+    }
+
+    /// Records all metrics of one exchange.
+    pub(super) fn record(&mut self, of: &Observation, outcome: &Outcome<'_>) {
+        let key = self.key(of, outcome);
+        // Binding again finds the same sums: a full table may simply be emptied.
+        if self.bound.len() >= self.shared.series && !self.bound.contains_key(&key) {
+            self.bound.clear();
+        }
+        let Self { shared, bound } = self;
+        let series = bound.entry(key).or_insert_with(|| Series::new(&key, of, outcome));
+        series.http(&shared.instruments, of, &key);
+        if key.called && of.operation.is_some() {
+            series.call(shared, of);
+        }
+    }
+
+    fn key(&self, of: &Observation, outcome: &Outcome<'_>) -> Key {
+        let shared = &*self.shared;
+        Key {
+            upstream: of.upstream.as_ref().map_or(0, |it| Arc::as_ptr(it) as usize),
+            method: spans::method(&of.http.method).unwrap_or(names::UNKNOWN_METHOD),
+            route: of.http.route,
+            version: of.http.version,
+            status: of.http.status,
+            upstream_status: outcome::upstream_status(of),
+            called: timing::client_start(of).is_some(),
+            ending: of.ending,
+            error: shared.errors.label(outcome.client),
+            operation: of.operation,
+            asked: shared.asked.label(of.request.model.as_deref()),
+            answered: shared.answered.label(of.response.model.as_deref()),
+            cost: match &of.cost {
+                Known::Value(cost) => cost.basis.as_str(),
+                Known::Unknown(reason) => reason,
+            },
+            usage_missing: match &of.usage {
+                Known::Value(_) => "",
+                Known::Unknown(reason) => reason,
+            },
+        }
+    }
+}
+
+/// A histogram bound when it is first used: what never happened leaves no series of zeros.
+#[derive(Debug, Default)]
+struct Records(OnceCell<BoundHistogram<f64>>);
+
+impl Records {
+    fn record(&self, to: &Histogram<f64>, labels: impl FnOnce() -> Vec<KeyValue>, value: f64) {
+        self.0.get_or_init(|| to.bind(&labels())).record(value);
+    }
+}
+
+/// A counter bound when it is first used.
+#[derive(Debug)]
+struct Adds<T>(OnceCell<BoundCounter<T>>);
+
+// Derived, it would ask for a default of what is counted.
+impl<T> Default for Adds<T> {
+    fn default() -> Self {
+        Self(OnceCell::new())
+    }
+}
+
+impl<T> Adds<T> {
+    fn add(&self, to: &Counter<T>, labels: impl FnOnce() -> Vec<KeyValue>, value: T) {
+        self.0.get_or_init(|| to.bind(&labels())).add(value);
+    }
+}
+
+/// The label sets of one key, and what is bound to them.
+#[derive(Debug, Default)]
+struct Series {
+    // Keeps the address in the key from being used again.
+    _upstream: Option<Arc<Upstream>>,
+    /// The conventions' labels of a model call.
+    call: Vec<KeyValue>,
+    /// Our own labels.
+    own: Vec<KeyValue>,
+    http_server: Vec<KeyValue>,
+    http_client: Vec<KeyValue>,
+    upstream: Vec<KeyValue>,
+    error: Option<KeyValue>,
+    reason: &'static str,
+    usage_missing: &'static str,
+    bound: Bound,
+}
+
+#[derive(Debug, Default)]
+struct Bound {
+    http_server: Records,
+    http_client: Records,
+    requests: Adds<u64>,
+    refusals: Adds<u64>,
+    endings: Adds<u64>,
+    overhead: Records,
+    duration: Records,
+    input: Records,
+    output: Records,
+    first_chunk: Records,
+    per_chunk: Records,
+    model_wait: Records,
+    cost_per_call: Records,
+    cost: Adds<f64>,
+    tokens: [Adds<u64>; 7],
+    stalls: Adds<u64>,
+    tool_calls: Adds<u64>,
+    unpriced: Adds<u64>,
+    usage_missing: Adds<u64>,
+    claimed_duration: Records,
+    claimed_first_token: Records,
+    claimed_per_token: Records,
+}
+
+impl Series {
+    fn new(key: &Key, of: &Observation, outcome: &Outcome<'_>) -> Self {
+        let text = |text: &str| text.to_owned();
+        let error = key.error.text(outcome.client);
+        let status = |status: Option<u16>| status.map(|it| names::STATUS.of(i64::from(it)));
+        let route = key.route.map(|it| names::ROUTE.of(it));
+        let place = of.upstream.as_deref().map(|it| {
+            [names::SERVER_ADDRESS.of(text(&it.address)), names::SERVER_PORT.of(i64::from(it.port))]
+        });
+        let upstream: Vec<_> =
+            of.upstream.iter().map(|it| names::UPSTREAM.of(text(&it.name))).collect();
+        let model = model_labels(key, of);
+        let method = names::METHOD.of(key.method);
+        let server_error = match &outcome.server {
+            Some(_) if key.status.is_some_and(|it| it >= 500) => outcome.server.as_deref(),
+            Some(_) => error,
+            None => None,
+        };
+        let client_error = match key.upstream_status {
+            Some(status @ 400..) => Some(status.to_string()),
+            _ if matches!(key.ending, Ending::ErrorInStream | Ending::Truncated) => None,
+            _ => error.map(text),
+        };
+        let server = [Some(method.clone()), Some(names::URL_SCHEME.of("http")), route]
+            .into_iter()
+            .chain([status(key.status), server_error.map(|it| names::ERROR_TYPE.of(text(it)))])
+            .chain([Some(names::PROTOCOL_VERSION.of(key.version))]);
+        let client = std::iter::once(method).chain(place.iter().flatten().cloned());
+        let client = client.chain(status(key.upstream_status));
+        Self {
+            _upstream: of.upstream.clone(),
+            call: model.iter().cloned().chain(place.iter().flatten().cloned()).collect(),
+            own: upstream.iter().cloned().chain(model).collect(),
+            http_server: server.flatten().collect(),
+            http_client: client.chain(client_error.map(|it| names::ERROR_TYPE.of(it))).collect(),
+            upstream,
+            error: error.map(|it| names::ERROR_TYPE.of(text(it))),
+            reason: key.cost,
+            usage_missing: key.usage_missing,
+            bound: Bound::default(),
+        }
+    }
+
+    /// What every exchange has.
+    fn http(&self, to: &Instruments, of: &Observation, key: &Key) {
+        let bound = &self.bound;
+        let end = of.times.end;
+        bound.http_server.record(&to.http_server, || self.http_server.clone(), end.as_secs_f64());
+        let start = timing::client_start(of).filter(|_| key.called);
+        if let Some(took) = start.map(|start| end.saturating_sub(start)) {
+            let labels = || self.http_client.clone();
+            bound.http_client.record(&to.http_client, labels, took.as_secs_f64());
+        }
+        let requests = || {
+            let http = self.http_server.iter().filter(|it| {
+                [names::METHOD, names::ROUTE, names::STATUS].iter().any(|of| of.is(it))
+            });
+            self.upstream.iter().chain(http).cloned().collect()
+        };
+        bound.requests.add(&to.requests, requests, 1);
+        let ending = || with(&self.own, [names::ENDING.of(key.ending.as_str())]);
+        bound.endings.add(&to.endings, ending, 1);
+        if key.ending == Ending::ProxyError {
+            bound.refusals.add(&to.refusals, || with(&self.upstream, self.error.clone()), 1);
+        }
+        if let Some(own) = timing::overhead(&of.times) {
+            bound.overhead.record(&to.overhead, || self.upstream.clone(), own.as_secs_f64());
+        }
+    }
+
+    /// What only a model call has.
+    fn call(&self, shared: &Shared, of: &Observation) {
+        let (bound, to) = (&self.bound, &shared.instruments);
+        let start = timing::client_start(of).unwrap_or_default();
+        let took = of.times.end.saturating_sub(start).as_secs_f64();
+        bound.duration.record(&to.duration, || with(&self.call, self.error.clone()), took);
+        self.stream(to, of);
+        match &of.usage {
+            Known::Value(usage) => self.usage(to, usage),
+            Known::Unknown(_) => {
+                let labels = || with(&self.own, [names::USAGE_MISSING.of(self.usage_missing)]);
+                bound.usage_missing.add(&to.usage_missing, labels, 1);
+            }
+        }
+        match &of.cost {
+            Known::Value(cost) => {
+                let usd = cost.total.usd();
+                let labels = || with(&self.own, [names::COST_BASIS.of(self.reason)]);
+                bound.cost.add(&to.cost, labels, usd);
+                if shared.cost_histogram {
+                    bound.cost_per_call.record(&to.cost_per_call, || self.call.clone(), usd);
+                }
+            }
+            Known::Unknown(_) => {
+                let labels = || with(&self.own, [names::COST_UNPRICED.of(self.reason)]);
+                bound.unpriced.add(&to.unpriced, labels, 1);
+            }
+        }
+        let tools = u64::from(of.response.tool_calls);
+        if tools > 0 {
+            bound.tool_calls.add(&to.tool_calls, || self.own.clone(), tools);
+        }
+        self.claims(to, of);
+    }
+
+    fn stream(&self, to: &Instruments, of: &Observation) {
+        let bound = &self.bound;
+        if let Some(first) = timing::time_to_first_chunk(of) {
+            bound.first_chunk.record(&to.first_chunk, || self.call.clone(), first.as_secs_f64());
+        }
+        if let Some(wait) = timing::wait(of) {
+            bound.model_wait.record(&to.model_wait, || self.own.clone(), wait.as_secs_f64());
+        }
+        for (mean, count) in of.gaps.means() {
+            for _ in 0..count {
+                bound.per_chunk.record(&to.per_chunk, || self.call.clone(), mean);
+            }
+        }
+        if of.stalls > 0 {
+            bound.stalls.add(&to.stalls, || self.own.clone(), u64::from(of.stalls));
+        }
+    }
+
+    fn usage(&self, to: &Instruments, usage: &Usage) {
+        let bound = &self.bound;
+        let typed = |kind| move || with(&self.call, [names::TOKEN_TYPE.of(kind)]);
+        if let Some(input) = usage.input {
+            bound.input.record(&to.token_usage, typed("input"), input as f64);
+        }
+        if let Some(output) = usage.output {
+            bound.output.record(&to.token_usage, typed("output"), output as f64);
+        }
+        let kinds = [
+            ("input", usage.input),
+            ("output", usage.output),
+            ("cache_read", usage.cache_read),
+            ("cache_write", usage.cache_write),
+            ("reasoning", usage.reasoning),
+            ("input_audio", usage.input_audio),
+            ("output_audio", usage.output_audio),
+        ];
+        for (adds, (kind, count)) in bound.tokens.iter().zip(kinds) {
+            if let Some(count) = count {
+                adds.add(&to.tokens, || with(&self.own, [names::TOKEN_KIND.of(kind)]), count);
+            }
+        }
+    }
+
+    /// What the model server itself says, of calls that came to their end. A stream's header
+    /// cannot know how long the stream will take.
+    fn claims(&self, to: &Instruments, of: &Observation) {
+        if of.ending != Ending::Complete {
+            return;
+        }
+        let (bound, claimed) = (&self.bound, &of.response.claimed);
+        let labels = || self.call.clone();
+        let whole = !of.response.streamed || claimed.output.is_some();
+        if let Some(total) = claimed.total.filter(|_| whole) {
+            bound.claimed_duration.record(&to.claimed_duration, labels, total.as_secs_f64());
+        }
+        if let Some(prompt) = claimed.prompt {
+            let first = claimed.load.unwrap_or_default() + prompt;
+            bound.claimed_first_token.record(&to.claimed_first_token, labels, first.as_secs_f64());
+        }
+        let tokens = of.usage.value().and_then(|usage| usage.output).filter(|&count| count > 0);
+        if let (Some(output), Some(tokens)) = (claimed.output, tokens) {
+            let each = output.as_secs_f64() / tokens as f64;
+            bound.claimed_per_token.record(&to.claimed_per_token, labels, each);
+        }
+    }
+}
+
+fn model_labels(key: &Key, of: &Observation) -> Vec<KeyValue> {
+    let Some(operation) = key.operation else { return Vec::new() };
+    let provider = of.upstream.as_ref().map(|it| names::PROVIDER.of(it.provider.clone()));
+    let asked = key.asked.text(of.request.model.as_deref());
+    let answered = key.answered.text(of.response.model.as_deref());
+    [
+        Some(names::OPERATION.of(operation.as_str())),
+        provider,
+        asked.map(|it| names::REQUEST_MODEL.of(it.to_owned())),
+        answered.map(|it| names::RESPONSE_MODEL.of(it.to_owned())),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn with(labels: &[KeyValue], more: impl IntoIterator<Item = KeyValue>) -> Vec<KeyValue> {
+    labels.iter().cloned().chain(more).collect()
+}

@@ -1,0 +1,117 @@
+//! The bare pass-through that Clearspan is measured against: the same hyper, allocator, runtime and
+//! settings, an idle list, and nothing else. Knows no header, path, limit or telemetry.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use clearspan::forward::wire;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::announce;
+
+/// Listens on a free port and forwards everything to `upstream`, until it is killed.
+pub(crate) fn run(upstream: SocketAddr) -> Result<(), crate::Failure> {
+    wire::runtime()?.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        announce(listener.local_addr()?)?;
+        let pool = Arc::new(Pool { upstream, idle: Mutex::default() });
+        loop {
+            let (stream, _) = listener.accept().await?;
+            tokio::spawn(serve(stream, pool.clone()));
+        }
+    })
+}
+
+/// One client connection. Its end, good or bad, concerns nobody else.
+async fn serve(stream: TcpStream, pool: Arc<Pool>) {
+    if wire::socket(&stream).is_ok() {
+        let service = service_fn(move |request| forward(request, pool.clone()));
+        drop(wire::server().serve_connection(TokioIo::new(stream), service).await);
+    }
+}
+
+async fn forward(request: Request<Incoming>, pool: Arc<Pool>) -> Result<Response<Relay>, Broken> {
+    let mut sender = pool.lease().await?;
+    let response = sender.send_request(request).await?;
+    Ok(response.map(|body| Relay { body, ended: false, lease: Some((sender, pool)) }))
+}
+
+type Sender = SendRequest<Incoming>;
+type Broken = Box<dyn Error + Send + Sync>;
+
+/// Connections to the upstream that wait for their next request; the last one back goes first.
+struct Pool {
+    upstream: SocketAddr,
+    idle: Mutex<Vec<Sender>>,
+}
+
+impl Pool {
+    async fn lease(&self) -> Result<Sender, Broken> {
+        while let Some(mut sender) = self.take() {
+            if sender.ready().await.is_ok() {
+                return Ok(sender);
+            }
+        }
+        let stream = TcpStream::connect(self.upstream).await?;
+        wire::socket(&stream)?;
+        let (sender, connection) = wire::client().handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    fn take(&self) -> Option<Sender> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn give_back(&self, sender: Sender) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+    }
+}
+
+/// The upstream's body on its way to the client; its end gives the connection back.
+struct Relay {
+    body: Incoming,
+    ended: bool,
+    lease: Option<(Sender, Arc<Pool>)>,
+}
+
+impl Body for Relay {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        self.ended |= matches!(polled, Poll::Ready(None));
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let Some((sender, pool)) = self.lease.take() else { return };
+        if self.ended || self.body.is_end_stream() {
+            pool.give_back(sender);
+        }
+    }
+}
