@@ -557,7 +557,7 @@ fn a_client_that_leaves_within_a_stream_is_no_error() {
     assert_eq!((outer.status, inner.status), ("unset", "unset"));
     assert!(!inner.attributes.contains_key("error.type"));
     assert_eq!(inner.attributes["clearspan.ending"], "client_canceled");
-    assert_eq!(inner.attributes["clearspan.usage.missing"], "canceled");
+    assert_eq!(inner.attributes["clearspan.usage.missing"], "cut");
 }
 
 #[test]
