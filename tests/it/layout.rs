@@ -85,6 +85,21 @@ impl Source {
     }
 }
 
+/// The program's sources without files that are only compiled for unit tests.
+fn program() -> Vec<Source> {
+    let mut all = sources("src");
+    let only_tests: Vec<_> = all.iter().flat_map(test_modules).collect();
+    all.retain(|source| !only_tests.contains(&source.module()));
+    all
+}
+
+/// Modules of a file that are declared `#[cfg(test)] mod name;`.
+fn test_modules(source: &Source) -> Vec<Vec<String>> {
+    let names = source.text.split("#[cfg(test)]\nmod ").skip(1);
+    let names = names.filter_map(|rest| rest.lines().next()?.strip_suffix(';'));
+    names.map(|name| [source.module(), vec![name.to_owned()]].concat()).collect()
+}
+
 /// Every source file under `folder` of the repository.
 fn sources(folder: &str) -> Vec<Source> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -360,13 +375,13 @@ fn begins_function(line: &str) -> Option<String> {
 
 #[test]
 fn imports_point_one_way() {
-    let faults: Vec<_> = sources("src").iter().flat_map(faults_of_use).collect();
+    let faults: Vec<_> = program().iter().flat_map(faults_of_use).collect();
     assert!(faults.is_empty(), "{faults:#?}");
 }
 
 #[test]
 fn every_file_says_what_it_is_and_is_short() {
-    let faults: Vec<_> = sources("src").iter().flat_map(faults_of_text).collect();
+    let faults: Vec<_> = program().iter().flat_map(faults_of_text).collect();
     assert!(faults.is_empty(), "{faults:#?}");
     let says = |source: &Source| source.text.starts_with("//! ");
     let silent: Vec<_> =
@@ -377,7 +392,7 @@ fn every_file_says_what_it_is_and_is_short() {
 #[test]
 fn nine_functions_in_ten_are_short() {
     let mut lengths: Vec<_> =
-        sources("src").iter().flat_map(functions).map(|(_, lines)| lines).collect();
+        program().iter().flat_map(functions).map(|(_, lines)| lines).collect();
     lengths.sort_unstable();
     let ninth = lengths[lengths.len() * 9 / 10];
     println!("{} functions, p90 {ninth} lines, max {:?}", lengths.len(), lengths.last());
@@ -492,6 +507,14 @@ mod tests {
         for text in ["use std::fmt;\n", "// A file.\n", "//! \n", "//! no sentence\n"] {
             assert_eq!(faults_of_text(&Source::new("x.rs", text)).len(), 1, "{text}");
         }
+    }
+
+    #[test]
+    fn files_that_are_only_for_tests_are_known() {
+        let source = Source::new("report/mod.rs", "/// One.\n#[cfg(test)]\nmod one;\nmod two;\n");
+        assert_eq!(test_modules(&source), [["report", "one"]]);
+        let source = Source::new("report/x.rs", "#[cfg(test)]\nmod tests {\n}\n");
+        assert_eq!(test_modules(&source).len(), 0);
     }
 
     #[test]
