@@ -127,6 +127,49 @@ fn metrics_say_what_each_exchange_was() {
     assert_eq!(samples(&handle), expected);
 }
 
+/// What was written so far, kept for the test.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What reporting two exchanges writes.
+fn written(lines: Lines, colour: bool) -> String {
+    let kept = Kept::default();
+    let output = Output { to: Box::new(kept.clone()), colour };
+    let settings = Settings { lines, ..settings(vec![]) };
+    let (reporter, handle) = start(settings, sources(), output).unwrap();
+    reporter.report(&literals::no_route());
+    reporter.clone().report(&literals::unknown_path());
+    handle.flush(Duration::from_secs(10));
+    reporter.report(&literals::no_route());
+    let text = kept.0.lock().unwrap().clone();
+    String::from_utf8(text).unwrap()
+}
+
+#[test]
+fn lines_are_written_as_they_were_asked_for_and_none_after_the_flush() {
+    let person = "POST /v2/nowhere → 404 no_route  0.4 ms\nPURGE /v1/files/abc → 200  1.2 s\n";
+    assert_eq!(written(Lines::Terminal, false), person);
+    let coloured = written(Lines::Terminal, true);
+    assert_eq!(coloured.matches("\u{1b}[0m").count(), 2, "{coloured}");
+    assert_eq!(written(Lines::Off, true), "");
+    let json = written(Lines::Json, true);
+    let lines: Vec<serde_json::Value> =
+        json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[0]["error_type"], "no_route");
+    assert_eq!(lines[1]["status"], 200);
+}
+
 #[test]
 fn gaps_are_recorded_each_and_one_fewer_than_chunks() {
     let (reporter, handle) = started(settings(vec![]));
