@@ -38,6 +38,9 @@ mod stdout;
 /// Observations written by hand.
 #[cfg(test)]
 mod literals;
+/// An endpoint for tests.
+#[cfg(test)]
+mod receiver;
 /// What is declared is what is emitted.
 #[cfg(test)]
 mod whole;
