@@ -46,7 +46,8 @@ fn setting(setting: &Setting) -> String {
 fn upstream(upstream: &Upstream, source: &Source) -> Vec<String> {
     let facts = &upstream.facts;
     let scheme = if upstream.tls { "https" } else { "http" };
-    let url = format!("{scheme}://{}{}", upstream.host, upstream.base_path);
+    let host = upstream.host.to_str().unwrap_or_default();
+    let url = format!("{scheme}://{host}{}", upstream.base_path);
     let text = |key: &str, value: &str| format!("{key} = {}", Value::from(value));
     let mut lines = vec![
         marked("[[upstream]]", source),

@@ -5,6 +5,8 @@
 mod check;
 /// `clearspan healthcheck`.
 mod healthcheck;
+/// `clearspan prices`.
+mod prices;
 /// What a terminal is greeted with.
 mod banner;
 
@@ -16,6 +18,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Environment, Settings};
+use crate::observe::price::Prices;
 
 pub use banner::banner;
 
@@ -96,7 +99,7 @@ enum Command {
     Check,
     /// Ask the running proxy whether it is healthy (for containers without a shell)
     Healthcheck(healthcheck::Asked),
-    // Slot: `Prices(prices::Asked)` comes with prices.rs.
+    Prices(prices::Args),
 }
 
 /// What is to be done once the command line is understood.
@@ -132,6 +135,11 @@ pub fn act(
         Some(Command::Check) => {
             tell(out, &check::report(&loaded));
             exit(0)
+        }
+        Some(Command::Prices(asked)) => {
+            let known = Prices::with_overrides(loaded.settings.prices);
+            // A reader that is gone is no failure.
+            exit(if prices::run(&asked, &known, out).unwrap_or(true) { 0 } else { FAILED })
         }
         Some(Command::Healthcheck(asked)) => {
             match healthcheck::ask(&asked, loaded.settings.admin) {

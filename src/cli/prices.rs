@@ -9,7 +9,7 @@ use crate::observe::price::{By, Call, Entry, Explanation, Prices, Unpriced, Who}
 
 /// Show the price table, or the price of a model and what a call of it costs
 #[derive(clap::Args, Clone, Debug)]
-pub struct Args {
+pub(super) struct Args {
     /// The model, as in a request or an answer; without it the table's providers are listed
     pub model: Option<String>,
     /// Who sells it: a provider as in proxy.toml, or its host; else the model's name tells
@@ -33,14 +33,14 @@ pub struct Args {
 }
 
 /// Writes what was asked for. False: the model has no price, or the call none.
-pub fn run(args: &Args, prices: &Prices, out: &mut impl Write) -> io::Result<bool> {
+pub(super) fn run(args: &Args, prices: &Prices, out: &mut dyn Write) -> io::Result<bool> {
     match &args.model {
         Some(model) => show_model(args, model, prices, out),
         None => list(prices, out).map(|()| true),
     }
 }
 
-fn list(prices: &Prices, out: &mut impl Write) -> io::Result<()> {
+fn list(prices: &Prices, out: &mut dyn Write) -> io::Result<()> {
     let source = prices.source();
     writeln!(out, "{} {} ({}), {}", source.name, source.version, source.licence, source.date)?;
     writeln!(out, "{} providers, {} models", source.providers, source.models)?;
@@ -58,7 +58,7 @@ fn list(prices: &Prices, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn show_model(args: &Args, model: &str, prices: &Prices, out: &mut impl Write) -> io::Result<bool> {
+fn show_model(args: &Args, model: &str, prices: &Prices, out: &mut dyn Write) -> io::Result<bool> {
     let explanation = prices.explain(&call(args, model));
     let Some(entry) = &explanation.entry else {
         show_unknown(args, model, &explanation, out)?;
@@ -100,7 +100,7 @@ fn show_unknown(
     args: &Args,
     model: &str,
     explanation: &Explanation,
-    out: &mut impl Write,
+    out: &mut dyn Write,
 ) -> io::Result<()> {
     let reason = explanation.cost.as_ref().err().copied().unwrap_or(Unpriced::ModelUnknown);
     let at = args.provider.as_ref().map(|name| format!(" at {name}")).unwrap_or_default();
@@ -119,7 +119,7 @@ fn show_entry(
     entry: &Entry,
     seller: Option<(&str, By)>,
     prices: &Prices,
-    out: &mut impl Write,
+    out: &mut dyn Write,
 ) -> io::Result<()> {
     let source = prices.source();
     let origin = match entry.own {
@@ -145,7 +145,7 @@ fn show_entry(
     show_rates(entry, out)
 }
 
-fn show_rates(entry: &Entry, out: &mut impl Write) -> io::Result<()> {
+fn show_rates(entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
     let unit = if entry.rates.iter().any(|step| step.dimension == "hour") {
         "hour"
     } else {
@@ -160,7 +160,7 @@ fn show_rates(entry: &Entry, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn show_sum(cost: &Cost, out: &mut impl Write) -> io::Result<()> {
+fn show_sum(cost: &Cost, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\n{:<18} {:>12}  {:>5}{:<11}{:>5}", "this call", "count", "at", "", "USD")?;
     for part in &cost.parts {
         let (price, amount) = (usd(part.per_million), usd(part.amount));

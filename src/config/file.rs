@@ -8,10 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::limits::Limits;
 use super::quantity::{Address, Seconds};
 use super::secret::SecretSource;
-
-/// What `[[pricing.model]]` holds. Its shape belongs to the price table.
-// Until `observe::price` has its type for overrides, any table; then this line names that type.
-pub type PriceOverride = toml::Table;
+use crate::observe::price::Override;
 
 /// All of `proxy.toml`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -255,5 +252,6 @@ impl Signal {
 #[serde(default, deny_unknown_fields)]
 pub struct Pricing {
     /// `[[pricing.model]]`.
-    pub model: Vec<PriceOverride>,
+    #[serde(skip_serializing)]
+    pub model: Vec<Override>,
 }

@@ -45,6 +45,7 @@ pub use layers::{Setting, Source};
 
 use crate::forward::settings as forward;
 use crate::observe;
+use crate::observe::price::Override;
 use crate::report::settings as report;
 use crate::tape::Settings as TapeSettings;
 use fault::Fault;
@@ -75,7 +76,7 @@ pub struct Settings {
     /// For our own listener.
     pub admin: SocketAddr,
     /// `[[pricing.model]]`, in the order written.
-    pub prices: Vec<file::PriceOverride>,
+    pub prices: Vec<Override>,
     /// What is allowed but seldom meant, or was ignored; a sentence each.
     pub warnings: Vec<String>,
 }
@@ -243,7 +244,7 @@ mod tests {
                     facts.name,
                     facts.provider,
                     facts.dialect,
-                    it.host,
+                    it.host.to_str().unwrap(),
                     it.paths.join(",")
                 )
             })

@@ -1,5 +1,6 @@
 //! One `[[upstream]]` becomes what forwarding needs to be told of it. Knows no other upstream.
 
+use http::HeaderValue;
 use std::sync::Arc;
 
 use super::fault::Fault;
@@ -48,7 +49,8 @@ fn build(written: &file::Upstream, url: Url, mount: String) -> Upstream {
     Upstream {
         facts: Arc::new(facts),
         tls: url.tls,
-        host: url.authority,
+        // What an authority may hold, a value may hold too.
+        host: HeaderValue::try_from(url.authority).unwrap_or(HeaderValue::from_static("")),
         base_path: url.base_path,
         paths: written.paths.clone(),
         mount: Some(mount),
@@ -113,7 +115,10 @@ mod tests {
         };
         assert_eq!(*upstream.facts, facts);
         assert!(upstream.tls && !upstream.propagate);
-        assert_eq!((&*upstream.host, &*upstream.base_path), ("api.groq.com", "/openai"));
+        assert_eq!(
+            (upstream.host.to_str().unwrap(), &*upstream.base_path),
+            ("api.groq.com", "/openai")
+        );
         assert_eq!(upstream.mount.as_deref(), Some("/groq"));
         assert_eq!(upstream.paths, [""; 0]);
         assert_eq!((upstream.listen, upstream.marker), (None, None));
@@ -125,7 +130,10 @@ mod tests {
             read("name = 'a'\nurl = 'http://[::1]:8080'\nprovider = 'anthropic'").unwrap();
         let facts = &upstream.facts;
         assert_eq!((&*facts.provider, &*facts.dialect), ("anthropic", "unknown"));
-        assert_eq!((&*facts.address, facts.port, &*upstream.host), ("::1", 8080, "[::1]:8080"));
+        assert_eq!(
+            (&*facts.address, facts.port, upstream.host.to_str().unwrap()),
+            ("::1", 8080, "[::1]:8080")
+        );
         assert_eq!(upstream.marker.unwrap(), "anthropic-version");
         assert!(upstream.shape.0.starts_with(r#"{"type":"error""#));
         let azure = read("name = 'a'\nurl = 'http://a'\nprovider = 'azure'").unwrap();

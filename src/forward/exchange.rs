@@ -94,7 +94,7 @@ impl Forward {
             return self.reply(&Error::NoRoute, asked, None, running);
         };
         let upstream = &self.settings.upstreams[route.upstream];
-        let Some(slot) = self.admission.enter(route.upstream) else {
+        let Some(slot) = self.admission.enter() else {
             return self.reply(&Error::Busy, asked, Some(upstream), running);
         };
         running.slot = Some(slot);
@@ -161,9 +161,6 @@ impl Forward {
     ) -> Response<Body> {
         let shape = upstream.map_or(&self.settings.shape, |upstream| &upstream.shape);
         let (head, body) = reply::to(error, asked, &self.settings, shape).into_parts();
-        if matches!(error.cause(), Cause::Refused(_)) {
-            self.refusals.count(error.reason());
-        }
         running.pen.head(&headers::tape_response(&head));
         running.end(error.cause());
         Response::from_parts(head, Body::Own(body.into()))

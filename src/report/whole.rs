@@ -30,6 +30,7 @@ pub(super) fn sources() -> Sources {
     Sources {
         listen: Some("127.0.0.1:4319".parse().unwrap()),
         active: Box::new(|| 3),
+        unread: Box::new(|| 7),
         torn: Box::new(|| 4),
         dropped: Box::new(|| 5),
         lost: Box::new(|| 6),
