@@ -14,14 +14,15 @@ fn main() -> ExitCode {
     let environment = Environment::of_process();
     match cli::act(arguments, &environment, &mut io::stdout(), &mut io::stderr()) {
         Next::Exit(code) => code,
-        Next::Run(settings) => run(&settings),
+        Next::Run(settings) => run(*settings),
     }
 }
 
-fn run(settings: &Settings) -> ExitCode {
-    greet(settings);
+fn run(settings: Settings) -> ExitCode {
+    greet(&settings);
     // SLOT for the lead: `clearspan::run(settings)`; its error is told on standard error and ends
     // with 1.
+    drop(settings);
     ExitCode::SUCCESS
 }
 
