@@ -166,6 +166,9 @@ impl Forward {
             self.refusals.count(error.reason());
         }
         running.pen.head(&headers::tape_response(&head));
+        if !body.is_empty() {
+            running.data(&body, true);
+        }
         running.end(error.cause());
         Response::from_parts(head, Body::Own(body.into()))
     }
