@@ -4,8 +4,20 @@ use std::time::Duration;
 
 /// Bytes become frames.
 pub mod decode;
+/// What several dialects have in common.
+pub mod shapes;
 /// Frames become facts; one file per wire format.
 pub mod dialect;
+/// Taped entries become an observation.
+pub mod observer;
+/// Heads, as they stand on the tape.
+pub mod head;
+/// When things happened.
+pub mod marks;
+/// How it ended, what went wrong, and what is known of the usage.
+pub mod verdict;
+/// What could not be read, each said once.
+pub mod notes;
 /// Times between content chunks.
 pub mod gaps;
 /// The one plain struct.

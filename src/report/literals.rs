@@ -137,6 +137,7 @@ pub(super) fn streamed_chat() -> Observation {
         entry: "openai/gpt-4o-mini".to_owned(),
         dated: "2026-11-04".to_owned(),
         basis: CostBasis::Computed,
+        unpriced: vec![],
     });
     chat.notes = vec![Note::RequestTorn, Note::UsageSuspicious];
     chat
@@ -226,6 +227,7 @@ pub(super) fn embeddings() -> Observation {
         entry: "openai/text-embedding-3-small".to_owned(),
         dated: "2026-11-04".to_owned(),
         basis: CostBasis::LowerBound,
+        unpriced: vec![],
     });
     vectors
 }

@@ -1,1 +1,134 @@
-//! (to be written)
+//! Frames become facts: which call a path is, and what its bodies mean. Knows no bytes on the wire,
+//! no time and no price.
+//!
+//! Adding a dialect: its file here, its line in `find`, its folder of fixtures.
+
+/// OpenAI, and all who follow it.
+pub mod openai;
+/// Ollama's own routes.
+pub mod ollama;
+/// Everything else.
+pub mod unknown;
+
+use std::fmt::Debug;
+
+use crate::observe::decode::Frame;
+use crate::observe::observation::{Operation, RequestFacts, ResponseFacts};
+use crate::observe::shapes::lenient::Unread;
+use crate::tape::Upstream;
+
+/// How one call is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    /// The path's name of low cardinality, where it is known.
+    pub route: Option<&'static str>,
+    /// What a model is asked for, if one is.
+    pub operation: Option<Operation>,
+    /// Reads the request's body; absent where nobody needs it.
+    pub request: Option<ReadRequest>,
+    /// Begins to read the answer.
+    pub answer: fn(Context<'_>) -> Box<dyn Answer>,
+    /// Which answers are read.
+    pub reads: Reads,
+    /// A stream of it tells its usage only where it was asked to.
+    pub asks: bool,
+}
+
+/// Reads a request's body. Of one that breaks off, only the model and whether to stream are kept.
+pub type ReadRequest = fn(&[u8], &mut RequestFacts) -> Result<(), Unread>;
+
+/// Which answers are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// Each, whatever its size.
+    All,
+    /// Each that is small, and streams.
+    Small,
+    /// Small errors only.
+    Errors,
+}
+
+/// What is known when the answer begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The HTTP status.
+    pub status: u16,
+    /// Who answers, in the conventions' spelling.
+    pub provider: &'a str,
+    /// What was asked for.
+    pub operation: Option<Operation>,
+}
+
+impl Context<'_> {
+    /// The word for an error that has none of its own.
+    fn error(self) -> String {
+        match self.status {
+            200..400 => "error_in_stream".to_owned(),
+            status => status.to_string(),
+        }
+    }
+
+    /// Whether the status alone says that it is an error.
+    fn is_error(self) -> bool {
+        self.status >= 400
+    }
+}
+
+/// One answer, read frame by frame or as one document. What cannot be read changes nothing.
+pub trait Answer: Debug + Send {
+    /// Reads one event or line; says which generated content it carried.
+    fn frame(&mut self, frame: Frame<'_>, facts: &mut ResponseFacts) -> Result<Content, Unread>;
+    /// Reads the whole answer.
+    fn document(&mut self, body: &[u8], facts: &mut ResponseFacts) -> Result<(), Unread>;
+    /// Reads the end of an answer whose beginning was lost.
+    fn tail(&mut self, _: &[u8], _: &mut ResponseFacts) {}
+    /// Whether the stream's terminator was seen.
+    fn is_terminated(&self, facts: &ResponseFacts) -> bool;
+}
+
+/// The generated content that one event carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Content {
+    /// Text for the user, or a refusal.
+    pub text: bool,
+    /// Reasoning.
+    pub reasoning: bool,
+    /// The name or the arguments of a tool call.
+    pub tool_call: bool,
+    /// Anything else that a model makes: sound, pictures.
+    pub other: bool,
+}
+
+impl Content {
+    /// Whether there was any.
+    pub fn is_some(self) -> bool {
+        self.text || self.reasoning || self.tool_call || self.other
+    }
+}
+
+/// What a dialect makes of a path.
+#[derive(Clone, Copy, Debug)]
+pub enum Found {
+    /// A call that it reads.
+    Call(Call),
+    /// Something else; `usage`: it may report usage all the same.
+    Other {
+        /// The path's name, where it is known.
+        route: Option<&'static str>,
+        /// Whether to look for usage.
+        usage: bool,
+    },
+}
+
+/// How to read a call of `method` to `path` (mount and query taken off).
+pub fn find(upstream: Option<&Upstream>, method: &str, path: &str) -> Call {
+    let found = match upstream.map_or("unknown", |upstream| &upstream.dialect) {
+        "openai" => openai::find(method, path),
+        "ollama" => ollama::find(method, path),
+        _ => Found::Other { route: None, usage: method == "POST" },
+    };
+    match found {
+        Found::Call(call) => call,
+        Found::Other { route, usage } => unknown::call(route, usage),
+    }
+}

@@ -1,0 +1,265 @@
+//! One body, from copied bytes on the wire to frames or one document. Knows no provider.
+
+use super::Frame;
+use super::encoding::{Encoding, Fault};
+use super::json::{Document, Json};
+use super::media::{Media, Shape};
+use super::ndjson::Ndjson;
+use super::sse::Sse;
+
+/// What comes out of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// One event or line of a stream.
+    Frame(Frame<'a>),
+    /// The one document, at the end.
+    Document(Document<'a>),
+}
+
+/// The bounds of one body, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The longest event or line.
+    pub event: usize,
+    /// The longest document.
+    pub document: usize,
+    /// The most that comes out of a content encoding.
+    pub decoded: usize,
+}
+
+/// A body that is being read.
+#[derive(Debug)]
+pub struct Body {
+    encoding: Encoding,
+    framing: Framing,
+}
+
+/// What is left once the content encoding is off.
+#[derive(Debug)]
+struct Framing {
+    media: Media,
+    limits: Limits,
+    parser: Parser,
+    empty: bool,
+}
+
+#[derive(Debug)]
+enum Parser {
+    /// The first bytes, until they tell what follows.
+    Undecided(Vec<u8>),
+    Sse(Sse),
+    Ndjson(Ndjson),
+    Json(Json),
+    Opaque,
+}
+
+type Sink<'a> = &'a mut dyn FnMut(Piece<'_>);
+
+impl Body {
+    /// A body of which nothing came yet; `encoding` is its `Content-Encoding`.
+    pub fn new(media: Media, encoding: &str, limits: Limits) -> Self {
+        let parser = match media {
+            Media::Opaque => Parser::Opaque,
+            _ => Parser::Undecided(Vec::new()),
+        };
+        let encoding = match media {
+            Media::Opaque => Encoding::default(),
+            _ => Encoding::new(encoding, limits.decoded),
+        };
+        Self { encoding, framing: Framing { media, limits, parser, empty: true } }
+    }
+
+    /// A body that nobody reads.
+    pub fn unread() -> Self {
+        Self::new(Media::Opaque, "", Limits { event: 0, document: 0, decoded: 0 })
+    }
+
+    /// Feeds `chunk` and hands on what it completes.
+    pub fn push(&mut self, chunk: &[u8], sink: Sink<'_>) {
+        let Self { encoding, framing } = self;
+        framing.empty &= chunk.is_empty();
+        if encoding.is_identity() {
+            framing.push(chunk, sink);
+        } else {
+            encoding.push(chunk, &mut |bytes| framing.push(bytes, sink));
+        }
+    }
+
+    /// Bytes are missing from here.
+    pub fn resync(&mut self) {
+        self.framing.empty = false;
+        self.encoding.resync();
+        self.framing.resync();
+    }
+
+    /// The body ended: hands on what is left.
+    pub fn finish(&mut self, sink: Sink<'_>) {
+        self.encoding.finish(self.framing.empty);
+        self.framing.finish(sink);
+    }
+
+    /// Why the content encoding could not be taken off.
+    pub fn fault(&self) -> Option<Fault> {
+        self.encoding.fault()
+    }
+
+    /// Whether nothing came, not even a gap.
+    pub fn is_empty(&self) -> bool {
+        self.framing.empty
+    }
+
+    /// How it is read, where that is clear.
+    pub fn shape(&self) -> Option<Shape> {
+        match &self.framing.parser {
+            Parser::Undecided(_) => None,
+            Parser::Sse(_) => Some(Shape::Sse),
+            Parser::Ndjson(_) => Some(Shape::Ndjson),
+            Parser::Json(_) => Some(Shape::Json),
+            Parser::Opaque => Some(Shape::Opaque),
+        }
+    }
+
+    /// Events and lines that were over the limit.
+    pub fn skipped(&self) -> u64 {
+        match &self.framing.parser {
+            Parser::Sse(sse) => sse.skipped(),
+            Parser::Ndjson(ndjson) => ndjson.skipped(),
+            Parser::Undecided(_) | Parser::Json(_) | Parser::Opaque => 0,
+        }
+    }
+
+    /// Bytes of its buffers, about.
+    pub fn held(&self) -> usize {
+        let parser = match &self.framing.parser {
+            Parser::Undecided(head) => head.capacity(),
+            Parser::Sse(sse) => sse.held(),
+            Parser::Ndjson(ndjson) => ndjson.held(),
+            Parser::Json(json) => json.held(),
+            Parser::Opaque => 0,
+        };
+        self.encoding.held() + parser
+    }
+}
+
+impl Framing {
+    fn push(&mut self, bytes: &[u8], sink: Sink<'_>) {
+        match &mut self.parser {
+            Parser::Undecided(head) if head.is_empty() => match self.media.shape(bytes) {
+                Some(shape) => self.begin(shape, bytes, sink),
+                None => head.extend_from_slice(bytes),
+            },
+            Parser::Undecided(head) => {
+                head.extend_from_slice(bytes);
+                if let Some(shape) = self.media.shape(head) {
+                    let head = std::mem::take(head);
+                    self.begin(shape, &head, sink);
+                }
+            }
+            Parser::Sse(sse) => sse.push(bytes, |frame| sink(Piece::Frame(frame))),
+            Parser::Ndjson(ndjson) => ndjson.push(bytes, |frame| sink(Piece::Frame(frame))),
+            Parser::Json(json) => json.push(bytes),
+            Parser::Opaque => (),
+        }
+    }
+
+    /// It is clear how to read the body, of which `bytes` came so far.
+    fn begin(&mut self, shape: Shape, bytes: &[u8], sink: Sink<'_>) {
+        self.parser = match shape {
+            Shape::Sse => Parser::Sse(Sse::new(self.limits.event)),
+            Shape::Ndjson => Parser::Ndjson(Ndjson::new(self.limits.event)),
+            Shape::Json => Parser::Json(Json::new(self.limits.document)),
+            Shape::Opaque => Parser::Opaque,
+        };
+        self.push(bytes, sink);
+    }
+
+    fn begin_at_end(&mut self, sink: Sink<'_>) {
+        if let Parser::Undecided(head) = &mut self.parser {
+            let head = std::mem::take(head);
+            self.begin(self.media.shape_at_end(), &head, sink);
+        }
+    }
+
+    fn resync(&mut self) {
+        // What follows a gap tells nothing of how the body began.
+        self.begin_at_end(&mut |_| ());
+        match &mut self.parser {
+            Parser::Sse(sse) => sse.resync(),
+            Parser::Ndjson(ndjson) => ndjson.resync(),
+            Parser::Json(json) => json.resync(),
+            Parser::Undecided(_) | Parser::Opaque => (),
+        }
+    }
+
+    fn finish(&mut self, sink: Sink<'_>) {
+        self.begin_at_end(sink);
+        match &mut self.parser {
+            Parser::Sse(sse) => sse.finish(|frame| sink(Piece::Frame(frame))),
+            Parser::Ndjson(ndjson) => ndjson.finish(|frame| sink(Piece::Frame(frame))),
+            Parser::Json(json) => json.finish(|document| sink(Piece::Document(document))),
+            Parser::Undecided(_) | Parser::Opaque => (),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { event: 64, document: 64, decoded: 1024 };
+
+    fn pieces(mut body: Body, chunks: &[&[u8]]) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut keep = |piece: Piece<'_>| {
+            found.push(match piece {
+                Piece::Frame(frame) => format!("frame {}", String::from_utf8_lossy(frame.data)),
+                Piece::Document(Document::Whole(bytes)) => {
+                    format!("whole {}", String::from_utf8_lossy(bytes))
+                }
+                Piece::Document(other) => format!("{other:?}"),
+            });
+        };
+        chunks.iter().for_each(|chunk| body.push(chunk, &mut keep));
+        body.finish(&mut keep);
+        found
+    }
+
+    #[test]
+    fn each_shape_comes_out_in_any_chunks() {
+        for (media, input, expected) in [
+            (Media::Unknown, "data: 1\n\ndata: 2\n\n", vec!["frame 1", "frame 2"]),
+            (Media::Sse, "data: 1\n\n", vec!["frame 1"]),
+            (Media::Sse, "{\"error\":1}", vec!["whole {\"error\":1}"]),
+            (Media::Ndjson, "{}\n{}\n", vec!["frame {}", "frame {}"]),
+            (Media::Json, " {} ", vec!["whole  {} "]),
+            (Media::Json, "", vec!["whole "]),
+            (Media::Unknown, "<html>", vec![]),
+            (Media::Unknown, "da", vec![]),
+        ] {
+            for cut in 0..input.len() {
+                let (one, two) = input.as_bytes().split_at(cut);
+                let body = Body::new(media, "", LIMITS);
+                assert_eq!(pieces(body, &[one, two]), expected, "{media:?} {input} {cut}");
+            }
+            let whole = pieces(Body::new(media, "", LIMITS), &[input.as_bytes()]);
+            assert_eq!(whole, expected);
+        }
+    }
+
+    #[test]
+    fn a_document_over_the_limit_says_so() {
+        let long = format!("[{}1]", "1,".repeat(64));
+        let body = Body::new(Media::Json, "", LIMITS);
+        assert_eq!(pieces(body, &[long.as_bytes()]), ["TooLong"]);
+    }
+
+    #[test]
+    fn a_gap_before_the_first_byte_leaves_only_the_label() {
+        let mut body = Body::new(Media::Sse, "", LIMITS);
+        body.resync();
+        assert_eq!(pieces(body, &[b"{\"cut\n\ndata: 1\n\n"]), ["frame 1"]);
+        let mut body = Body::new(Media::Unknown, "", LIMITS);
+        body.resync();
+        assert_eq!(pieces(body, &[b"data: 1\n\n"]), Vec::<String>::new());
+    }
+}

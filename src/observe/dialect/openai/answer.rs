@@ -1,0 +1,302 @@
+//! What a model answers in OpenAI's format: chat and legacy completions, streamed or whole, and
+//! embeddings. Knows no request, and keeps nothing of what was said.
+
+use serde::de::SeqAccess;
+
+use super::super::{Answer, Content, Context};
+use crate::observe::decode::Frame;
+use crate::observe::observation::{Operation, ResponseFacts};
+use crate::observe::shapes::failure::{Failure, Word};
+use crate::observe::shapes::lenient::{
+    Count, Filled, Into, Lenient, List, Object, Text, Unread, fields, read,
+};
+use crate::observe::shapes::tokens::{Counting, Tokens};
+
+/// Choices beyond this are not followed.
+const CHOICES: usize = 1024;
+/// Tool calls of one choice beyond this are not counted.
+const CALLS: u64 = 1024;
+/// Longest names that are kept.
+const ID: usize = 128;
+const MODEL: usize = 256;
+const WORD: usize = 64;
+
+/// Begins to read an answer.
+pub(super) fn begin(context: Context<'_>) -> Box<dyn Answer> {
+    // xAI's chat counts reasoning beside the completion; no one else does.
+    let reasoning_apart = matches!(context.provider, "x_ai" | "xai");
+    let all_input = context.operation == Some(Operation::Embeddings);
+    Box::new(OpenAi {
+        is_error: context.is_error(),
+        error: context.error(),
+        counting: Counting { all_input, reasoning_apart },
+        done: false,
+        tools: Vec::new(),
+    })
+}
+
+#[derive(Debug)]
+struct OpenAi {
+    is_error: bool,
+    // The word for an error that has none of its own.
+    error: String,
+    counting: Counting,
+    done: bool,
+    // Tool calls seen so far, by choice.
+    tools: Vec<u32>,
+}
+
+fields! {
+    /// One chunk of a stream, or the whole answer.
+    struct Chunk<'de> {
+        id: Text<'de> = "id",
+        model: Text<'de> = "model",
+        choices: List<'de, Choice<'de>> = "choices",
+        usage: Object<Tokens> = "usage",
+        service_tier: Text<'de> = "service_tier",
+        system_fingerprint: Text<'de> = "system_fingerprint",
+        groq: Groq<'de> = "x_groq",
+        error: Failure<'de> = "error",
+        code: Word = "code",
+        kind: Text<'de> = "type",
+        object: Text<'de> = "object",
+    }
+}
+
+fields! {
+    struct Choice<'de> {
+        index: Count = "index",
+        delta: Message = "delta",
+        message: Message = "message",
+        text: Filled = "text",
+        finish_reason: Text<'de> = "finish_reason",
+    }
+}
+
+fields! {
+    #[derive(Clone, Copy)]
+    struct Message {
+        content: Parts = "content",
+        refusal: Filled = "refusal",
+        /// DeepSeek, vLLM and others.
+        reasoning_content: Filled = "reasoning_content",
+        /// Ollama, OpenRouter, newer vLLM.
+        reasoning: Filled = "reasoning",
+        tool_calls: ToolCalls = "tool_calls",
+        /// What tool calls were before there could be several.
+        function_call: Function = "function_call",
+        audio: Filled = "audio",
+    }
+}
+
+fields! {
+    #[derive(Clone, Copy)]
+    struct ToolCall {
+        index: Count = "index",
+        function: Function = "function",
+        custom: Function = "custom",
+    }
+}
+
+fields! {
+    #[derive(Clone, Copy)]
+    struct Function {
+        name: Filled = "name",
+        arguments: Filled = "arguments",
+        input: Filled = "input",
+    }
+}
+
+fields! {
+    /// Groq's own corner: usage, and why a stream was broken off.
+    struct Groq<'de> {
+        usage: Object<Tokens> = "usage",
+        error: Failure<'de> = "error",
+    }
+}
+
+/// Content is a text; with Mistral it may be a list of parts, some of them reasoning.
+#[derive(Clone, Copy, Debug, Default)]
+struct Parts {
+    text: bool,
+    reasoning: bool,
+}
+
+fields! {
+    struct Part<'de> {
+        kind: Text<'de> = "type",
+        text: Filled = "text",
+        thinking: Filled = "thinking",
+    }
+}
+
+impl<'de> Lenient<'de> for Parts {
+    fn text(&mut self, text: &str) {
+        self.text |= !text.is_empty();
+    }
+
+    fn list<A: SeqAccess<'de>>(&mut self, mut list: A) -> Result<(), A::Error> {
+        loop {
+            let mut part = Part::default();
+            if list.next_element_seed(Into(&mut part))?.is_none() {
+                return Ok(());
+            }
+            self.reasoning |= part.thinking.0;
+            self.text |= part.text.0;
+        }
+    }
+}
+
+/// The pieces of tool calls in one message, without a copy of any.
+#[derive(Clone, Copy, Debug, Default)]
+struct ToolCalls {
+    /// One more than the highest index, if pieces have one.
+    indexes: u32,
+    /// Pieces without an index that begin a call.
+    unnumbered: u32,
+    filled: bool,
+}
+
+impl<'de> Lenient<'de> for ToolCalls {
+    fn list<A: SeqAccess<'de>>(&mut self, mut list: A) -> Result<(), A::Error> {
+        loop {
+            let mut call = ToolCall::default();
+            if list.next_element_seed(Into(&mut call))?.is_none() {
+                return Ok(());
+            }
+            let named = call.function.name.0 || call.custom.name.0;
+            match call.index.0 {
+                Some(index) => self.indexes = self.indexes.max(index.min(CALLS - 1) as u32 + 1),
+                None => self.unnumbered = self.unnumbered.saturating_add(u32::from(named)),
+            }
+            self.filled |= named || call.function.is_filled() || call.custom.is_filled();
+        }
+    }
+}
+
+impl Function {
+    fn is_filled(&self) -> bool {
+        self.name.0 || self.arguments.0 || self.input.0
+    }
+}
+
+impl Message {
+    fn content(&self) -> Content {
+        Content {
+            text: self.content.text || self.refusal.0,
+            reasoning: self.content.reasoning || self.reasoning_content.0 || self.reasoning.0,
+            tool_call: self.tool_calls.filled || self.function_call.is_filled(),
+            other: self.audio.0,
+        }
+    }
+}
+
+impl OpenAi {
+    /// What a chunk and a whole answer have in common.
+    fn apply(&mut self, chunk: &Chunk<'_>, named_error: bool, facts: &mut ResponseFacts) {
+        chunk.id.replace(&mut facts.id, ID);
+        chunk.model.replace(&mut facts.model, MODEL);
+        chunk.service_tier.replace(&mut facts.service_tier, WORD);
+        chunk.system_fingerprint.replace(&mut facts.system_fingerprint, ID);
+        if let Some(tokens) = chunk.usage.0.or(chunk.groq.usage.0) {
+            facts.usage = tokens.usage(self.counting).or(facts.usage);
+        }
+        self.apply_error(chunk, named_error, facts);
+    }
+
+    fn apply_error(&mut self, chunk: &Chunk<'_>, named: bool, facts: &mut ResponseFacts) {
+        let failure = if chunk.error.is_some { &chunk.error } else { &chunk.groq.error };
+        if failure.is_some || named || self.is_error || chunk.object.as_str() == "error" {
+            let word = failure.word(&chunk.code, &chunk.kind);
+            facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
+        }
+    }
+
+    /// A choice, of which `message` is a piece, or all.
+    fn choice(&mut self, choice: &Choice<'_>, message: &Message, facts: &mut ResponseFacts) {
+        let index = choice.index.0.map_or(0, |index| usize::try_from(index).unwrap_or(CHOICES));
+        if index >= CHOICES {
+            return;
+        }
+        if facts.finish_reasons.len() <= index {
+            facts.finish_reasons.resize(index + 1, None);
+        }
+        if let Some(finish_reason) = facts.finish_reasons.get_mut(index) {
+            choice.finish_reason.replace(finish_reason, WORD);
+        }
+        facts.refused |= message.refusal.0;
+        self.count_tools(index, message, facts);
+    }
+
+    fn count_tools(&mut self, index: usize, message: &Message, facts: &mut ResponseFacts) {
+        let calls = message.tool_calls;
+        let old = u32::from(message.function_call.is_filled());
+        if calls.indexes == 0 && calls.unnumbered == 0 && old == 0 {
+            return;
+        }
+        if self.tools.len() <= index {
+            self.tools.resize(index + 1, 0);
+        }
+        if let Some(seen) = self.tools.get_mut(index) {
+            let now = (*seen).max(calls.indexes).max(old).saturating_add(calls.unnumbered);
+            facts.tool_calls = facts.tool_calls.saturating_add(now - *seen);
+            *seen = now;
+        }
+    }
+}
+
+impl Answer for OpenAi {
+    fn frame(&mut self, frame: Frame<'_>, facts: &mut ResponseFacts) -> Result<Content, Unread> {
+        let data = frame.data.trim_ascii();
+        if data.is_empty() || data == b"[DONE]" {
+            self.done |= !data.is_empty();
+            return Ok(Content::default());
+        }
+        let mut chunk = Chunk::default();
+        read(data, &mut chunk)?;
+        self.apply(&chunk, frame.name == b"error", facts);
+        let mut content = Content::default();
+        for choice in chunk.choices.iter() {
+            self.choice(choice, &choice.delta, facts);
+            let delta = choice.delta.content();
+            content.text |= delta.text || choice.text.0;
+            content.reasoning |= delta.reasoning;
+            content.tool_call |= delta.tool_call;
+            content.other |= delta.other;
+        }
+        Ok(content)
+    }
+
+    fn document(&mut self, body: &[u8], facts: &mut ResponseFacts) -> Result<(), Unread> {
+        let mut chunk = Chunk::default();
+        let result = read(body, &mut chunk);
+        if result.is_err() {
+            // Of a body that breaks off the rest may be half a number.
+            chunk.id.replace(&mut facts.id, ID);
+            chunk.model.replace(&mut facts.model, MODEL);
+            return result;
+        }
+        self.apply(&chunk, false, facts);
+        chunk.choices.iter().for_each(|choice| self.choice(choice, &choice.message, facts));
+        Ok(())
+    }
+
+    fn tail(&mut self, body: &[u8], facts: &mut ResponseFacts) {
+        // Within a text the quotes would have a backslash before them.
+        let found = memchr::memmem::rfind(body, b"\"usage\"").and_then(|at| body.get(at..));
+        let Some(rest) = found else {
+            return;
+        };
+        let body = [b"{", rest].concat();
+        let mut chunk = Chunk::default();
+        // If what follows closes one object, `usage` stood at its top.
+        if read(&body, &mut chunk).is_ok() {
+            self.apply(&chunk, false, facts);
+        }
+    }
+
+    fn is_terminated(&self, facts: &ResponseFacts) -> bool {
+        let reasons = &facts.finish_reasons;
+        self.done || (!reasons.is_empty() && reasons.iter().all(Option::is_some))
+    }
+}

@@ -1,0 +1,135 @@
+//! When things happened: marks, gaps and stalls, by the design's definitions. Knows no bytes.
+
+use std::time::Duration;
+
+use super::dialect::Content;
+use super::gaps::Gaps;
+use super::observation::Times;
+use crate::tape::Milestone;
+
+/// Marks of one exchange.
+#[derive(Debug)]
+pub struct Marks {
+    /// Since zero.
+    pub times: Times,
+    /// Between consecutive content chunks.
+    pub gaps: Gaps,
+    /// Gaps above the limit.
+    pub stalls: u32,
+    stall: Duration,
+    // Bytes of the answer are missing: what follows came at times that are not known.
+    torn: bool,
+}
+
+impl Marks {
+    /// No mark; a gap above `stall` is a stall.
+    pub fn new(stall: Duration) -> Self {
+        Self { times: Times::default(), gaps: Gaps::default(), stalls: 0, stall, torn: false }
+    }
+
+    /// A moment of the connection or the request; the first of each kind counts.
+    pub fn milestone(&mut self, milestone: Milestone, at: Duration) {
+        let times = &mut self.times;
+        let mark = match milestone {
+            Milestone::Lease => &mut times.lease,
+            Milestone::Tcp => &mut times.tcp,
+            Milestone::Tls => &mut times.tls,
+            Milestone::Connected => &mut times.connected,
+            Milestone::Sent => &mut times.sent,
+            Milestone::SentAll => &mut times.sent_all,
+            Milestone::RequestEnd => return,
+        };
+        mark.get_or_insert(at);
+    }
+
+    /// Bytes of the response's body came.
+    pub fn bytes(&mut self, at: Duration) {
+        if !self.torn {
+            self.times.first_byte.get_or_insert(at);
+        }
+    }
+
+    /// An event with generated content came.
+    pub fn content(&mut self, content: Content, at: Duration) {
+        let times = &mut self.times;
+        let last = times.last_chunk.replace(at);
+        if self.torn {
+            return;
+        }
+        times.first_chunk.get_or_insert(at);
+        if content.reasoning {
+            times.first_reasoning.get_or_insert(at);
+        }
+        if content.text {
+            times.first_text.get_or_insert(at);
+        }
+        if content.tool_call {
+            times.first_tool_call.get_or_insert(at);
+        }
+        if let Some(last) = last {
+            let gap = at.saturating_sub(last);
+            self.gaps.add(gap);
+            self.stalls = self.stalls.saturating_add(u32::from(gap > self.stall));
+        }
+    }
+
+    /// Bytes of the answer are missing from here.
+    pub fn tear(&mut self) {
+        self.torn = true;
+    }
+
+    /// The exchange is over; its last bytes came at `last_bytes`, where that is known.
+    pub fn end(&mut self, at: Duration, last_bytes: Option<Duration>) {
+        self.times.end = at;
+        if self.torn {
+            let known = |last: Duration| last_bytes.map_or(last, |bytes| last.min(bytes));
+            self.times.last_chunk = self.times.last_chunk.map(known);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: Content = Content { text: true, reasoning: false, tool_call: false, other: false };
+
+    fn at(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn gaps_lie_between_chunks_and_long_ones_are_stalls() {
+        let mut marks = Marks::new(at(100));
+        [10, 30, 130, 231].iter().for_each(|&millis| marks.content(TEXT, at(millis)));
+        assert_eq!((marks.gaps.count(), marks.gaps.longest()), (3, Some(at(101))));
+        assert_eq!(marks.stalls, 1, "a gap of exactly the limit is none");
+        assert_eq!(
+            (marks.times.first_chunk, marks.times.last_chunk),
+            (Some(at(10)), Some(at(231)))
+        );
+    }
+
+    #[test]
+    fn each_kind_of_content_has_a_first() {
+        let mut marks = Marks::new(at(100));
+        marks.content(Content { other: true, ..Content::default() }, at(1));
+        marks.content(Content { reasoning: true, ..Content::default() }, at(2));
+        marks.content(TEXT, at(3));
+        marks.content(Content { tool_call: true, text: true, ..Content::default() }, at(4));
+        let times = marks.times;
+        assert_eq!((times.first_chunk, times.first_reasoning), (Some(at(1)), Some(at(2))));
+        assert_eq!((times.first_text, times.first_tool_call), (Some(at(3)), Some(at(4))));
+    }
+
+    #[test]
+    fn after_a_tear_no_gap_and_no_first_is_made_up() {
+        let mut marks = Marks::new(at(100));
+        marks.content(TEXT, at(1));
+        marks.tear();
+        marks.content(Content { tool_call: true, ..TEXT }, at(900));
+        marks.end(at(900), Some(at(700)));
+        assert_eq!((marks.gaps.count(), marks.stalls), (0, 0));
+        assert_eq!((marks.times.first_tool_call, marks.times.last_chunk), (None, Some(at(700))));
+    }
+}

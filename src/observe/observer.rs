@@ -1,0 +1,695 @@
+//! Taped entries in, one `Observation` out. Knows no format: decoders and dialects do the reading;
+//! this is who hands what to whom. It never fails, whatever comes in whatever order.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::Settings;
+use super::decode::body::{Body, Limits, Piece};
+use super::decode::encoding::Fault;
+use super::decode::json::Document;
+use super::decode::media::{Media, Shape};
+use super::dialect::{self, Answer, Call, Context, Reads};
+use super::head::{RequestHead, ResponseHead};
+use super::marks::Marks;
+use super::notes::Notes;
+use super::observation::{HttpFacts, Known, Note, Observation, RequestFacts, ResponseFacts};
+use super::shapes::lenient::Unread;
+use super::verdict::{self, Evidence, Reading};
+use crate::tape::{Cause, Direction, End, Entry, Ids, Milestone, Start, Upstream, Vitals};
+
+/// The longest document that is read where no dialect knows it.
+const SMALL: usize = 256 << 10;
+/// More chunks than this with at most one token of output are suspicious.
+const SUSPICIOUS_CHUNKS: u64 = 5;
+
+/// Reads one exchange as it comes.
+#[derive(Debug)]
+pub struct Observer {
+    settings: Arc<Settings>,
+    ids: Ids,
+    started: std::time::SystemTime,
+    client: Option<std::net::SocketAddr>,
+    upstream: Option<Arc<Upstream>>,
+    http: HttpFacts,
+    call: Call,
+    // Until its end.
+    request: Option<Body>,
+    request_facts: RequestFacts,
+    response: Option<Response>,
+    facts: ResponseFacts,
+    marks: Marks,
+    notes: Notes,
+    last: Duration,
+}
+
+/// The response, from its head on.
+#[derive(Debug)]
+struct Response {
+    body: Body,
+    answer: Option<Box<dyn Answer>>,
+    // A body must come, and end with a terminator.
+    is_due: bool,
+    is_ours: bool,
+    document: Option<Result<(), Unread>>,
+    too_long: bool,
+    torn: bool,
+    last_bytes: Duration,
+}
+
+impl Observer {
+    /// Begins with what is known when the request's head was read.
+    pub fn new(start: Start, settings: Arc<Settings>) -> Self {
+        let head = RequestHead::read(&start.head);
+        let path = head.path.get(start.mount..).filter(|path| !path.is_empty()).unwrap_or("/");
+        let call = dialect::find(start.upstream.as_deref(), &head.method, path);
+        let request = call.request.map(|_| {
+            let media = Media::of(&head.content_type);
+            Body::new(media, &head.content_encoding, limits(&settings, call.reads))
+        });
+        let http = HttpFacts {
+            method: head.method,
+            path: head.path,
+            route: call.route,
+            version: head.version,
+            user_agent: head.user_agent,
+            ..HttpFacts::default()
+        };
+        Self {
+            marks: Marks::new(settings.stall),
+            settings,
+            ids: start.ids,
+            started: start.started,
+            client: start.client,
+            upstream: start.upstream,
+            http,
+            call,
+            request,
+            request_facts: RequestFacts::default(),
+            response: None,
+            facts: ResponseFacts::default(),
+            notes: Notes::default(),
+            last: Duration::ZERO,
+        }
+    }
+
+    /// One entry of the tape, `at` since zero.
+    pub fn see(&mut self, at: Duration, entry: Entry<'_>) {
+        self.last = self.last.max(at);
+        match entry {
+            Entry::At(Milestone::RequestEnd) => self.end_request(true),
+            Entry::At(milestone) => self.marks.milestone(milestone, at),
+            Entry::Head(head) => self.begin_response(head, at),
+            Entry::Body(Direction::Request, bytes) => {
+                if let Some(request) = &mut self.request {
+                    request.push(bytes, &mut |_| ());
+                }
+            }
+            Entry::Body(Direction::Response, bytes) => self.read_response(bytes, at),
+            Entry::Gap(Direction::Request, _) => {
+                self.notes.add(Note::RequestTorn);
+                self.end_request(false);
+            }
+            Entry::Gap(Direction::Response, _) => self.tear_response(),
+        }
+    }
+
+    /// Bytes of all its buffers, about.
+    pub fn held(&self) -> usize {
+        let request = self.request.as_ref().map_or(0, Body::held);
+        let response = self.response.as_ref().map_or(0, |response| response.body.held());
+        request + response
+    }
+
+    /// The exchange is over, as `vitals` tell it.
+    pub fn finish(mut self, vitals: &Vitals) -> Observation {
+        let end = vitals.end().unwrap_or(End { at: self.last, cause: Cause::ClientGone });
+        self.see_tears(vitals);
+        self.end_request(false);
+        self.end_response();
+        let last_chunk = Duration::from_micros(vitals.last_chunk_micros.load(Relaxed));
+        self.marks.end(end.at, Some(last_chunk).filter(|last| !last.is_zero()));
+        self.http.request_bytes = vitals.request_bytes.load(Relaxed);
+        self.http.response_bytes = vitals.response_bytes.load(Relaxed);
+        self.conclude(end.cause)
+    }
+
+    /// What was not kept may leave no gap on the tape.
+    fn see_tears(&mut self, vitals: &Vitals) {
+        if vitals.request_torn.load(Relaxed) {
+            self.notes.add(Note::RequestTorn);
+        }
+        if vitals.response_torn.load(Relaxed) {
+            self.notes.add(Note::ResponseTorn);
+            if let Some(response) = &mut self.response {
+                response.torn = true;
+            }
+        }
+    }
+
+    /// The request's body ended, `well` or not: reads what there is of it.
+    fn end_request(&mut self, well: bool) {
+        let (Some(mut body), Some(read)) = (self.request.take(), self.call.request) else {
+            return;
+        };
+        let (facts, mut outcome, mut too_long) = (&mut self.request_facts, None, false);
+        body.finish(&mut |piece| match piece {
+            Piece::Document(Document::Whole(bytes)) => outcome = Some(read(bytes, facts)),
+            Piece::Document(Document::TooLong) => too_long = true,
+            Piece::Document(Document::Tail(_)) | Piece::Frame(_) => (),
+        });
+        let torn = self.notes.has(Note::RequestTorn);
+        if self.call.operation.is_none() || body.is_empty() || torn {
+            return;
+        }
+        self.notes.fault(body.fault());
+        match outcome {
+            _ if too_long => self.notes.add(Note::EncodingTooLarge),
+            _ if body.fault().is_some() => (),
+            // Cut off with its client, it need not be whole.
+            Some(Ok(())) => (),
+            Some(Err(Unread::Short)) if !well => (),
+            Some(Err(_)) | None => self.notes.add(Note::RequestUnreadable),
+        }
+    }
+
+    /// The response's head; the first that is not of an interim response counts.
+    fn begin_response(&mut self, head: &[u8], at: Duration) {
+        let head = ResponseHead::read(head);
+        let interim = matches!(head.status, 100 | 102..200);
+        if self.response.is_some() || interim {
+            return;
+        }
+        self.http.status = Some(head.status).filter(|&status| status > 0);
+        if !head.is_ours {
+            self.marks.times.head = Some(at);
+            self.http.request_id = head.request_id;
+            self.facts.claimed.total = head.processing;
+        }
+        let bodiless = self.http.method == "HEAD" || matches!(head.status, 101 | 204 | 205 | 304);
+        let read = match self.call.reads {
+            Reads::All | Reads::Small => true,
+            Reads::Errors => head.status >= 400,
+        };
+        let read = read && !bodiless && !head.is_ours;
+        let context = Context {
+            status: head.status,
+            provider: self.upstream.as_ref().map_or("", |upstream| &upstream.provider),
+            operation: self.call.operation,
+        };
+        self.response = Some(Response {
+            body: if read {
+                let media = Media::of(&head.content_type);
+                let limits = limits(&self.settings, self.call.reads);
+                Body::new(media, &head.content_encoding, limits)
+            } else {
+                Body::unread()
+            },
+            answer: read.then(|| (self.call.answer)(context)),
+            is_due: read && (200..300).contains(&head.status),
+            is_ours: head.is_ours,
+            document: None,
+            too_long: false,
+            torn: false,
+            last_bytes: at,
+        });
+    }
+
+    fn read_response(&mut self, bytes: &[u8], at: Duration) {
+        let Self { response: Some(response), facts, marks, notes, .. } = self else {
+            return;
+        };
+        if bytes.is_empty() {
+            return;
+        }
+        if !response.is_ours {
+            marks.bytes(at);
+        }
+        response.last_bytes = at;
+        if let Response { body, answer: Some(answer), document, too_long, .. } = response {
+            let answer = &mut **answer;
+            let mut reader = Reader { answer, facts, marks, notes, document, too_long };
+            body.push(bytes, &mut |piece| reader.read(piece, at));
+        }
+    }
+
+    fn tear_response(&mut self) {
+        self.notes.add(Note::ResponseTorn);
+        self.marks.tear();
+        if let Some(response) = &mut self.response {
+            response.torn = true;
+            response.body.resync();
+        }
+    }
+
+    /// The response's body ended: reads what is left of it.
+    fn end_response(&mut self) {
+        let Self { response: Some(response), facts, marks, notes, call, .. } = self else {
+            return;
+        };
+        let at = response.last_bytes;
+        let Response { body, answer: Some(answer), document, too_long, .. } = response else {
+            return;
+        };
+        let answer = &mut **answer;
+        let mut reader = Reader { answer, facts, marks, notes, document, too_long };
+        body.finish(&mut |piece| reader.read(piece, at));
+        facts.streamed = matches!(body.shape(), Some(Shape::Sse | Shape::Ndjson));
+        if body.skipped() > 0 {
+            notes.add(Note::EventTooLong);
+        }
+        if call.operation.is_some() {
+            notes.fault(body.fault());
+            if response.too_long {
+                notes.add(Note::EncodingTooLarge);
+            }
+            if response.document == Some(Err(Unread::Bad)) {
+                notes.add(Note::ResponseUnreadable);
+            }
+        }
+    }
+
+    /// Everything was seen: judges it.
+    fn conclude(mut self, cause: Cause) -> Observation {
+        let evidence = Evidence {
+            cause,
+            status: self.http.status,
+            from_upstream: self.response.as_ref().is_some_and(|response| !response.is_ours),
+            error: self.facts.error.as_deref(),
+            is_call: self.call.operation.is_some(),
+            streamed: self.facts.streamed,
+            reading: self.reading(),
+            asked: !self.call.asks || self.request_facts.include_usage == Some(true),
+            usage: self.facts.usage,
+        };
+        let ending = verdict::ending(&evidence);
+        let error_type = verdict::error_type(&evidence, ending);
+        let usage = verdict::usage(&evidence, ending);
+        let few = usage.value().and_then(|usage| usage.output).is_some_and(|output| output <= 1);
+        if few && self.facts.chunks > SUSPICIOUS_CHUNKS {
+            self.notes.add(Note::UsageSuspicious);
+        }
+        Observation {
+            ids: self.ids,
+            started: self.started,
+            client: self.client,
+            upstream: self.upstream,
+            http: self.http,
+            operation: self.call.operation,
+            request: self.request_facts,
+            response: self.facts,
+            times: self.marks.times,
+            gaps: self.marks.gaps,
+            stalls: self.marks.stalls,
+            ending,
+            error_type,
+            usage,
+            cost: Known::Unknown("not_priced"),
+            notes: self.notes.into_vec(),
+        }
+    }
+
+    /// What was read of the answer.
+    fn reading(&self) -> Reading {
+        let torn = self.notes.has(Note::ResponseTorn);
+        let Some(response) = &self.response else {
+            return if torn { Reading::Torn } else { Reading::Whole };
+        };
+        if !response.is_due || response.is_terminated(&self.facts) {
+            return Reading::Whole;
+        }
+        let skipped = response.body.skipped() > 0 || response.too_long;
+        match (response.body.fault(), response.document) {
+            _ if torn => Reading::Torn,
+            (Some(Fault::Unknown | Fault::TooLarge | Fault::Torn), _) => Reading::Unread,
+            (Some(Fault::Broken), _) | (None, Some(Err(Unread::Bad))) => Reading::Unreadable,
+            _ if skipped => Reading::Unread,
+            // Bytes came that look like nothing that the dialect knows.
+            (None, None) if response.is_foreign() => Reading::Unreadable,
+            _ => Reading::Short,
+        }
+    }
+}
+
+impl Response {
+    fn is_foreign(&self) -> bool {
+        self.body.shape() == Some(Shape::Opaque) && !self.body.is_empty()
+    }
+
+    fn is_terminated(&self, facts: &ResponseFacts) -> bool {
+        match self.body.shape() {
+            Some(Shape::Sse | Shape::Ndjson) => {
+                self.answer.as_ref().is_some_and(|answer| answer.is_terminated(facts))
+            }
+            _ => self.document == Some(Ok(())),
+        }
+    }
+}
+
+/// Where the pieces of a response go.
+struct Reader<'a> {
+    answer: &'a mut dyn Answer,
+    facts: &'a mut ResponseFacts,
+    marks: &'a mut Marks,
+    notes: &'a mut Notes,
+    document: &'a mut Option<Result<(), Unread>>,
+    too_long: &'a mut bool,
+}
+
+impl Reader<'_> {
+    fn read(&mut self, piece: Piece<'_>, at: Duration) {
+        match piece {
+            Piece::Frame(frame) => {
+                self.facts.events += 1;
+                match self.answer.frame(frame, self.facts) {
+                    Ok(content) if content.is_some() => {
+                        self.facts.chunks += 1;
+                        self.marks.content(content, at);
+                    }
+                    Ok(_) => (),
+                    Err(_) => self.notes.add(Note::EventUnreadable),
+                }
+            }
+            Piece::Document(Document::Whole(body)) => {
+                *self.document = Some(self.answer.document(body, self.facts));
+            }
+            Piece::Document(Document::Tail(body)) => self.answer.tail(body, self.facts),
+            Piece::Document(Document::TooLong) => *self.too_long = true,
+        }
+    }
+}
+
+fn limits(settings: &Settings, reads: Reads) -> Limits {
+    let document = match reads {
+        Reads::All => settings.decoded_bytes,
+        Reads::Small | Reads::Errors => settings.decoded_bytes.min(SMALL),
+    };
+    Limits { event: settings.event_bytes, document, decoded: settings.decoded_bytes }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::observe::observation::{Ending, Operation};
+    use Direction::{Request, Response as Answered};
+
+    const REQUEST: &str =
+        r#"{"model":"m","messages":[{}],"stream":true,"stream_options":{"include_usage":true}}"#;
+
+    fn observer(dialect: &str, head: &str, mount: usize) -> Observer {
+        let upstream = Upstream {
+            name: dialect.to_owned(),
+            provider: dialect.to_owned(),
+            dialect: dialect.to_owned(),
+            address: "localhost".to_owned(),
+            port: 1,
+        };
+        let ids = Ids {
+            trace: [1; 16],
+            parent: None,
+            server_span: [2; 8],
+            client_span: [3; 8],
+            flags: 1,
+        };
+        let start = Start {
+            ids,
+            upstream: Some(Arc::new(upstream)),
+            started: SystemTime::UNIX_EPOCH,
+            client: None,
+            mount,
+            head: head.as_bytes().to_vec(),
+        };
+        Observer::new(start, Arc::new(Settings::default()))
+    }
+
+    fn chat() -> Observer {
+        let mut observer = observer("openai", "POST /v1/chat/completions 1.1\n", 0);
+        observer.see(at(1), Entry::Body(Request, REQUEST.as_bytes()));
+        observer.see(at(1), Entry::At(Milestone::RequestEnd));
+        observer
+    }
+
+    fn at(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn ended(millis: u64, cause: Cause) -> Vitals {
+        Vitals::ended(End { at: at(millis), cause })
+    }
+
+    fn delta(content: &str) -> String {
+        format!(
+            "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{content}\"}}}}]}}\n\n"
+        )
+    }
+
+    const END: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n\
+        data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n\
+        data: [DONE]\n\n";
+    const SSE: &[u8] = b"200 1.1\ncontent-type: text/event-stream\n";
+
+    #[test]
+    fn marks_and_gaps_are_taken_when_events_are_whole() {
+        let mut observer = chat();
+        for (millis, milestone) in [
+            (2, Milestone::Lease),
+            (3, Milestone::Tcp),
+            (4, Milestone::Tls),
+            (5, Milestone::Connected),
+            (6, Milestone::Sent),
+            (7, Milestone::SentAll),
+        ] {
+            observer.see(at(millis), Entry::At(milestone));
+        }
+        observer.see(at(10), Entry::Head(SSE));
+        let role = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
+        observer.see(at(11), Entry::Body(Answered, role.as_bytes()));
+        let (one, two) = (delta("a"), delta("b"));
+        let (begin, rest) = one.split_at(20);
+        observer.see(at(12), Entry::Body(Answered, begin.as_bytes()));
+        observer.see(at(20), Entry::Body(Answered, rest.as_bytes()));
+        observer.see(at(50), Entry::Body(Answered, (two.clone() + &two).as_bytes()));
+        observer.see(at(11_000), Entry::Body(Answered, two.as_bytes()));
+        observer.see(at(11_001), Entry::Body(Answered, END.as_bytes()));
+        let seen = observer.finish(&ended(11_002, Cause::Complete));
+        let times = seen.times;
+        assert_eq!((times.lease, times.tcp, times.tls), (Some(at(2)), Some(at(3)), Some(at(4))));
+        assert_eq!((times.connected, times.sent), (Some(at(5)), Some(at(6))));
+        assert_eq!((times.sent_all, times.head), (Some(at(7)), Some(at(10))));
+        assert_eq!((times.first_byte, times.first_chunk), (Some(at(11)), Some(at(20))));
+        assert_eq!((times.first_text, times.last_chunk), (Some(at(20)), Some(at(11_000))));
+        assert_eq!((times.first_reasoning, times.first_tool_call), (None, None));
+        assert_eq!(times.end, at(11_002));
+        assert_eq!((seen.gaps.count(), seen.gaps.longest()), (3, Some(at(10_950))));
+        assert_eq!(seen.stalls, 1);
+        assert_eq!((seen.response.chunks, seen.response.events), (4, 8));
+        assert_eq!(seen.ending, Ending::Complete);
+        assert_eq!(seen.usage.value().and_then(|usage| usage.output), Some(2));
+    }
+
+    #[test]
+    fn a_torn_stream_still_tells_its_usage() {
+        let mut observer = chat();
+        observer.see(at(10), Entry::Head(SSE));
+        observer.see(at(11), Entry::Body(Answered, delta("a").as_bytes()));
+        observer.see(at(60_000), Entry::Gap(Answered, 99));
+        let tail = format!("half of it\"}}]}}\n\n{}{END}", delta("z"));
+        observer.see(at(60_000), Entry::Body(Answered, tail.as_bytes()));
+        let vitals = ended(60_000, Cause::Complete);
+        vitals.response_torn.store(true, Relaxed);
+        vitals.last_chunk_micros.store(50_000_000, Relaxed);
+        let seen = observer.finish(&vitals);
+        assert_eq!(seen.notes, [Note::ResponseTorn]);
+        assert_eq!(seen.ending, Ending::Complete);
+        assert_eq!(seen.usage.value().and_then(|usage| usage.input), Some(3));
+        assert_eq!((seen.stalls, seen.gaps.count()), (0, 0), "the gap is not the model's");
+        assert_eq!(seen.times.last_chunk, Some(at(50_000)));
+    }
+
+    #[test]
+    fn a_torn_stream_is_not_called_truncated() {
+        let mut observer = chat();
+        observer.see(at(10), Entry::Head(SSE));
+        observer.see(at(11), Entry::Body(Answered, delta("a").as_bytes()));
+        let vitals = ended(20, Cause::Complete);
+        vitals.response_torn.store(true, Relaxed);
+        let seen = observer.finish(&vitals);
+        assert_eq!((seen.ending, seen.usage), (Ending::Complete, Known::Unknown("torn")));
+    }
+
+    #[test]
+    fn a_torn_document_tells_its_usage_from_its_tail() {
+        let mut observer = observer("openai", "POST /v1/embeddings 1.1\n", 0);
+        observer.see(at(1), Entry::Head(b"200 1.1\ncontent-type: application/json\n"));
+        observer.see(at(2), Entry::Body(Answered, b"{\"object\":\"list\",\"data\":[0.1,0."));
+        observer.see(at(3), Entry::Gap(Answered, 9));
+        let tail = b",0.2],\"index\":7}],\"model\":\"e\",\"usage\":{\"prompt_tokens\":8,\"total_tokens\":8}}\n";
+        observer.see(at(3), Entry::Body(Answered, tail));
+        let seen = observer.finish(&ended(4, Cause::Complete));
+        assert_eq!(seen.usage.value().and_then(|usage| usage.input), Some(8));
+        assert_eq!(seen.ending, Ending::Complete);
+    }
+
+    #[test]
+    fn a_torn_compressed_body_has_no_usage() {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(END.as_bytes()).unwrap();
+        let body = encoder.finish().unwrap();
+        let mut observer = chat();
+        let head = b"200 1.1\ncontent-type: text/event-stream\ncontent-encoding: gzip\n";
+        observer.see(at(10), Entry::Head(head));
+        observer.see(at(11), Entry::Body(Answered, &body[..20]));
+        observer.see(at(11), Entry::Gap(Answered, 1));
+        observer.see(at(11), Entry::Body(Answered, &body[21..]));
+        let seen = observer.finish(&ended(12, Cause::Complete));
+        assert_eq!((seen.ending, seen.usage), (Ending::Complete, Known::Unknown("torn")));
+        assert_eq!(seen.notes, [Note::ResponseTorn]);
+    }
+
+    #[test]
+    fn a_torn_request_keeps_what_stood_before_the_tear() {
+        let mut observer = observer("openai", "POST /v1/chat/completions 1.1\n", 0);
+        let body = r#"{"model":"m","stream":true,"max_tokens":10,"messages":[{"content":"lo"#;
+        observer.see(at(1), Entry::Body(Request, body.as_bytes()));
+        observer.see(at(2), Entry::Gap(Request, 50));
+        observer.see(at(2), Entry::Body(Request, b"\"}],\"model\":\"other\"}"));
+        observer.see(at(2), Entry::At(Milestone::RequestEnd));
+        let seen = observer.finish(&ended(3, Cause::ClientGone));
+        let expected =
+            RequestFacts { model: Some("m".to_owned()), stream: true, ..RequestFacts::default() };
+        assert_eq!(seen.request, expected);
+        assert_eq!(seen.notes, [Note::RequestTorn]);
+    }
+
+    #[test]
+    fn our_own_answer_is_nobodys_head() {
+        let mut observer = chat();
+        observer.see(
+            at(5),
+            Entry::Head(
+                b"502 1.1\ncontent-type: application/json\nclearspan-error: dns\nx-request-id: a\n",
+            ),
+        );
+        observer.see(at(5), Entry::Body(Answered, b"{\"error\":{\"code\":\"dns\"}}"));
+        let seen = observer.finish(&ended(6, Cause::UpstreamReset("dns")));
+        assert_eq!((seen.ending, seen.error_type.as_deref()), (Ending::UpstreamReset, Some("dns")));
+        assert_eq!((seen.http.status, seen.http.request_id), (Some(502), None));
+        assert_eq!((seen.times.head, seen.times.first_byte), (None, None));
+        assert_eq!((seen.response.error, seen.usage), (None, Known::Unknown("error")));
+    }
+
+    #[test]
+    fn the_mount_is_taken_off_before_the_path_is_looked_up() {
+        let seen =
+            observer("ollama", "POST /ollama/api/chat?x=1 2\n", 7).finish(&Vitals::default());
+        assert_eq!(
+            (seen.http.path.as_str(), seen.http.route),
+            ("/ollama/api/chat", Some("/api/chat"))
+        );
+        assert_eq!((seen.operation, seen.http.version), (Some(Operation::Chat), "2"));
+        assert_eq!(seen.ending, Ending::ClientCanceled, "without an end the client is gone");
+    }
+
+    #[test]
+    fn an_interim_head_is_not_the_answers() {
+        let mut observer = chat();
+        observer.see(at(2), Entry::Head(b"103 1.1\nlink: x\n"));
+        observer.see(at(3), Entry::Head(SSE));
+        observer.see(at(4), Entry::Body(Answered, (delta("a") + END).as_bytes()));
+        let seen = observer.finish(&ended(5, Cause::Complete));
+        assert_eq!((seen.http.status, seen.times.head), (Some(200), Some(at(3))));
+        assert_eq!(seen.ending, Ending::Complete);
+    }
+
+    #[test]
+    fn an_idle_open_stream_costs_little() {
+        let mut observer = chat();
+        observer.see(at(2), Entry::Head(SSE));
+        for _ in 0..100 {
+            observer.see(at(3), Entry::Body(Answered, delta("word").as_bytes()));
+        }
+        assert_eq!(observer.held(), 0);
+        assert!(size_of::<Observer>() <= 2560, "{}", size_of::<Observer>());
+    }
+
+    #[test]
+    fn limits_are_held_and_noted() {
+        let mut observer = chat();
+        observer.settings = Arc::new(Settings { event_bytes: 100, ..Settings::default() });
+        observer.see(at(2), Entry::Head(SSE));
+        let body = delta(&"x".repeat(100)) + &delta("a");
+        observer.see(at(3), Entry::Body(Answered, body.as_bytes()));
+        assert!(observer.held() <= 200);
+        let seen = observer.finish(&ended(5, Cause::Complete));
+        assert_eq!(seen.notes, [Note::EventTooLong]);
+        assert_eq!(seen.response.events, 1);
+        assert_eq!(seen.usage, Known::Unknown("unreadable"));
+        assert_eq!(
+            seen.ending,
+            Ending::Complete,
+            "the terminator may have been in what was skipped"
+        );
+
+        let mut observer = chat();
+        observer.settings = Arc::new(Settings { decoded_bytes: 100, ..Settings::default() });
+        observer.see(at(2), Entry::Head(b"200 1.1\ncontent-type: application/json\n"));
+        for _ in 0..50 {
+            observer.see(at(3), Entry::Body(Answered, b"{\"choices\":"));
+            assert!(observer.held() <= 200);
+        }
+        let seen = observer.finish(&ended(5, Cause::Complete));
+        assert_eq!(
+            (seen.notes, seen.usage),
+            (vec![Note::EncodingTooLarge], Known::Unknown("unreadable"))
+        );
+    }
+
+    #[test]
+    fn many_chunks_and_one_token_are_suspicious() {
+        let mut observer = chat();
+        observer.see(at(2), Entry::Head(SSE));
+        let end = END.replace("\"completion_tokens\":2", "\"completion_tokens\":1");
+        let body = delta("a").repeat(6) + &end;
+        observer.see(at(3), Entry::Body(Answered, body.as_bytes()));
+        let seen = observer.finish(&ended(5, Cause::Complete));
+        assert_eq!(seen.notes, [Note::UsageSuspicious]);
+    }
+
+    #[test]
+    fn no_order_of_entries_is_a_fault() {
+        let gzip = b"200 1.1\ncontent-type: text/event-stream\ncontent-encoding: gzip\n";
+        let stream = delta("a") + END;
+        let entries = [
+            Entry::At(Milestone::RequestEnd),
+            Entry::At(Milestone::Sent),
+            Entry::Head(SSE),
+            Entry::Head(gzip),
+            Entry::Head(b""),
+            Entry::Head(b"101 1.1\n"),
+            Entry::Body(Request, REQUEST.as_bytes()),
+            Entry::Body(Request, b"\xff"),
+            Entry::Body(Answered, stream.as_bytes()),
+            Entry::Body(Answered, b"{\"error\":"),
+            Entry::Body(Answered, b""),
+            Entry::Gap(Request, 3),
+            Entry::Gap(Answered, 3),
+        ];
+        let causes = [Cause::Complete, Cause::ClientGone, Cause::UpstreamReset("reset")];
+        let mut random = fastrand::Rng::with_seed(4);
+        for _ in 0..3000 {
+            let dialect = *random.choice(&["openai", "ollama", "unknown"]).unwrap();
+            let mut observer =
+                observer(dialect, "POST /v1/chat/completions 1.1\n", random.usize(..40));
+            for _ in 0..random.usize(..12) {
+                let entry = *random.choice(&entries).unwrap();
+                observer.see(at(random.u64(..100)), entry);
+            }
+            let seen = observer.finish(&ended(100, *random.choice(&causes).unwrap()));
+            assert!(seen.notes.len() <= 10);
+        }
+    }
+}

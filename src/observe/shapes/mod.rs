@@ -1,0 +1,11 @@
+//! What several dialects have in common: how they write JSON, errors, counts and paths. Knows no
+//! dialect.
+
+/// Reads JSON in place, whatever the types turn out to be.
+pub mod lenient;
+/// Errors, and the bounded word they become.
+pub mod failure;
+/// Token counts, and the one nesting they become.
+pub mod tokens;
+/// Which path is which call.
+pub mod route;

@@ -1,0 +1,80 @@
+//! Which path is which call: tables of low-cardinality names, matched by a path's last segments.
+//! Knows no body.
+
+use crate::observe::observation::Operation;
+
+/// One line of a dialect's table.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// The name, for `http.route`: `/v1/models/{id}`.
+    pub name: &'static str,
+    /// What a POST to it is.
+    pub post: Post,
+}
+
+/// What a POST is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Post {
+    /// A call to a model, read by the dialect.
+    Model(Operation),
+    /// A call that may report usage, though its format is not read yet.
+    Usage,
+    /// Nothing that a model answers.
+    Plain,
+}
+
+/// A route that a model answers, or that is named only.
+pub const fn route(name: &'static str, post: Post) -> Route {
+    Route { name, post }
+}
+
+/// The first line of `table` that the end of `path` matches; `prefix` stands in the names but need
+/// not stand in the path (Azure, Groq and others put something else there).
+pub fn find(table: &[Route], prefix: &str, path: &str) -> Option<Route> {
+    let path = path.strip_suffix('/').filter(|rest| !rest.is_empty()).unwrap_or(path);
+    let matches = |route: &&Route| {
+        let name = route.name.strip_prefix(prefix).unwrap_or(route.name);
+        ends_with(path, name)
+    };
+    table.iter().find(matches).copied()
+}
+
+/// Whether the last segments of `path` are those of `name`, of which `{…}` is any.
+fn ends_with(path: &str, name: &str) -> bool {
+    let mut segments = path.rsplit('/');
+    let mut names = name.strip_prefix('/').unwrap_or(name).rsplit('/');
+    names.all(|name| match segments.next() {
+        Some(segment) => name == segment || (name.starts_with('{') && !segment.is_empty()),
+        None => false,
+    }) && segments.next().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_known_by_its_last_segments() {
+        let table = [
+            route("/v1/chat/completions", Post::Plain),
+            route("/v1/completions", Post::Plain),
+            route("/v1/models", Post::Plain),
+            route("/v1/models/{id}", Post::Plain),
+        ];
+        for (path, expected) in [
+            ("/v1/chat/completions", Some("/v1/chat/completions")),
+            ("/chat/completions/", Some("/v1/chat/completions")),
+            ("/openai/deployments/x/chat/completions", Some("/v1/chat/completions")),
+            ("//openai/deployments/x/completions", Some("/v1/completions")),
+            ("/v1/models", Some("/v1/models")),
+            ("/v1/models/gpt-4o", Some("/v1/models/{id}")),
+            ("/v1/notmodels", None),
+            ("/", None),
+            ("", None),
+            ("models", None),
+        ] {
+            let found = find(&table, "/v1", path).map(|route| route.name);
+            assert_eq!(found, expected, "{path}");
+        }
+    }
+}

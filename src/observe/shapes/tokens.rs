@@ -1,0 +1,218 @@
+//! Token counts as providers write them, and the one nesting they become. Knows no dialect.
+
+use super::lenient::{Count, fields};
+use crate::observe::observation::Usage;
+
+fields! {
+    /// A `usage` object, in any of the spellings of OpenAI and those that follow it.
+    #[derive(Clone, Copy)]
+    pub struct Tokens {
+        prompt: Count = "prompt_tokens",
+        completion: Count = "completion_tokens",
+        total: Count = "total_tokens",
+        input: Count = "input_tokens",
+        output: Count = "output_tokens",
+        prompt_details: Details = "prompt_tokens_details",
+        completion_details: Details = "completion_tokens_details",
+        input_details: Details = "input_tokens_details",
+        output_details: Details = "output_tokens_details",
+        /// Anthropic: not part of `input_tokens`.
+        cache_creation: Count = "cache_creation_input_tokens",
+        /// Anthropic: not part of `input_tokens`.
+        cache_read: Count = "cache_read_input_tokens",
+        /// DeepSeek.
+        cache_hit: Count = "prompt_cache_hit_tokens",
+        /// Moonshot, Together.
+        cached: Count = "cached_tokens",
+        /// Mistral.
+        num_cached: Count = "num_cached_tokens",
+    }
+}
+
+fields! {
+    /// What part of the tokens is what.
+    #[derive(Clone, Copy)]
+    pub struct Details {
+        cached: Count = "cached_tokens",
+        cache_write: Count = "cache_write_tokens",
+        audio: Count = "audio_tokens",
+        reasoning: Count = "reasoning_tokens",
+        thinking: Count = "thinking_tokens",
+    }
+}
+
+/// How a provider counts, where that is not how OpenAI does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counting {
+    /// There is no output: all tokens are input (embeddings).
+    pub all_input: bool,
+    /// Reasoning is not part of the output (xAI's chat).
+    pub reasoning_apart: bool,
+}
+
+impl Tokens {
+    /// Input with cached tokens, output with reasoning; none where nothing was counted.
+    pub fn usage(&self, counting: Counting) -> Option<Usage> {
+        let first = |counts: &[Count]| counts.iter().find_map(|count| count.0);
+        let (input_details, output_details) = (
+            [self.prompt_details, self.input_details],
+            [self.completion_details, self.output_details],
+        );
+        let input_part = |part: fn(&Details) -> Count| first(&input_details.each_ref().map(part));
+        let output_part = |part: fn(&Details) -> Count| first(&output_details.each_ref().map(part));
+        let reasoning = output_part(|d| d.reasoning).or(output_part(|d| d.thinking));
+        let usage = Usage {
+            input: self.input_total(counting),
+            output: self.output_total(counting, reasoning),
+            cache_read: input_part(|d| d.cached).or(first(&[
+                self.cache_hit,
+                self.cached,
+                self.num_cached,
+                self.cache_read,
+            ])),
+            cache_write: input_part(|d| d.cache_write).or(self.cache_creation.0),
+            reasoning,
+            input_audio: input_part(|d| d.audio),
+            output_audio: output_part(|d| d.audio),
+        };
+        (usage.input.is_some() || usage.output.is_some()).then_some(usage)
+    }
+
+    fn input_total(&self, counting: Counting) -> Option<u64> {
+        let apart = [self.cache_creation, self.cache_read];
+        let apart = apart.iter().filter_map(|count| count.0).fold(0, u64::saturating_add);
+        let anthropic = self.input.0.map(|input| input.saturating_add(apart));
+        let total = self.total.0.filter(|_| counting.all_input);
+        self.prompt.0.or(anthropic).or(total)
+    }
+
+    fn output_total(&self, counting: Counting, reasoning: Option<u64>) -> Option<u64> {
+        let output = self.completion.0.or(self.output.0).filter(|_| !counting.all_input)?;
+        let sum = self.prompt.0.unwrap_or(0).saturating_add(output);
+        let apart = counting.reasoning_apart && self.total.0 != Some(sum);
+        Some(output.saturating_add(reasoning.filter(|_| apart).unwrap_or(0)))
+    }
+
+    /// Lays a later report over this one, count by count.
+    pub fn merge(&mut self, later: &Self) {
+        let put = |count: &mut Count, later: Count| count.0 = later.0.or(count.0);
+        put(&mut self.prompt, later.prompt);
+        put(&mut self.completion, later.completion);
+        put(&mut self.total, later.total);
+        put(&mut self.input, later.input);
+        put(&mut self.output, later.output);
+        put(&mut self.cache_creation, later.cache_creation);
+        put(&mut self.cache_read, later.cache_read);
+        put(&mut self.cache_hit, later.cache_hit);
+        put(&mut self.cached, later.cached);
+        put(&mut self.num_cached, later.num_cached);
+        for (details, later) in [
+            (&mut self.prompt_details, later.prompt_details),
+            (&mut self.completion_details, later.completion_details),
+            (&mut self.input_details, later.input_details),
+            (&mut self.output_details, later.output_details),
+        ] {
+            put(&mut details.cached, later.cached);
+            put(&mut details.cache_write, later.cache_write);
+            put(&mut details.audio, later.audio);
+            put(&mut details.reasoning, later.reasoning);
+            put(&mut details.thinking, later.thinking);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::shapes::lenient::read;
+
+    fn tokens(json: &str) -> Tokens {
+        let mut tokens = Tokens::default();
+        read(json.as_bytes(), &mut tokens).unwrap();
+        tokens
+    }
+
+    fn usage(json: &str) -> Usage {
+        tokens(json).usage(Counting::default()).unwrap()
+    }
+
+    #[test]
+    fn openai_counts_parts_within_their_totals() {
+        let found = usage(
+            r#"{"prompt_tokens":1200,"completion_tokens":310,"total_tokens":1510,
+            "prompt_tokens_details":{"cached_tokens":1024,"cache_write_tokens":7,"audio_tokens":0},
+            "completion_tokens_details":{"reasoning_tokens":256,"audio_tokens":3}}"#,
+        );
+        let expected = Usage {
+            input: Some(1200),
+            output: Some(310),
+            cache_read: Some(1024),
+            cache_write: Some(7),
+            reasoning: Some(256),
+            input_audio: Some(0),
+            output_audio: Some(3),
+        };
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn anthropic_counts_its_cache_beside_the_input() {
+        let mut merged = tokens(
+            r#"{"input_tokens":10,"cache_creation_input_tokens":5,"cache_read_input_tokens":100,"output_tokens":1}"#,
+        );
+        merged.merge(&tokens(r#"{"output_tokens":42,"input_tokens":null}"#));
+        let found = merged.usage(Counting::default()).unwrap();
+        assert_eq!((found.input, found.output), (Some(115), Some(42)));
+        assert_eq!((found.cache_read, found.cache_write), (Some(100), Some(5)));
+    }
+
+    #[test]
+    fn the_responses_names_are_read_and_nothing_is_added() {
+        let found = usage(
+            r#"{"input_tokens":5230,"input_tokens_details":{"cached_tokens":4096,"cache_write_tokens":512},
+            "output_tokens":410,"output_tokens_details":{"reasoning_tokens":320},"total_tokens":5640}"#,
+        );
+        assert_eq!((found.input, found.output), (Some(5230), Some(410)));
+        assert_eq!((found.cache_read, found.reasoning), (Some(4096), Some(320)));
+    }
+
+    #[test]
+    fn caches_are_found_where_each_provider_puts_them() {
+        for key in [
+            "prompt_cache_hit_tokens",
+            "cached_tokens",
+            "num_cached_tokens",
+            "cache_read_input_tokens",
+        ] {
+            let found = usage(&format!(r#"{{"prompt_tokens":9,"completion_tokens":1,"{key}":4}}"#));
+            assert_eq!((found.input, found.cache_read), (Some(9), Some(4)), "{key}");
+        }
+    }
+
+    #[test]
+    fn xai_counts_reasoning_beside_the_output() {
+        let apart = Counting { reasoning_apart: true, ..Counting::default() };
+        let json = |total: u64| {
+            format!(
+                r#"{{"prompt_tokens":12,"completion_tokens":2,"total_tokens":{total},
+                "completion_tokens_details":{{"reasoning_tokens":340}}}}"#
+            )
+        };
+        assert_eq!(tokens(&json(354)).usage(apart).unwrap().output, Some(342));
+        assert_eq!(
+            tokens(&json(14)).usage(apart).unwrap().output,
+            Some(2),
+            "the total says within"
+        );
+        assert_eq!(tokens(&json(354)).usage(Counting::default()).unwrap().output, Some(2));
+    }
+
+    #[test]
+    fn embeddings_may_tell_only_a_total() {
+        let all_input = Counting { all_input: true, ..Counting::default() };
+        let found = tokens(r#"{"total_tokens":8}"#).usage(all_input).unwrap();
+        assert_eq!((found.input, found.output), (Some(8), None));
+        assert_eq!(tokens(r#"{"total_tokens":8}"#).usage(Counting::default()), None);
+        assert_eq!(tokens("{}").usage(all_input), None);
+    }
+}

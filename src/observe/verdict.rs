@@ -1,0 +1,216 @@
+//! How an exchange ended, what went wrong, and what is known of its usage: the first that holds,
+//! in the design's order. Knows no bytes and no time.
+
+use super::observation::{Ending, Known, Usage};
+use crate::tape::Cause;
+
+/// What is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    /// Why the hot path stopped.
+    pub cause: Cause,
+    /// The status the client got.
+    pub status: Option<u16>,
+    /// The answer is the upstream's, not ours.
+    pub from_upstream: bool,
+    /// The provider's word for an error, if it told of one.
+    pub error: Option<&'a str>,
+    /// A model was called.
+    pub is_call: bool,
+    /// The answer came as a stream.
+    pub streamed: bool,
+    /// What was read of the answer.
+    pub reading: Reading,
+    /// Usage was asked for, or need not be.
+    pub asked: bool,
+    /// The last usage that was reported.
+    pub usage: Option<Usage>,
+}
+
+/// What was read of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// The dialect's terminator was seen, or the whole document; or none was due.
+    Whole,
+    /// It broke off.
+    Short,
+    /// What came is not what the dialect knows.
+    Unreadable,
+    /// It may be whole, but we could not read it: an encoding we do not know, or above a limit.
+    Unread,
+    /// Bytes of it were not kept, its terminator perhaps among them.
+    Torn,
+}
+
+/// How it ended.
+pub fn ending(evidence: &Evidence<'_>) -> Ending {
+    match evidence.cause {
+        Cause::Refused(_) => Ending::ProxyError,
+        Cause::ClientStalled => Ending::ClientTimeout,
+        Cause::ClientGone => Ending::ClientCanceled,
+        Cause::UpstreamTimeout(_) => Ending::UpstreamTimeout,
+        Cause::UpstreamReset(_) => Ending::UpstreamReset,
+        Cause::Complete if evidence.status.is_some_and(|status| status >= 400) => {
+            Ending::ErrorStatus
+        }
+        Cause::Complete if evidence.error.is_some() => Ending::ErrorInStream,
+        Cause::Complete if evidence.is_truncated() => Ending::Truncated,
+        Cause::Complete => Ending::Complete,
+    }
+}
+
+/// What went wrong, in a bounded vocabulary.
+pub fn error_type(evidence: &Evidence<'_>, ending: Ending) -> Option<String> {
+    let told = || evidence.error.map(str::to_owned);
+    match (ending, evidence.cause) {
+        (Ending::ClientCanceled | Ending::Complete, _) => None,
+        (
+            _,
+            Cause::Refused(reason) | Cause::UpstreamTimeout(reason) | Cause::UpstreamReset(reason),
+        ) => Some(reason.to_owned()),
+        (Ending::ErrorStatus, _) => told().or(evidence.status.map(|status| status.to_string())),
+        (ending, _) => told().or(Some(ending.as_str().to_owned())),
+    }
+}
+
+/// The usage, or the first reason that explains why there is none.
+pub fn usage(evidence: &Evidence<'_>, ending: Ending) -> Known<Usage> {
+    if let Some(usage) = evidence.usage.filter(|_| evidence.is_final(ending)) {
+        return Known::Value(usage);
+    }
+    let early = !matches!(ending, Ending::Complete | Ending::Truncated);
+    Known::Unknown(match evidence.reading {
+        _ if !evidence.is_call => "not_a_model_call",
+        _ if evidence.failed(ending) => "error",
+        _ if early => "cut",
+        Reading::Torn => "torn",
+        Reading::Unread | Reading::Unreadable => "unreadable",
+        Reading::Short => "cut",
+        Reading::Whole if evidence.streamed && !evidence.asked => "not_asked",
+        Reading::Whole => "not_reported",
+    })
+}
+
+impl Evidence<'_> {
+    /// No terminator was seen, where there could be one.
+    fn is_truncated(&self) -> bool {
+        self.is_call && matches!(self.reading, Reading::Short | Reading::Unreadable)
+    }
+
+    /// Nothing was answered, or an error.
+    fn failed(&self, ending: Ending) -> bool {
+        match ending {
+            Ending::ProxyError | Ending::ErrorStatus | Ending::ErrorInStream => true,
+            Ending::UpstreamTimeout | Ending::UpstreamReset => !self.from_upstream,
+            _ => false,
+        }
+    }
+
+    /// Some servers count with each event: what they report within a stream that breaks off is
+    /// not the usage, and may be zero.
+    fn is_final(&self, ending: Ending) -> bool {
+        match self.reading {
+            Reading::Whole => self.is_call || ending == Ending::Complete || !self.streamed,
+            _ => !self.streamed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: Evidence<'_> = Evidence {
+        cause: Cause::Complete,
+        status: Some(200),
+        from_upstream: true,
+        error: None,
+        is_call: true,
+        streamed: true,
+        reading: Reading::Whole,
+        asked: true,
+        usage: None,
+    };
+
+    fn judge(evidence: Evidence<'_>) -> (&'static str, Option<String>, &'static str) {
+        let ending = ending(&evidence);
+        let usage = match usage(&evidence, ending) {
+            Known::Value(_) => "known",
+            Known::Unknown(reason) => reason,
+        };
+        (ending.as_str(), error_type(&evidence, ending), usage)
+    }
+
+    fn word(word: &str) -> Option<String> {
+        Some(word.to_owned())
+    }
+
+    #[test]
+    fn the_first_ending_that_holds_wins() {
+        let bad = Evidence { status: Some(429), error: Some("x"), reading: Reading::Short, ..GOOD };
+        for (cause, ending, error_type) in [
+            (Cause::Refused("busy"), "proxy_error", word("busy")),
+            (Cause::ClientStalled, "client_timeout", word("x")),
+            (Cause::ClientGone, "client_canceled", None),
+            (Cause::UpstreamTimeout("silent"), "upstream_timeout", word("silent")),
+            (Cause::UpstreamReset("reset"), "upstream_reset", word("reset")),
+            (Cause::Complete, "error_status", word("x")),
+        ] {
+            let (found, error, _) = judge(Evidence { cause, ..bad });
+            assert_eq!((found, error), (ending, error_type), "{cause:?}");
+        }
+        let in_stream = judge(Evidence { status: Some(200), ..bad });
+        assert_eq!(in_stream, ("error_in_stream", word("x"), "error"));
+        let truncated = judge(Evidence { reading: Reading::Short, ..GOOD });
+        assert_eq!(truncated, ("truncated", word("truncated"), "cut"));
+        assert_eq!(judge(GOOD), ("complete", None, "not_reported"));
+    }
+
+    #[test]
+    fn an_error_is_named_by_the_status_where_nobody_else_names_it() {
+        let bare = Evidence { status: Some(502), reading: Reading::Unreadable, ..GOOD };
+        assert_eq!(judge(bare), ("error_status", word("502"), "error"));
+        let stalled = Evidence { cause: Cause::ClientStalled, ..GOOD };
+        assert_eq!(judge(stalled), ("client_timeout", word("client_timeout"), "cut"));
+    }
+
+    #[test]
+    fn only_what_could_be_seen_to_be_missing_is_truncated() {
+        for (reading, ending, usage) in [
+            (Reading::Unreadable, "truncated", "unreadable"),
+            (Reading::Unread, "complete", "unreadable"),
+            (Reading::Torn, "complete", "torn"),
+        ] {
+            let found = judge(Evidence { reading, ..GOOD });
+            assert_eq!((found.0, found.2), (ending, usage), "{reading:?}");
+        }
+        let short = Evidence { reading: Reading::Short, ..GOOD };
+        let other = Evidence { is_call: false, ..short };
+        assert_eq!(judge(other), ("complete", None, "not_a_model_call"));
+    }
+
+    #[test]
+    fn usage_within_a_stream_that_breaks_off_does_not_count() {
+        let usage = Some(Usage { input: Some(0), ..Usage::default() });
+        let counted = Evidence { usage, ..GOOD };
+        assert_eq!(judge(counted).2, "known");
+        for cause in [Cause::ClientGone, Cause::UpstreamReset("reset"), Cause::Complete] {
+            let short = Evidence { reading: Reading::Short, cause, ..counted };
+            assert_eq!(judge(short).2, "cut", "{cause:?}");
+            assert_eq!(judge(Evidence { cause, ..counted }).2, "known", "{cause:?}");
+        }
+        let other = Evidence { is_call: false, ..counted };
+        assert_eq!(judge(other).2, "known");
+        assert_eq!(judge(Evidence { cause: Cause::ClientGone, ..other }).2, "not_a_model_call");
+    }
+
+    #[test]
+    fn missing_usage_has_a_reason() {
+        assert_eq!(judge(Evidence { asked: false, ..GOOD }).2, "not_asked");
+        assert_eq!(judge(Evidence { asked: false, streamed: false, ..GOOD }).2, "not_reported");
+        let refused = Evidence { cause: Cause::UpstreamReset("dns"), from_upstream: false, ..GOOD };
+        assert_eq!(judge(refused).2, "error");
+        assert_eq!(judge(Evidence { from_upstream: true, ..refused }).2, "cut");
+        assert_eq!(judge(Evidence { cause: Cause::ClientGone, ..GOOD }).2, "cut");
+    }
+}
