@@ -162,6 +162,9 @@ impl Forward {
         let shape = upstream.map_or(&self.settings.shape, |upstream| &upstream.shape);
         let (head, body) = reply::to(error, asked, &self.settings, shape).into_parts();
         running.pen.head(&headers::tape_response(&head));
+        if !body.is_empty() {
+            running.data(&body, true);
+        }
         running.end(error.cause());
         Response::from_parts(head, Body::Own(body.into()))
     }

@@ -158,7 +158,7 @@ fn bodies_that_lie_about_themselves_pass_and_are_noted() {
         (gzip, broken, "encoding_broken"),
         (gzip, bomb, "encoding_too_large"),
         (unknown, b"{}".to_vec(), "encoding_unknown"),
-        (json, b"{\"model\": tru".to_vec(), "response_unreadable"),
+        (json, b"{\"model\": nonsense}".to_vec(), "response_unreadable"),
         (json, b"\xff\xfe{}".to_vec(), "response_unreadable"),
         (EVENTS, b"data: {\"choices\":[nonsense\n\ndata: [DONE]\n\n".to_vec(), "event_unreadable"),
         (EVENTS, long, "event_too_long"),
@@ -173,9 +173,21 @@ fn bodies_that_lie_about_themselves_pass_and_are_noted() {
         let span = received.of_kind("CLIENT")[0];
         let notes = span.attributes.get("clearspan.notes").and_then(|it| it.as_array());
         let noted = notes.is_some_and(|notes| notes.iter().any(|it| it == note));
-        assert!(noted, "{note}: {notes:?}");
+        assert!(noted, "{note}: {:#?}", span.attributes);
         assert!(!span.attributes.contains_key("gen_ai.usage.input_tokens"));
     }
+}
+
+#[test]
+fn an_answer_that_ends_within_its_json_is_truncated() {
+    let upstream =
+        Answering::always(answer("Content-Type: application/json\r\n", b"{\"model\": tru"));
+    let collector = Collector::start(Mode::Well);
+    let proxy = start(&upstream, &export(collector.endpoint())).start();
+    assert_eq!(ask(&proxy).body.bytes, b"{\"model\": tru");
+    proxy.finish();
+    let received = collector.received();
+    assert_eq!(received.of_kind("CLIENT")[0].attributes["clearspan.ending"], "truncated");
 }
 
 #[test]
