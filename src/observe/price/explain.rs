@@ -191,8 +191,8 @@ fn distance(from: &str, to: &str) -> usize {
 impl Entry {
     fn new(found: &Found<'static>, seller: seller::Seller<'_>, call: &Call<'_>) -> Self {
         // A tier without a price leaves the standard prices to show.
-        let tariff = tariff(seller, found, call)
-            .or_else(|_| tariff(seller, found, &Call { tier: None, ..*call }))
+        let tariff = tariff(seller, found.owner, found.model, call)
+            .or_else(|_| tariff(seller, found.owner, found.model, &Call { tier: None, ..*call }))
             .unwrap_or_default();
         let own_tiers = seller.provider.id == found.owner.id;
         Self {

@@ -21,6 +21,8 @@ mod seller;
 mod overrides;
 /// Usage × tariff → parts.
 mod sum;
+/// What was looked up lately.
+mod memo;
 /// Why a call costs what it costs, for a person.
 mod explain;
 
@@ -30,9 +32,10 @@ pub use explain::{Entry, Explanation, RateStep, Source};
 pub use overrides::{ModelName, Override, OverridePrice, TokenRates};
 pub use seller::{By, Who};
 
+use memo::{Looked, Memo};
 use moment::Moment;
 use seller::Seller;
-use table::{Found, Table, Tariff};
+use table::{Found, Model, Provider, Table, Tariff};
 
 use crate::observe::observation::{Cost, Known, Observation, Operation, Usage};
 
@@ -84,6 +87,7 @@ impl Unpriced {
 pub struct Prices {
     table: &'static Table,
     overrides: Vec<Override>,
+    memo: Memo,
 }
 
 /// What pricing needs to know of a call.
@@ -113,7 +117,7 @@ impl Prices {
 
     /// The operator's prices before the table's; the first that covers a call counts.
     pub fn with_overrides(overrides: Vec<Override>) -> Self {
-        Self { table: Table::embedded(), overrides }
+        Self { table: Table::embedded(), overrides, memo: Memo::default() }
     }
 
     /// What an exchange cost, or why that is not known.
@@ -136,8 +140,11 @@ impl Prices {
     }
 
     fn table_price(&self, call: &Call<'_>, model: &str) -> Result<Cost, Unpriced> {
-        let (seller, found) = self.find(call.who, model)?;
-        let tariff = tariff(seller, &found, call)?;
+        let found = self.memo.find(call.who, model, || {
+            let (seller, found) = self.find(call.who, model)?;
+            Ok(Looked { seller, owner: found.owner, model: found.model })
+        })?;
+        let tariff = tariff(found.seller, found.owner, found.model, call)?;
         let sum = sum::sum(&call.usage.ok_or(Unpriced::NoUsage)?, &tariff)?;
         let entry = format!("{}/{}", found.owner.id, found.model.id);
         let dated = tariff.from.unwrap_or(self.table.date).to_owned();
@@ -159,13 +166,14 @@ impl Prices {
 /// The prices of an entry at the call's moment and tier.
 fn tariff(
     seller: Seller<'_>,
-    found: &Found<'static>,
+    owner: &Provider,
+    model: &'static Model,
     call: &Call<'_>,
 ) -> Result<Tariff<'static>, Unpriced> {
     let tier = call.tier.map(str::to_lowercase);
     // Another provider's tiers are not this one's.
-    let asked = tier.as_deref().filter(|_| seller.provider.id == found.owner.id);
-    let (tariff, listed) = found.model.tariff(&Moment::from(call.at), asked);
+    let asked = tier.as_deref().filter(|_| seller.provider.id == owner.id);
+    let (tariff, listed) = model.tariff(&Moment::from(call.at), asked);
     if listed || tier.is_none_or(|tier| BASE_TIERS.contains(&tier.as_str())) {
         return Ok(tariff);
     }
