@@ -287,5 +287,7 @@ mod tests {
         slow.read_to_string(&mut answer).await.unwrap();
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
         assert!(began.elapsed() >= head);
+        // hyper's own limit would be 30 s.
+        assert!(began.elapsed() < Duration::from_secs(20));
     }
 }

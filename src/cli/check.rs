@@ -107,6 +107,7 @@ mod tests {
         tape_memory = 1048576
         [[pricing.model]]
         model = 'x'
+        input = 1
         [[telemetry.export]]
         endpoint = 'http://c'
         signals = ['traces']

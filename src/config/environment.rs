@@ -43,6 +43,12 @@ impl Environment {
         }
     }
 
+    /// The same on such a machine.
+    #[cfg(test)]
+    pub(crate) fn on(self, terminal: bool, cores: usize) -> Self {
+        Self { terminal, cores, ..self }
+    }
+
     /// The value of a variable, without whitespace around it; an empty one is unset.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())

@@ -309,6 +309,32 @@ mod tests {
     }
 
     #[test]
+    fn what_otel_variables_say_reaches_the_stage() {
+        let variables = [
+            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "100"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "250"),
+            ("OTEL_METRIC_EXPORT_INTERVAL", "5000"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"),
+        ];
+        let report = load(&Flags::default(), &Environment::of(variables)).unwrap().settings.report;
+        let limits = &report.limits;
+        let times = (limits.delay.as_millis(), limits.metric_interval.as_millis());
+        assert_eq!((limits.batch, times), (100, (250, 5000)));
+        assert_eq!(report.exporters.len(), 1);
+    }
+
+    #[test]
+    fn lines_follow_the_terminal_and_workers_the_cores() {
+        let environment = Environment::of([]).on(true, 16);
+        let settings = load(&Flags::default(), &environment).unwrap().settings;
+        assert_eq!(settings.report.lines, report::Lines::Terminal);
+        assert_eq!(settings.tape.workers, 4);
+        let settings = defaults().settings;
+        assert_eq!(settings.report.lines, report::Lines::Json);
+        assert_eq!(settings.tape.workers, 1);
+    }
+
+    #[test]
     fn upstreams_of_the_file_take_the_place_of_the_shipped_ones() {
         let text = "[[upstream]]\nname = 'groq'\nurl = 'https://api.groq.com/openai'";
         let forward = load_text(text, &Flags::default(), &[]).unwrap().settings.forward;

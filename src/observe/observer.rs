@@ -229,7 +229,8 @@ impl Observer {
         response.last_bytes = at;
         if let Response { body, answer: Some(answer), document, too_long, .. } = response {
             let answer = &mut **answer;
-            let mut reader = Reader { answer, facts, marks, notes, document, too_long };
+            let mut reader =
+                Reader { answer, facts, marks, notes, document, too_long, is_end: false };
             body.push(bytes, &mut |piece| reader.read(piece, at));
         }
     }
@@ -253,7 +254,7 @@ impl Observer {
             return;
         };
         let answer = &mut **answer;
-        let mut reader = Reader { answer, facts, marks, notes, document, too_long };
+        let mut reader = Reader { answer, facts, marks, notes, document, too_long, is_end: true };
         body.finish(&mut |piece| reader.read(piece, at));
         facts.streamed = matches!(body.shape(), Some(Shape::Sse | Shape::Ndjson));
         if body.skipped() > 0 {
@@ -355,14 +356,21 @@ struct Reader<'a> {
     notes: &'a mut Notes,
     document: &'a mut Option<Result<(), Unread>>,
     too_long: &'a mut bool,
+    // The body ended.
+    is_end: bool,
 }
 
 impl Reader<'_> {
     fn read(&mut self, piece: Piece<'_>, at: Duration) {
         match piece {
             Piece::Frame(frame) => {
+                let read = self.answer.frame(frame, self.facts);
+                // What the body's end cuts off is a piece of an event, and none that is unreadable.
+                if read.is_err() && self.is_end {
+                    return;
+                }
                 self.facts.events += 1;
-                match self.answer.frame(frame, self.facts) {
+                match read {
                     Ok(content) if content.is_some() => {
                         self.facts.chunks += 1;
                         self.marks.content(content, at);

@@ -80,7 +80,7 @@ pub fn usage(evidence: &Evidence<'_>, ending: Ending) -> Known<Usage> {
     }
     let early = !matches!(ending, Ending::Complete | Ending::Truncated);
     Known::Unknown(match evidence.reading {
-        _ if !evidence.is_call => "not_a_model_call",
+        _ if !evidence.is_call && evidence.usage.is_none() => "not_a_model_call",
         _ if evidence.failed(ending) => "error",
         _ if early => "cut",
         Reading::Torn => "torn",
@@ -201,7 +201,7 @@ mod tests {
         }
         let other = Evidence { is_call: false, ..counted };
         assert_eq!(judge(other).2, "known");
-        assert_eq!(judge(Evidence { cause: Cause::ClientGone, ..other }).2, "not_a_model_call");
+        assert_eq!(judge(Evidence { cause: Cause::ClientGone, ..other }).2, "cut");
     }
 
     #[test]

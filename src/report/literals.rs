@@ -128,7 +128,7 @@ pub(super) fn streamed_chat() -> Observation {
         ..ResponseFacts::default()
     };
     chat.times = Times { first_chunk: Some(ms(320)), last_chunk: Some(ms(1190)), ..sent() };
-    [20, 30, 820].iter().for_each(|&gap| chat.gaps.add(ms(gap)));
+    [20, 15, 820].iter().for_each(|&gap| chat.gaps.add(ms(gap)));
     chat.stalls = 1;
     chat.usage = Known::Value(usage);
     chat.cost = Known::Value(Cost {

@@ -20,7 +20,7 @@ use super::metrics::{self, Metrics};
 use super::names;
 use super::post::{self, Endpoint};
 use super::protobuf;
-use super::queue::{Batch, Counts, Queue};
+use super::queue::{Counts, Queue};
 use super::settings::{Exporter, Settings};
 
 /// The first pause before another try; each is half as long again, and a third shorter or longer.
@@ -157,9 +157,11 @@ pub(super) async fn send_records(
     loop {
         let stopping = sender.stopping();
         while !sender.gave_up()
-            && let Some(Batch { bytes, records }) = queue.take()
+            && let Some(batch) = queue.take()
         {
-            sender.send(envelope.wrap(&bytes), records, &queue.counts).await;
+            let (body, records) = (envelope.wrap(&batch.bytes), batch.records);
+            queue.recycle(batch);
+            sender.send(body, records, &queue.counts).await;
         }
         if stopping {
             return queue.close();
@@ -332,7 +334,9 @@ mod tests {
         }
         handle.flush(PATIENCE);
         let (mut spans_seen, mut records, mut points) = (0, 0, 0);
+        let mut connections = std::collections::BTreeSet::new();
         for mut got in receiver.all() {
+            connections.insert(got.connection);
             assert!(got.headers.contains("content-encoding: gzip\r\n"), "{}", got.headers);
             assert!(got.headers.contains("content-type: application/x-protobuf\r\n"));
             assert!(got.headers.contains("x-key: k\r\n"));
@@ -358,6 +362,7 @@ mod tests {
             }
         }
         assert_eq!((spans_seen, records, points), (900, 600, 1));
+        assert_eq!(connections.len(), 3, "one kept connection for each signal");
         assert_eq!(counts(&handle, "traces"), [900, 0, 0]);
         assert_eq!(counts(&handle, "logs"), [600, 0, 0]);
     }

@@ -34,6 +34,8 @@ pub(super) struct Got {
     pub(super) headers: String,
     pub(super) body: Vec<u8>,
     pub(super) at: Instant,
+    /// The other side's port: tells connections apart.
+    pub(super) connection: u16,
 }
 
 pub(super) struct Receiver {
@@ -89,6 +91,7 @@ pub(super) fn exporter(address: SocketAddr) -> Exporter {
 
 /// Serves one connection until it ends; `None` is that end.
 fn serve(stream: &TcpStream, script: &Script, send: &mpsc::SyncSender<Got>) -> Option<()> {
+    let connection = stream.peer_addr().ok()?.port();
     let mut reader = BufReader::with_capacity(1, stream);
     loop {
         let mut head = String::new();
@@ -108,7 +111,7 @@ fn serve(stream: &TcpStream, script: &Script, send: &mpsc::SyncSender<Got>) -> O
         }
         let mut body = vec![0; length.parse().ok()?];
         reader.read_exact(&mut body).ok()?;
-        send.send(Got { path, headers, body, at }).ok()?;
+        send.send(Got { path, headers, body, at, connection }).ok()?;
         let Answer::Http(status, more, body) = answer else {
             // Hangs until the other side gives up.
             reader.read_line(&mut head).ok();

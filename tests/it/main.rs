@@ -28,6 +28,12 @@ mod shutdown;
 /// What is reported, value by value.
 #[cfg(test)]
 mod telemetry;
+/// Each fixture gives the observation beside it.
+#[cfg(test)]
+mod golden;
+/// Recorded exchanges, read as another reads them.
+#[cfg(test)]
+mod observed;
 /// What real services were recorded to send.
 #[cfg(test)]
 mod recordings;

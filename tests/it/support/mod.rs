@@ -15,6 +15,8 @@ pub(crate) mod signals;
 pub(crate) mod proxy;
 /// What may differ between what was sent and what arrived.
 pub(crate) mod compare;
+/// Exchanges of our own making, in files.
+pub(crate) mod fixture;
 /// Both sides of a proxy, and the check that each saw what the other sent.
 pub(crate) mod stage;
 

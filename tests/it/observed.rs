@@ -1,0 +1,183 @@
+//! What real services were recorded to send, through the Observer, where those recordings are at
+//! hand (`CLEARSPAN_RECORDINGS` names the file): cut or not it is the same observation, and its
+//! facts are those that another reading of the JSON finds. Knows the recordings' format.
+
+use std::fs;
+use std::io::Write;
+
+use clearspan::observe::observation::{Ending, Known, Observation};
+use serde_json::Value;
+
+use crate::golden::{Cuts, observe, show};
+use crate::support::fixture::{Fixture, Request, Response};
+
+/// The recorded exchanges; nothing where there are none.
+fn recordings() -> Option<Vec<Value>> {
+    let Some(path) = std::env::var_os("CLEARSPAN_RECORDINGS") else {
+        println!("skipped: CLEARSPAN_RECORDINGS is not set");
+        return None;
+    };
+    let text = fs::read_to_string(path).unwrap();
+    Some(text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+}
+
+/// Whether a dialect reads it.
+fn is_call(recording: &&Value) -> bool {
+    let endpoints = ["chat.completions", "completions", "embeddings", "ollama.chat"];
+    endpoints.contains(&recording["endpoint"].as_str().unwrap())
+}
+
+/// The fields; without the encoding where the body was recorded decoded.
+fn headers(recording: &Value, key: &str) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let all = recording[key].as_array().unwrap().iter().map(|it| (text(&it[0]), text(&it[1])));
+    let stale = recording["notes"].as_array().unwrap().contains(&"stale-content-encoding".into());
+    all.filter(|(name, _)| !stale || !name.eq_ignore_ascii_case("content-encoding")).collect()
+}
+
+fn body(recording: &Value, key: &str) -> Vec<u8> {
+    let text = recording[key].as_str().unwrap_or_default().as_bytes();
+    if recording[format!("{key}_b64")] == true { base64(text) } else { text.to_vec() }
+}
+
+fn base64(text: &[u8]) -> Vec<u8> {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = text.iter().filter_map(|digit| alphabet.iter().position(|it| it == digit));
+    let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
+    for digit in digits {
+        (bits, count) = (bits << 6 | digit as u32, count + 6);
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+        }
+    }
+    bytes
+}
+
+fn fixture(recording: &Value) -> Fixture {
+    let text = |key: &str| recording[key].as_str().unwrap().to_owned();
+    let dialect = if text("provider") == "ollama" { "ollama" } else { "openai" };
+    Fixture {
+        name: text("id"),
+        upstream_dialect: dialect.to_owned(),
+        provider: text("provider"),
+        mount: String::new(),
+        request: Request {
+            method: text("method"),
+            target: text("path"),
+            headers: headers(recording, "request_headers"),
+            body: body(recording, "request_body"),
+        },
+        response: Some(Response {
+            status: recording["status"].as_u64().unwrap() as u16,
+            reason: String::new(),
+            headers: headers(recording, "response_headers"),
+            body: body(recording, "response_body"),
+            pauses: Vec::new(),
+        }),
+        ending: None,
+    }
+}
+
+/// The JSON values of an answer: of each event, of each line, or the one.
+fn values(fixture: &Fixture) -> Vec<Value> {
+    let mut body = fixture.response.as_ref().unwrap().body.clone();
+    if body.starts_with(&[0x1f, 0x8b]) {
+        let mut decoder = flate2::write::MultiGzDecoder::new(Vec::new());
+        decoder.write_all(&body).unwrap();
+        body = decoder.finish().unwrap();
+    }
+    let text = String::from_utf8(body).unwrap();
+    if let Ok(value) = serde_json::from_str(&text) {
+        return vec![value];
+    }
+    let data = |line: &str| serde_json::from_str(line.strip_prefix("data:").unwrap_or(line)).ok();
+    text.lines().filter_map(data).collect()
+}
+
+/// The last value at `pointer` that is not null or empty.
+fn last<'a>(values: &'a [Value], pointer: &str) -> Option<&'a Value> {
+    let found = values.iter().filter_map(|value| value.pointer(pointer));
+    found.filter(|value| !value.is_null() && **value != "").last()
+}
+
+fn check(fixture: &Fixture, seen: &Observation) {
+    let name = &fixture.name;
+    let values = values(fixture);
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+    let request: Value = serde_json::from_slice(&fixture.request.body).unwrap();
+    assert_eq!(seen.request.model, text(request.get("model")), "{name}");
+    assert_eq!(seen.response.model, text(last(&values, "/model")), "{name}");
+    let listed = |key: &str| request[key].as_array().map(|list| list.len() as u32);
+    assert_eq!(seen.request.tools, listed("tools").unwrap_or(0) + listed("functions").unwrap_or(0));
+    if let Some(messages) = listed("messages") {
+        assert_eq!(seen.request.messages, Some(messages), "{name}");
+    }
+    if fixture.request.target == "/api/chat" {
+        let count = |pointer| last(&values, pointer).and_then(Value::as_u64);
+        check_usage(seen, name, count("/prompt_eval_count"), count("/eval_count"));
+        return;
+    }
+    assert_eq!(seen.request.stream, request["stream"] == true, "{name}");
+    for index in 0..seen.response.finish_reasons.len() {
+        let choices = values.iter().filter_map(|value| value["choices"].as_array()).flatten();
+        let own = choices.filter(|choice| choice["index"].as_u64().unwrap_or(0) == index as u64);
+        let reasons = own.filter_map(|choice| choice["finish_reason"].as_str());
+        let last = reasons.filter(|reason| !reason.is_empty()).last().map(str::to_owned);
+        assert_eq!(seen.response.finish_reasons[index], last, "{name}");
+    }
+    let usage = if last(&values, "/usage").is_some() { "/usage" } else { "/x_groq/usage" };
+    let count = |key: &str| last(&values, &format!("{usage}/{key}")).and_then(Value::as_u64);
+    let output = count("completion_tokens").filter(|_| !fixture.request.target.contains("embed"));
+    let input = match fixture.provider.as_str() {
+        "voyage" => count("total_tokens"),
+        _ => count("prompt_tokens"),
+    };
+    check_usage(seen, name, input, output);
+    let found = seen.usage.value();
+    let reasoning = count("completion_tokens_details/reasoning_tokens");
+    assert_eq!(found.and_then(|usage| usage.reasoning), reasoning, "{name}");
+}
+
+fn check_usage(seen: &Observation, name: &str, input: Option<u64>, output: Option<u64>) {
+    match &seen.usage {
+        Known::Value(usage) => assert_eq!((usage.input, usage.output), (input, output), "{name}"),
+        Known::Unknown(reason) => {
+            assert_eq!((input, output), (None, None), "{name}: {reason}");
+        }
+    }
+}
+
+#[test]
+fn what_was_recorded_is_read_as_another_reads_it() {
+    let Some(recordings) = recordings() else { return };
+    let mut called = 0;
+    for fixture in recordings.iter().filter(is_call).map(fixture) {
+        let name = &fixture.name;
+        let seen = observe(&fixture, Cuts::Whole, Cuts::Whole);
+        let status = fixture.response.as_ref().unwrap().status;
+        if seen.operation.is_none() || status >= 400 {
+            let ending = if status >= 400 { Ending::ErrorStatus } else { Ending::Complete };
+            assert_eq!(seen.ending, ending, "{name}");
+            continue;
+        }
+        assert_eq!((seen.ending, seen.notes.as_slice()), (Ending::Complete, &[][..]), "{name}");
+        check(&fixture, &seen);
+        called += 1;
+    }
+    println!("{called} model calls of {} recordings", recordings.len());
+    assert!(called > 50);
+}
+
+#[test]
+fn no_recording_is_read_differently_byte_by_byte() {
+    let Some(recordings) = recordings() else { return };
+    for mut fixture in recordings.iter().map(fixture) {
+        for dialect in [fixture.upstream_dialect.clone(), "unknown".to_owned()] {
+            fixture.upstream_dialect = dialect;
+            let whole = show(&observe(&fixture, Cuts::Whole, Cuts::Whole));
+            let bytes = show(&observe(&fixture, Cuts::Bytes, Cuts::Bytes));
+            assert_eq!(bytes, whole, "{} {}", fixture.name, fixture.upstream_dialect);
+        }
+    }
+}
