@@ -45,6 +45,7 @@ use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::task::Poll;
 use std::thread::{self, JoinHandle};
 
 use tokio::net::TcpListener;
@@ -144,9 +145,14 @@ async fn serve(
     let sweeping = tokio::spawn(forward.sweep());
     let routes = routes(Arc::clone(&telemetry), Arc::clone(&server));
     let admin = tokio::spawn(admin::serve(listeners.admin, routes, std::future::pending()));
-    ready(&addresses);
 
-    until.await;
+    let mut until = std::pin::pin!(until);
+    // Asked once before anything is announced: from then on no signal is too early.
+    let is_over = std::future::poll_fn(|cx| Poll::Ready(until.as_mut().poll(cx).is_ready())).await;
+    ready(&addresses);
+    if !is_over {
+        until.await;
+    }
     server.drain().await;
     sweeping.abort();
     let flush = settings.report.limits.flush;

@@ -20,7 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("tape", &[]),
     ("worker", &["tape", "observe", "report"]),
     ("lib", &["admin", "cli", "config", "forward", "tape", "observe", "report", "worker"]),
-    ("main", &["run", "cli", "config"]),
+    ("main", &["run", "Addresses", "cli", "config"]),
 ];
 
 /// What a module must not know: parts of a path, wherever they stand in it.
