@@ -1,8 +1,11 @@
 //! Heads as they stand on the tape: a first line, then one header a line. Knows which headers say
 //! something of an exchange, and no body.
 
-use std::borrow::Cow;
 use std::time::Duration;
+
+use memchr::memchr;
+
+use super::decode::media::Media;
 
 /// Longest texts that are kept.
 const PATH: usize = 1024;
@@ -11,14 +14,14 @@ const USER_AGENT: usize = 256;
 const REQUEST_ID: usize = 128;
 
 /// Headers in which upstreams tell their id of an exchange; the first that is there counts.
-const REQUEST_IDS: [&str; 7] = [
-    "x-request-id",
-    "request-id",
-    "apim-request-id",
-    "x-ms-request-id",
-    "x-amzn-requestid",
-    "mistral-correlation-id",
-    "x-ds-trace-id",
+const REQUEST_IDS: [&[u8]; 7] = [
+    b"x-request-id",
+    b"request-id",
+    b"apim-request-id",
+    b"x-ms-request-id",
+    b"x-amzn-requestid",
+    b"mistral-correlation-id",
+    b"x-ds-trace-id",
 ];
 
 /// What a request's head says.
@@ -30,8 +33,8 @@ pub struct RequestHead {
     pub path: String,
     /// `1.0`, `1.1` or `2`; empty where it is none of them.
     pub version: &'static str,
-    /// `Content-Type`.
-    pub content_type: String,
+    /// What `Content-Type` promises of the body.
+    pub media: Media,
     /// `Content-Encoding`, several joined with commas.
     pub content_encoding: String,
     /// `User-Agent`.
@@ -43,8 +46,8 @@ pub struct RequestHead {
 pub struct ResponseHead {
     /// The status; 0 where it is unreadable.
     pub status: u16,
-    /// `Content-Type`.
-    pub content_type: String,
+    /// What `Content-Type` promises of the body.
+    pub media: Media,
     /// `Content-Encoding`, several joined with commas.
     pub content_encoding: String,
     /// The upstream's id of the exchange.
@@ -58,8 +61,8 @@ pub struct ResponseHead {
 impl RequestHead {
     /// Of `METHOD target VERSION` and the headers.
     pub fn read(head: &[u8]) -> Self {
-        let head = String::from_utf8_lossy(head);
-        let (first, headers) = lines(&head);
+        let (first, headers) = lines(head);
+        let first = String::from_utf8_lossy(first);
         let mut words = first.split(' ');
         let method = words.next().unwrap_or_default();
         let path = path(words.next().unwrap_or_default());
@@ -69,14 +72,15 @@ impl RequestHead {
             Some("2") => "2",
             _ => "",
         };
-        let (method, path) = (bounded(method, METHOD), bounded(path, PATH));
+        let (method, path) = (cut(method, METHOD), cut(path, PATH));
         let mut read = Self { method, path, version, ..Self::default() };
         for (name, value) in headers {
-            match &*lower(name) {
-                "content-type" => value.clone_into(&mut read.content_type),
-                "content-encoding" => join(&mut read.content_encoding, value),
-                "user-agent" => read.user_agent = Some(bounded(value, USER_AGENT)),
-                _ => (),
+            if name.eq_ignore_ascii_case(b"content-type") {
+                read.media = media(value);
+            } else if name.eq_ignore_ascii_case(b"content-encoding") {
+                join(&mut read.content_encoding, value);
+            } else if name.eq_ignore_ascii_case(b"user-agent") {
+                read.user_agent = Some(bounded(value, USER_AGENT));
             }
         }
         read
@@ -86,23 +90,24 @@ impl RequestHead {
 impl ResponseHead {
     /// Of `STATUS VERSION` and the headers.
     pub fn read(head: &[u8]) -> Self {
-        let head = String::from_utf8_lossy(head);
-        let (first, headers) = lines(&head);
-        let status = first.split(' ').next().and_then(|status| status.parse().ok()).unwrap_or(0);
+        let (first, headers) = lines(head);
+        let status = first.split(|&byte| byte == b' ').next().and_then(number).unwrap_or(0);
         let mut read = Self { status, ..Self::default() };
         let mut best = REQUEST_IDS.len();
         for (name, value) in headers {
-            match &*lower(name) {
-                "content-type" => value.clone_into(&mut read.content_type),
-                "content-encoding" => join(&mut read.content_encoding, value),
-                "openai-processing-ms" => read.processing = milliseconds(value),
-                "clearspan-error" => read.is_ours = true,
-                name => {
-                    let rank = REQUEST_IDS.iter().position(|id| *id == name);
-                    if let Some(rank) = rank.filter(|&rank| rank < best && !value.is_empty()) {
-                        best = rank;
-                        read.request_id = Some(bounded(value, REQUEST_ID));
-                    }
+            if name.eq_ignore_ascii_case(b"content-type") {
+                read.media = media(value);
+            } else if name.eq_ignore_ascii_case(b"content-encoding") {
+                join(&mut read.content_encoding, value);
+            } else if name.eq_ignore_ascii_case(b"openai-processing-ms") {
+                read.processing = number(value).and_then(milliseconds);
+            } else if name.eq_ignore_ascii_case(b"clearspan-error") {
+                read.is_ours = true;
+            } else if !value.is_empty() {
+                let rank = REQUEST_IDS.iter().position(|id| name.eq_ignore_ascii_case(id));
+                if let Some(rank) = rank.filter(|&rank| rank < best) {
+                    best = rank;
+                    read.request_id = Some(bounded(value, REQUEST_ID));
                 }
             }
         }
@@ -111,19 +116,25 @@ impl ResponseHead {
 }
 
 /// The first line, and the headers' names and values.
-fn lines(head: &str) -> (&str, impl Iterator<Item = (&str, &str)>) {
-    let (first, rest) = head.split_once('\n').unwrap_or((head, ""));
-    let headers = rest.lines().filter_map(|line| line.split_once(':'));
-    (first.trim_end(), headers.map(|(name, value)| (name.trim(), value.trim())))
+fn lines(head: &[u8]) -> (&[u8], impl Iterator<Item = (&[u8], &[u8])>) {
+    let (first, mut rest) = split(head, b'\n').unwrap_or((head, &[]));
+    let headers = std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let (line, after) = split(rest, b'\n').unwrap_or((rest, &[]));
+            rest = after;
+            if let Some((name, value)) = split(line, b':') {
+                return Some((name.trim_ascii(), value.trim_ascii()));
+            }
+        }
+        None
+    });
+    (first.trim_ascii(), headers)
 }
 
-/// Most names are written in lower case already.
-fn lower(name: &str) -> Cow<'_, str> {
-    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        Cow::Owned(name.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(name)
-    }
+/// What stands before the first `at`, and what after it.
+fn split(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+    let (before, rest) = bytes.split_at(memchr(at, bytes)?);
+    Some((before, rest.get(1..).unwrap_or_default()))
 }
 
 /// The path of a target: also of one with scheme and authority.
@@ -137,19 +148,30 @@ fn path(target: &str) -> &str {
     }
 }
 
-fn join(list: &mut String, value: &str) {
+fn media(value: &[u8]) -> Media {
+    Media::of(&String::from_utf8_lossy(value))
+}
+
+fn join(list: &mut String, value: &[u8]) {
     if !list.is_empty() {
         list.push(',');
     }
-    list.push_str(value);
+    list.push_str(&String::from_utf8_lossy(value));
 }
 
-fn bounded(text: &str, longest: usize) -> String {
+fn bounded(value: &[u8], longest: usize) -> String {
+    cut(&String::from_utf8_lossy(value), longest)
+}
+
+fn cut(text: &str, longest: usize) -> String {
     text[..text.floor_char_boundary(longest)].to_owned()
 }
 
-fn milliseconds(value: &str) -> Option<Duration> {
-    let millis: f64 = value.parse().ok()?;
+fn number<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+fn milliseconds(millis: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(millis / 1e3).ok()
 }
 
@@ -167,7 +189,7 @@ mod tests {
             method: "POST".to_owned(),
             path: "/openai/v1/chat/completions".to_owned(),
             version: "1.1",
-            content_type: "application/json".to_owned(),
+            media: Media::Json,
             content_encoding: "gzip,zstd".to_owned(),
             user_agent: Some("python/3".to_owned()),
         };

@@ -9,7 +9,7 @@ use super::Settings;
 use super::decode::body::{Body, Limits, Piece};
 use super::decode::encoding::Fault;
 use super::decode::json::Document;
-use super::decode::media::{Media, Shape};
+use super::decode::media::Shape;
 use super::dialect::{self, Answer, Call, Context, Reads};
 use super::head::{RequestHead, ResponseHead};
 use super::marks::Marks;
@@ -64,10 +64,9 @@ impl Observer {
         let head = RequestHead::read(&start.head);
         let path = head.path.get(start.mount..).filter(|path| !path.is_empty()).unwrap_or("/");
         let call = dialect::find(start.upstream.as_deref(), &head.method, path);
-        let request = call.request.map(|_| {
-            let media = Media::of(&head.content_type);
-            Body::new(media, &head.content_encoding, limits(&settings, call.reads))
-        });
+        let request = call
+            .request
+            .map(|_| Body::new(head.media, &head.content_encoding, limits(&settings, call.reads)));
         let http = HttpFacts {
             method: head.method,
             path: head.path,
@@ -200,9 +199,8 @@ impl Observer {
         };
         self.response = Some(Response {
             body: if read {
-                let media = Media::of(&head.content_type);
                 let limits = limits(&self.settings, self.call.reads);
-                Body::new(media, &head.content_encoding, limits)
+                Body::new(head.media, &head.content_encoding, limits)
             } else {
                 Body::unread()
             },

@@ -97,8 +97,8 @@ fn values(fixture: &Fixture) -> Vec<Value> {
 
 /// The last value at `pointer` that is not null or empty.
 fn last<'a>(values: &'a [Value], pointer: &str) -> Option<&'a Value> {
-    let found = values.iter().filter_map(|value| value.pointer(pointer));
-    found.filter(|value| !value.is_null() && **value != "").last()
+    let mut found = values.iter().filter_map(|value| value.pointer(pointer));
+    found.rfind(|value| !value.is_null() && **value != "")
 }
 
 fn check(fixture: &Fixture, seen: &Observation) {
@@ -122,8 +122,8 @@ fn check(fixture: &Fixture, seen: &Observation) {
     for index in 0..seen.response.finish_reasons.len() {
         let choices = values.iter().filter_map(|value| value["choices"].as_array()).flatten();
         let own = choices.filter(|choice| choice["index"].as_u64().unwrap_or(0) == index as u64);
-        let reasons = own.filter_map(|choice| choice["finish_reason"].as_str());
-        let last = reasons.filter(|reason| !reason.is_empty()).last().map(str::to_owned);
+        let mut reasons = own.filter_map(|choice| choice["finish_reason"].as_str());
+        let last = reasons.rfind(|reason| !reason.is_empty()).map(str::to_owned);
         assert_eq!(seen.response.finish_reasons[index], last, "{name}");
     }
     let usage = if last(&values, "/usage").is_some() { "/usage" } else { "/x_groq/usage" };

@@ -5,6 +5,17 @@
 const LOOK: usize = 64;
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
+/// What lines of JSON are called.
+const NDJSON: [&str; 5] = [
+    "application/x-ndjson",
+    "application/ndjson",
+    "application/jsonl",
+    "application/x-jsonl",
+    "application/jsonlines",
+];
+/// Kinds of bodies that are never read.
+const OPAQUE: [&str; 5] = ["audio", "image", "video", "multipart", "font"];
+
 /// What a content type promises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Media {
@@ -37,21 +48,22 @@ pub enum Shape {
 impl Media {
     /// Of a `Content-Type` header's value; its parameters do not matter.
     pub fn of(content_type: &str) -> Self {
-        let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        match media.as_str() {
-            "text/event-stream" => Self::Sse,
-            "application/x-ndjson"
-            | "application/ndjson"
-            | "application/jsonl"
-            | "application/x-jsonl"
-            | "application/jsonlines" => Self::Ndjson,
-            "application/json" | "text/json" => Self::Json,
-            _ if media.ends_with("+json") => Self::Json,
-            "application/octet-stream" => Self::Opaque,
-            _ => match media.split('/').next() {
-                Some("audio" | "image" | "video" | "multipart" | "font") => Self::Opaque,
-                _ => Self::Unknown,
-            },
+        let media = content_type.split(';').next().unwrap_or_default().trim_ascii();
+        let is = |names: &[&str]| names.iter().any(|name| media.eq_ignore_ascii_case(name));
+        let kind = media.split('/').next().unwrap_or_default();
+        let of = |kinds: &[&str]| kinds.iter().any(|it| kind.eq_ignore_ascii_case(it));
+        if is(&["application/json", "text/json"]) {
+            Self::Json
+        } else if is(&["text/event-stream"]) {
+            Self::Sse
+        } else if is(&NDJSON) {
+            Self::Ndjson
+        } else if is(&["application/octet-stream"]) || of(&OPAQUE) {
+            Self::Opaque
+        } else if media.to_ascii_lowercase().ends_with("+json") {
+            Self::Json
+        } else {
+            Self::Unknown
         }
     }
 
