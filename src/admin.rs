@@ -1,1 +1,293 @@
-//! (to be written)
+//! Our own listener: `/metrics`, `/healthz`, `/readyz`, as routes of closures given to it. Knows
+//! HTTP and nothing of what it serves.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{sleep, timeout};
+
+/// Connections at once; above it they wait in the backlog.
+const CONNECTIONS: usize = 64;
+/// From a connection's opening, or the last answer, to the whole head of a request.
+const HEAD: Duration = Duration::from_secs(10);
+/// A connection ends after this, so that a client that never reads holds no place for ever.
+const LIFETIME: Duration = Duration::from_secs(120);
+/// What a request under way may still take when its connection ends.
+const GRACE: Duration = Duration::from_secs(1);
+/// Between tries to accept when the system has no room for another socket.
+const PAUSE: Duration = Duration::from_millis(100);
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// What a route answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its `Content-Type`.
+    pub content_type: &'static str,
+    /// Its body; left out for HEAD.
+    pub body: String,
+}
+
+impl Answer {
+    fn text(status: StatusCode, body: impl Into<String>) -> Self {
+        Self { status, content_type: TEXT, body: body.into() }
+    }
+}
+
+type Route = Box<dyn Fn(&HeaderMap) -> Answer + Send + Sync>;
+
+/// Paths and what answers them, from the request's header fields. A closure must not block.
+#[derive(Default)]
+pub struct Routes(BTreeMap<&'static str, Route>);
+
+impl Routes {
+    /// Adds a path, which is matched whole.
+    #[must_use]
+    pub fn with(
+        mut self,
+        path: &'static str,
+        route: impl Fn(&HeaderMap) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        self.0.insert(path, Box::new(route));
+        self
+    }
+
+    /// `/healthz`: 200 for as long as the process runs.
+    #[must_use]
+    pub fn with_health(self) -> Self {
+        self.with("/healthz", |_| Answer::text(StatusCode::OK, "ok\n"))
+    }
+
+    /// `/readyz`: 200 where there is no reason against it, else 503 and the reasons, one a line.
+    #[must_use]
+    pub fn with_readiness(self, reasons: impl Fn() -> Vec<String> + Send + Sync + 'static) -> Self {
+        self.with("/readyz", move |_| match reasons().as_slice() {
+            [] => Answer::text(StatusCode::OK, "ok\n"),
+            reasons => {
+                let lines = reasons.iter().map(|reason| format!("{reason}\n")).collect::<String>();
+                Answer::text(StatusCode::SERVICE_UNAVAILABLE, lines)
+            }
+        })
+    }
+
+    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        let method = request.method();
+        let answer = match self.0.get(request.uri().path()) {
+            None => {
+                let known = self.0.keys().map(|path| format!("{path}\n")).collect::<String>();
+                Answer::text(StatusCode::NOT_FOUND, format!("not found; there is:\n{known}"))
+            }
+            Some(_) if method != Method::GET && method != Method::HEAD => {
+                Answer::text(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n")
+            }
+            Some(route) => route(request.headers()),
+        };
+        // hyper itself leaves the body of an answer to HEAD out, and keeps its length.
+        let mut response = Response::new(Full::new(Bytes::from(answer.body)));
+        *response.status_mut() = answer.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+        if answer.status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
+        response
+    }
+}
+
+/// Serves `routes` until `shutdown`, then lets what is under way end, for at most a second.
+pub async fn serve(listener: TcpListener, routes: Routes, shutdown: impl Future<Output = ()>) {
+    serve_within(HEAD, listener, routes, shutdown).await;
+}
+
+async fn serve_within(
+    head: Duration,
+    listener: TcpListener,
+    routes: Routes,
+    shutdown: impl Future<Output = ()>,
+) {
+    let routes = Arc::new(routes);
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let (stop, stopped) = watch::channel(());
+    let accepting = async {
+        loop {
+            // The semaphore is never closed.
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let (routes, stopped) = (Arc::clone(&routes), stopped.clone());
+                    tokio::spawn(connection(head, stream, routes, stopped, place));
+                }
+                Err(error) => {
+                    tracing::warn!("the admin listener cannot accept: {error}");
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = accepting => (),
+        () = shutdown => (),
+    }
+    drop((listener, stop));
+    // All places are free again when the last connection has ended.
+    timeout(GRACE, places.acquire_many(CONNECTIONS as u32)).await.ok();
+}
+
+async fn connection(
+    head: Duration,
+    stream: TcpStream,
+    routes: Arc<Routes>,
+    mut stopped: watch::Receiver<()>,
+    _place: OwnedSemaphorePermit,
+) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        std::future::ready(Ok::<_, Infallible>(routes.answer(&request)))
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        // A broken connection is the client's own affair.
+        _ = connection.as_mut() => return,
+        () = sleep(LIFETIME) => (),
+        _ = stopped.changed() => (),
+    }
+    connection.as_mut().graceful_shutdown();
+    timeout(GRACE, connection).await.ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    async fn served(routes: Routes) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let shutdown = async { stopped.await.unwrap_or_default() };
+        (address, stop, tokio::spawn(serve(listener, routes, shutdown)))
+    }
+
+    /// Sends `METHOD path` with header lines and reads to the end.
+    async fn ask(address: SocketAddr, line: &str, headers: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let lines = answer.lines().filter(|line| !line.starts_with("date: "));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    fn accept_back(headers: &HeaderMap) -> Answer {
+        let accept = headers.get("accept").map_or("-", |value| value.to_str().unwrap());
+        Answer { status: StatusCode::OK, content_type: "text/x", body: accept.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn each_route_is_answered_and_anything_else_lists_them() {
+        let ready = Arc::new(AtomicBool::new(false));
+        let now = Arc::clone(&ready);
+        let reasons = move || {
+            if now.load(Relaxed) { vec![] } else { vec!["draining".to_owned(), "full".to_owned()] }
+        };
+        let routes = Routes::default().with("/metrics", accept_back);
+        let (address, _stop, _serving) = served(routes.with_health().with_readiness(reasons)).await;
+        let text = "content-type: text/plain; charset=utf-8\nconnection: close";
+        let expected = format!("HTTP/1.1 200 OK\n{text}\ncontent-length: 3\n\nok");
+        assert_eq!(ask(address, "GET /healthz?x=1", "").await, expected);
+        assert_eq!(
+            ask(address, "GET /readyz", "").await,
+            format!(
+                "HTTP/1.1 503 Service Unavailable\n{text}\ncontent-length: 14\n\ndraining\nfull"
+            )
+        );
+        ready.store(true, Relaxed);
+        assert_eq!(ask(address, "GET /readyz", "").await, expected);
+        assert_eq!(
+            ask(address, "HEAD /metrics", "accept: a/b\r\n").await,
+            "HTTP/1.1 200 OK\ncontent-type: text/x\nconnection: close\ncontent-length: 3\n"
+        );
+        let list = "not found; there is:\n/healthz\n/metrics\n/readyz";
+        assert_eq!(
+            ask(address, "GET /", "").await,
+            format!("HTTP/1.1 404 Not Found\n{text}\ncontent-length: 47\n\n{list}")
+        );
+        let refused = ask(address, "POST /metrics", "content-length: 0\r\n").await;
+        assert!(refused.starts_with("HTTP/1.1 405 Method Not Allowed\n"), "{refused}");
+        assert!(refused.contains("allow: GET, HEAD\n"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn connections_above_the_limit_wait_for_a_place() {
+        let (address, _stop, _serving) = served(Routes::default().with_health()).await;
+        let mut idle = Vec::new();
+        for _ in 0..CONNECTIONS {
+            idle.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut waiting = TcpStream::connect(address).await.unwrap();
+        waiting.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        let early = timeout(Duration::from_millis(50), waiting.read_to_string(&mut answer)).await;
+        assert!(early.is_err(), "{answer}");
+        idle.pop();
+        waiting.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.0 200 OK\r\n"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn shutdown_closes_idle_connections_and_returns() {
+        let (address, stop, serving) = served(Routes::default().with_health()).await;
+        let mut kept = TcpStream::connect(address).await.unwrap();
+        kept.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut answer = [0; 15];
+        kept.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+        stop.send(()).unwrap();
+        serving.await.unwrap();
+        let mut rest = Vec::new();
+        kept.read_to_end(&mut rest).await.unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_head_that_never_ends_is_cut_off() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let head = Duration::from_millis(50);
+        let routes = Routes::default().with_health();
+        tokio::spawn(serve_within(head, listener, routes, std::future::pending()));
+        let began = std::time::Instant::now();
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        slow.write_all(b"GET /healthz HTT").await.unwrap();
+        let mut answer = String::new();
+        slow.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
+        assert!(began.elapsed() >= head);
+        // hyper's own limit would be 30 s.
+        assert!(began.elapsed() < Duration::from_secs(20));
+    }
+}

@@ -1,9 +1,29 @@
 //! Clearspan: a transparent reverse proxy between any app and its LLM endpoints.
 //!
-//! Read the modules in this order: it is the way of the data.
+//! ```text
+//! client ─► accept ─► route ─► send ─► upstream          forward   HOT: knows bytes
+//!              │ tee request     │ tee response
+//!              ▼                 ▼
+//!            tape   (bounded by bytes, never waits)      tape      the seam
+//!              ▼
+//!        decode: content-encoding off ─► SSE | NDJSON | JSON
+//!              ▼                                         observe   PURE: no I/O, no clock
+//!        dialect: openai | ollama | unknown
+//!              ▼
+//!        Observation  (one plain struct)  ─► price
+//!              ▼
+//!        spans, metrics, logs, lines ─► OTLP, /metrics   report    knows OpenTelemetry
+//! ```
+//!
+//! Read the modules in the order below: it is the way of the data.
+//!
+//! Invariants, checked by `tests/it/layout.rs` where a test can:
+//! - `forward` knows no provider, no price, no OpenTelemetry, and does not wait for the cold path.
+//! - `observe` does no I/O and asks no clock: time comes with the entries, so a tape replays to the same
+//!   `Observation`. Observing never fails; it leaves notes.
+//! - `report` is the only module that knows OpenTelemetry, `report::names` the only one that makes names.
+//! - Everything that grows has a limit, and what a limit costs is counted.
 
-/// Our own listener: `/metrics`, `/healthz`, `/readyz`.
-pub mod admin;
 /// What a person types: one file per subcommand.
 pub mod cli;
 /// `proxy.toml`, the environment and flags become each stage's settings.
@@ -14,7 +34,210 @@ pub mod forward;
 pub mod tape;
 /// COLD and PURE: taped bytes become one `Observation`.
 pub mod observe;
-/// COLD: observations leave as spans, metrics and logs.
+/// COLD: observations leave as spans, metrics, logs and lines.
 pub mod report;
+/// Our own listener: `/metrics`, `/healthz`, `/readyz`.
+pub mod admin;
 /// Drives the cold path.
 pub mod worker;
+
+use std::io::{self, IsTerminal as _};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::task::Poll;
+use std::thread::{self, JoinHandle};
+
+use tokio::net::TcpListener;
+
+use forward::Forward;
+use forward::accept::Server;
+use forward::route::Scope;
+use observe::observation::Observation;
+use observe::price::Prices;
+use report::Reporter;
+use tape::Tapes;
+use worker::Worker;
+
+/// Why the proxy could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A listener's address cannot be had.
+    #[error(
+        "cannot listen on {address}: {error}\n  is another process there? choose another address with {key}"
+    )]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// The key that says it.
+        key: &'static str,
+        /// What the system says.
+        #[source]
+        error: io::Error,
+    },
+    /// The system gives no threads.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] io::Error),
+    /// TLS to upstreams cannot be set up.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// Reporting cannot start.
+    #[error(transparent)]
+    Report(#[from] report::Error),
+}
+
+/// Where a running proxy listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// The shared listener.
+    pub shared: SocketAddr,
+    /// Listeners of one upstream, with its name.
+    pub own: Vec<(SocketAddr, String)>,
+    /// The admin listener.
+    pub admin: SocketAddr,
+}
+
+/// Runs the proxy until `until` is ready, then drains and flushes. `ready` is told where it listens.
+///
+/// # Errors
+/// When a listener, a thread or TLS cannot be had; nothing was served then.
+pub fn run(
+    settings: config::Settings,
+    ready: impl FnOnce(&Addresses),
+    until: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    // Two descriptors for each exchange; what the system does not allow shows when they run out.
+    let _raised = rlimit::increase_nofile_limit(u64::MAX);
+    forward::wire::runtime()?.block_on(serve(settings, ready, until))
+}
+
+async fn serve(
+    settings: config::Settings,
+    ready: impl FnOnce(&Addresses),
+    until: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let (listeners, addresses) = listen(&settings).await?;
+    let (tapes, receivers) = Tapes::new(settings.tape.clone());
+    let own = listeners.proxied.iter().filter_map(|(it, _)| it.local_addr().ok()).collect();
+    let forward = Forward::new(settings.forward.clone(), tapes.clone(), own)?;
+    let cold = Arc::new(worker::Shared {
+        settings: Arc::new(settings.observe.clone()),
+        account: Arc::clone(tapes.account()),
+        stop: AtomicBool::new(false),
+        lost: AtomicU64::new(0),
+    });
+    let sources = sources(&addresses, &forward, &tapes, &cold);
+    let output = report::Output { to: Box::new(io::stdout()), colour: io::stdout().is_terminal() };
+    let (reporter, telemetry) = report::start(settings.report.clone(), sources, output)?;
+    let prices = Arc::new(Prices::with_overrides(settings.prices.clone()));
+    let workers = receivers.into_iter().map(|receiver| {
+        let sink = sink(Arc::clone(&prices), reporter.clone());
+        let worker = Worker::new(Arc::clone(&cold), receiver, sink);
+        thread::Builder::new().name("observe".into()).spawn(move || worker.run())
+    });
+    let workers = workers.collect::<Result<Vec<_>, _>>()?;
+
+    let telemetry = Arc::new(telemetry);
+    let server = Arc::new(Server::new(Arc::clone(&forward)));
+    for (listener, scope) in listeners.proxied {
+        server.listen(listener, scope);
+    }
+    let sweeping = tokio::spawn(forward.sweep());
+    let routes = routes(Arc::clone(&telemetry), Arc::clone(&server));
+    let admin = tokio::spawn(admin::serve(listeners.admin, routes, std::future::pending()));
+
+    let mut until = std::pin::pin!(until);
+    // Asked once before anything is announced: from then on no signal is too early.
+    let is_over = std::future::poll_fn(|cx| Poll::Ready(until.as_mut().poll(cx).is_ready())).await;
+    ready(&addresses);
+    if !is_over {
+        until.await;
+    }
+    server.drain().await;
+    sweeping.abort();
+    let flush = settings.report.limits.flush;
+    // Threads are joined and sockets flushed: not on the runtime's own threads.
+    let flushing = tokio::task::spawn_blocking(move || {
+        stop(&cold, workers);
+        telemetry.flush(flush);
+    });
+    if flushing.await.is_err() {
+        tracing::error!("a panic at the end: the last telemetry may be lost");
+    }
+    admin.abort();
+    Ok(())
+}
+
+/// Bound sockets, before anything runs.
+struct Listeners {
+    proxied: Vec<(TcpListener, Scope)>,
+    admin: TcpListener,
+}
+
+async fn listen(settings: &config::Settings) -> Result<(Listeners, Addresses), RunError> {
+    let shared = bind(settings.forward.listen, "server.listen").await?;
+    let admin = bind(settings.admin, "server.admin").await?;
+    let mut addresses =
+        Addresses { shared: shared.local_addr()?, own: Vec::new(), admin: admin.local_addr()? };
+    let mut proxied = vec![(shared, Scope::Shared)];
+    for (index, upstream) in settings.forward.upstreams.iter().enumerate() {
+        if let Some(address) = upstream.listen {
+            let listener = bind(address, "the upstream's `listen`").await?;
+            addresses.own.push((listener.local_addr()?, upstream.facts.name.clone()));
+            proxied.push((listener, Scope::Own(index)));
+        }
+    }
+    Ok((Listeners { proxied, admin }, addresses))
+}
+
+async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address).await.map_err(|error| RunError::Listen { address, key, error })
+}
+
+/// Counts that reporting reads from the rest of the program.
+fn sources(
+    addresses: &Addresses,
+    forward: &Forward,
+    tapes: &Tapes,
+    cold: &Arc<worker::Shared>,
+) -> report::Sources {
+    let (admission, unread) = (forward.admission(), forward.unread());
+    let (torn, dropped) = (tapes.clone(), tapes.clone());
+    let cold = Arc::clone(cold);
+    report::Sources {
+        listen: Some(addresses.shared),
+        active: Box::new(move || admission.running()),
+        unread: Box::new(move || unread.load(Relaxed)),
+        torn: Box::new(move || torn.counts().torn.load(Relaxed)),
+        dropped: Box::new(move || dropped.counts().dropped.load(Relaxed)),
+        lost: Box::new(move || cold.lost.load(Relaxed)),
+    }
+}
+
+/// What becomes of an observation.
+fn sink(prices: Arc<Prices>, reporter: Reporter) -> impl FnMut(Observation) + Send {
+    move |mut observation| {
+        observation.cost = prices.cost(&observation);
+        reporter.report(&observation);
+    }
+}
+
+fn routes(telemetry: Arc<report::Handle>, server: Arc<Server>) -> admin::Routes {
+    let metrics = move |headers: &http::HeaderMap| {
+        let accept = headers.get(http::header::ACCEPT).and_then(|accept| accept.to_str().ok());
+        let (content_type, body) = telemetry.metrics_text(accept);
+        admin::Answer { status: http::StatusCode::OK, content_type, body }
+    };
+    let reasons = move || if server.is_serving() { vec![] } else { vec!["draining".into()] };
+    admin::Routes::default().with("/metrics", metrics).with_health().with_readiness(reasons)
+}
+
+/// Lets the workers empty their channels, and waits for them.
+fn stop(cold: &worker::Shared, workers: Vec<JoinHandle<()>>) {
+    cold.stop.store(true, Relaxed);
+    for worker in workers {
+        if worker.join().is_err() {
+            tracing::error!("a worker ended with a panic: some observations are lost");
+        }
+    }
+}

@@ -1,3 +1,76 @@
-//! Arguments, exit codes, signals.
+//! Arguments, exit codes, signals; the rest is the library's.
 
-fn main() {}
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use clearspan::Addresses;
+use clearspan::cli::{self, Arguments, Next};
+use clearspan::config::{Environment, Settings};
+
+fn main() -> ExitCode {
+    // `clap` answers --help and --version, and ends with 2 on wrong usage.
+    let arguments = Arguments::parse();
+    let environment = Environment::of_process();
+    match cli::act(arguments, &environment, &mut io::stdout(), &mut io::stderr()) {
+        Next::Exit(code) => code,
+        Next::Run(settings) => run(*settings),
+    }
+}
+
+fn run(settings: Settings) -> ExitCode {
+    greet(&settings);
+    let to_terminal = io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_target(false)
+        .with_ansi(to_terminal)
+        .init();
+    match clearspan::run(settings, announce, stopped()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell(&format!("clearspan: {error}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A terminal gets the banner, a log the warnings alone.
+fn greet(settings: &Settings) {
+    tell(&if io::stderr().is_terminal() {
+        cli::banner(settings) + "\n"
+    } else {
+        settings.warnings.iter().map(|warning| format!("clearspan: warning: {warning}\n")).collect()
+    });
+}
+
+/// Says that requests are served, and where: with port 0 nobody knew before.
+fn announce(addresses: &Addresses) {
+    let mut text = format!("clearspan: listening on {}\n", addresses.shared);
+    for (address, upstream) in &addresses.own {
+        text += &format!("clearspan: listening on {address} for upstream {upstream}\n");
+    }
+    text += &format!("clearspan: admin on {}\n", addresses.admin);
+    tell(&text);
+}
+
+/// Ready at SIGTERM or SIGINT.
+async fn stopped() {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        // Without handlers a signal ends the process at once; until then it serves.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => (),
+        _ = interrupt.recv() => (),
+    }
+}
+
+/// Without a reader there is nobody to tell.
+fn tell(text: &str) {
+    drop(io::stderr().write_all(text.as_bytes()));
+}

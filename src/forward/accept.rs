@@ -158,7 +158,7 @@ async fn serve(
         tokio::select! {
             ended = connection.as_mut() => {
                 if ended.is_err_and(|error| error.is_parse()) {
-                    forward.refusals.count("bad_request");
+                    forward.unread.fetch_add(1, Relaxed);
                 }
                 return;
             }

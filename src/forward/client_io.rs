@@ -110,21 +110,25 @@ impl ClientIo {
         }
     }
 
-    /// When a client that sends nothing now has kept us waiting long enough.
-    fn read_due(&mut self) -> Option<Instant> {
+    /// When a client that sends nothing now has kept us waiting long enough; always later while it
+    /// is we who keep it waiting.
+    fn read_due(&mut self) -> Instant {
+        // Nobody polls us again when it is the client's turn: without a look later on, the
+        // connection would have no limit from then on.
+        let later = Instant::now() + self.idle;
         if self.write_since.is_some() {
-            return None;
+            return later;
         }
         if self.client.busy.load(Relaxed) {
             self.head_since = None;
             let stall = self.client.uploading.load(Relaxed) && !self.stall.is_zero();
-            return stall.then(|| self.last_active + self.stall);
+            return if stall { self.last_active + self.stall } else { later };
         }
         let quiet = self.client.quiet_since();
-        Some(match self.head_since.filter(|&since| since > quiet) {
+        match self.head_since.filter(|&since| since > quiet) {
             Some(since) => since + self.header,
             None => self.last_active.max(quiet) + self.idle,
-        })
+        }
     }
 
     fn bytes_came(&mut self) {
@@ -195,7 +199,7 @@ impl Read for ClientIo {
             self.bytes_came();
             return outcome;
         }
-        let Some(due) = self.read_due() else { return outcome };
+        let due = self.read_due();
         ready!(self.read_timer.poll_at(cx, due));
         Poll::Ready(Err(self.give_up()))
     }

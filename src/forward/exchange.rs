@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Instant, SystemTime};
 
-use http::header::HeaderValue;
 use http::{Request, Response, Uri, Version, request, response};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -95,7 +94,7 @@ impl Forward {
             return self.reply(&Error::NoRoute, asked, None, running);
         };
         let upstream = &self.settings.upstreams[route.upstream];
-        let Some(slot) = self.admission.enter(route.upstream) else {
+        let Some(slot) = self.admission.enter() else {
             return self.reply(&Error::Busy, asked, Some(upstream), running);
         };
         running.slot = Some(slot);
@@ -162,10 +161,10 @@ impl Forward {
     ) -> Response<Body> {
         let shape = upstream.map_or(&self.settings.shape, |upstream| &upstream.shape);
         let (head, body) = reply::to(error, asked, &self.settings, shape).into_parts();
-        if matches!(error.cause(), Cause::Refused(_)) {
-            self.refusals.count(error.reason());
-        }
         running.pen.head(&headers::tape_response(&head));
+        if !body.is_empty() {
+            running.data(&body, true);
+        }
         running.end(error.cause());
         Response::from_parts(head, Body::Own(body.into()))
     }
@@ -197,12 +196,14 @@ fn outgoing(
     let mut head = head;
     let framing =
         if body.size_hint().exact().is_some() { Framing::Length } else { Framing::Chunked };
-    let host = HeaderValue::from_str(&upstream.host).map_err(|_| Error::Unresolved)?;
     let traceparent =
         upstream.propagate.then(|| super::trace_context::traceparent(pen.ids())).flatten();
     head.uri = target(&head.uri, route.mount, &upstream.base_path)?;
     head.version = Version::HTTP_11;
-    head.headers = headers::to_upstream(head.headers, ToUpstream { host, framing, traceparent });
+    head.headers = headers::to_upstream(
+        head.headers,
+        ToUpstream { host: upstream.host.clone(), framing, traceparent },
+    );
     Ok(Request::from_parts(head, body))
 }
 

@@ -53,17 +53,20 @@ pub(super) fn to_upstream(headers: HeaderMap, to: ToUpstream) -> HeaderMap {
     let wants_trailers = headers.get_all(TE).iter().any(names_trailers);
     let mut out = HeaderMap::with_capacity(headers.keys_len() + 2);
     let (mut host, mut traceparent) = (Some(to.host), to.traceparent);
+    let mut codings = codings(&headers, to.framing);
     let replaces_trace = traceparent.is_some();
     for (name, value) in fields(headers) {
         if name == HOST {
-            // A second `Host` is refused by hyper or is the client's error to make.
-            out.append(HOST, host.take().unwrap_or(value));
+            // A second `Host` is the client's error, and not for the upstream to judge.
+            out.extend(host.take().map(|ours| (HOST, ours)));
         } else if name == TE && wants_trailers {
             out.entry(TE).or_insert_with(|| HeaderValue::from_static("trailers"));
         } else if name == TRACEPARENT && replaces_trace {
             if let Some(ours) = traceparent.take() {
                 out.append(TRACEPARENT, ours);
             }
+        } else if name == TRANSFER_ENCODING {
+            out.extend(codings.take().map(|codings| (name, codings)));
         } else if crosses(&name, to.framing, &named) {
             out.append(name, value);
         }
@@ -84,8 +87,11 @@ pub(super) fn to_upstream(headers: HeaderMap, to: ToUpstream) -> HeaderMap {
 pub(super) fn to_client(headers: HeaderMap, framing: Framing) -> HeaderMap {
     let named = named_by_connection(&headers);
     let mut out = HeaderMap::with_capacity(headers.keys_len() + 1);
+    let mut codings = codings(&headers, framing);
     for (name, value) in fields(headers) {
-        if crosses(&name, framing, &named) {
+        if name == TRANSFER_ENCODING {
+            out.extend(codings.take().map(|codings| (name, codings)));
+        } else if crosses(&name, framing, &named) {
             out.append(name, value);
         }
     }
@@ -113,12 +119,23 @@ fn fields(headers: HeaderMap) -> impl Iterator<Item = (HeaderName, HeaderValue)>
     })
 }
 
+/// The transfer codings as sent, with `chunked` once and last: said twice, it would be another
+/// parser's puzzle (RFC 9112 6.1).
+fn codings(headers: &HeaderMap, framing: Framing) -> Option<HeaderValue> {
+    if framing != Framing::Chunked {
+        return None;
+    }
+    let values = headers.get_all(TRANSFER_ENCODING).iter();
+    let sent = values.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+    let others = sent.map(<[u8]>::trim_ascii).filter(|it| !it.eq_ignore_ascii_case(b"chunked"));
+    let mut codings: Vec<_> = others.filter(|it| !it.is_empty()).collect();
+    codings.push(b"chunked");
+    HeaderValue::from_bytes(&codings.join(&b", "[..])).ok()
+}
+
 /// RFC 9110 7.6.1: fields of one connection stay on it; and a length beside chunks is dropped
 /// (RFC 9112 6.3).
 fn crosses(name: &HeaderName, framing: Framing, named: &[HeaderName]) -> bool {
-    if *name == TRANSFER_ENCODING {
-        return framing == Framing::Chunked;
-    }
     if *name == CONTENT_LENGTH {
         return framing == Framing::Length;
     }
@@ -234,6 +251,18 @@ mod tests {
         assert_eq!(list(&out), [("x", "1"), ("transfer-encoding", "chunked")]);
         let out = to_client(map(&[("x", "1")]), Framing::Close);
         assert_eq!(list(&out), [("x", "1"), ("connection", "close")]);
+    }
+
+    #[test]
+    fn chunked_is_said_once_and_one_host_is_sent() {
+        for codings in [&["chunked", "chunked"][..], &["Chunked , chunked"], &["", "CHUNKED"]] {
+            let mut fields = vec![("host", "proxy"), ("host", "other")];
+            fields.extend(codings.iter().map(|coding| ("transfer-encoding", *coding)));
+            let out = to_upstream(map(&fields), upstream(Framing::Chunked));
+            assert_eq!(list(&out), [("host", "up"), ("transfer-encoding", "chunked")]);
+        }
+        let out = to_client(map(&[("transfer-encoding", "gzip,chunked")]), Framing::Chunked);
+        assert_eq!(list(&out), [("transfer-encoding", "gzip, chunked")]);
     }
 
     #[test]

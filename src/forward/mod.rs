@@ -39,9 +39,10 @@ mod error;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use admission::{Admission, Refusals, Slot};
+use admission::{Admission, Slot};
 use connect::Connector;
 use pool::Pool;
 use settings::Settings;
@@ -56,7 +57,8 @@ pub struct Forward {
     settings: Settings,
     tapes: Tapes,
     admission: Arc<Admission>,
-    refusals: Arc<Refusals>,
+    // Heads that hyper refused (400, 414, 431): they never become an exchange.
+    unread: Arc<AtomicU64>,
     connector: Connector,
     // One for each upstream, by index.
     pools: Vec<Arc<Pool>>,
@@ -82,8 +84,8 @@ impl Forward {
         let pools: Vec<_> =
             settings.upstreams.iter().map(|_| Arc::new(Pool::new(limits))).collect();
         Ok(Arc::new(Self {
-            admission: Admission::new(limits.exchanges, settings.upstreams.len()),
-            refusals: Arc::new(Refusals::default()),
+            admission: Admission::new(limits.exchanges),
+            unread: Arc::default(),
             connector: Connector::new(limits, own.into())?,
             pools,
             tapes,
@@ -105,8 +107,8 @@ impl Forward {
         Arc::clone(&self.admission)
     }
 
-    /// What was refused.
-    pub fn refusals(&self) -> Arc<Refusals> {
-        Arc::clone(&self.refusals)
+    /// Heads that hyper refused (400, 414, 431): they never become an exchange.
+    pub fn unread(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.unread)
     }
 }

@@ -125,7 +125,7 @@ mod tests {
                 port: 80,
             }),
             tls: false,
-            host: "h".into(),
+            host: http::HeaderValue::from_static("h"),
             base_path: String::new(),
             paths: paths.iter().map(ToString::to_string).collect(),
             mount: Some(format!("/{name}")),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 
 use crate::tape;
 
@@ -32,7 +32,7 @@ pub struct Upstream {
     /// Whether its connections are TLS.
     pub tls: bool,
     /// The value of `Host`: the URL's authority as written.
-    pub host: String,
+    pub host: HeaderValue,
     /// Put in front of each request's path; empty, or begins with `/` and does not end with it.
     pub base_path: String,
     /// Path prefixes that are sent here unchanged; each begins and ends with `/`, or names one path.

@@ -89,6 +89,8 @@ pub struct ResponseTee {
     running: Running,
     lease: Option<Lease>,
     silence: Option<Silence>,
+    // How the upstream broke, until hyper has flushed what came before.
+    broken: Option<BodyError>,
 }
 
 /// Ends a body in which nothing came for too long.
@@ -103,7 +105,7 @@ impl ResponseTee {
     pub(super) fn new(inner: Incoming, running: Running, lease: Lease, silence: Duration) -> Self {
         let silence = (!silence.is_zero())
             .then(|| Silence { limit: silence, sleep: Box::pin(sleep(silence)) });
-        let mut tee = Self { inner, running, lease: Some(lease), silence };
+        let mut tee = Self { inner, running, lease: Some(lease), silence, broken: None };
         if tee.inner.is_end_stream() {
             tee.complete();
         }
@@ -153,6 +155,9 @@ impl HttpBody for ResponseTee {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
             return self.poll_silence(cx).map(|error| Some(Err(error)));
         };
@@ -161,7 +166,14 @@ impl HttpBody for ResponseTee {
             silence.sleep.as_mut().reset(due);
         }
         self.see(frame.as_ref());
-        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+        let Some(Err(error)) = frame else {
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        };
+        // Told of an error, hyper drops what it has not written yet, the head too. It flushes when
+        // a body has nothing to give.
+        self.broken = Some(error.into());
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn is_end_stream(&self) -> bool {

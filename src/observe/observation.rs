@@ -306,12 +306,16 @@ pub struct Cost {
     pub dated: String,
     /// How sure it is.
     pub basis: CostBasis,
+    /// Where it is a lower bound: the parts that have no price of their own, by `CostPart`'s names
+    /// or by those of charges that usage does not count (`request`, `input_image`, `output_image`, …).
+    pub unpriced: Vec<&'static str>,
 }
 
 /// One priced part: `count` units at `per_million` each million.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CostPart {
-    /// What was counted: `input`, `cache_read`, `cache_write`, `output`, `input_audio`, `output_audio`, `hour`.
+    /// What was counted: `input` and `output` (what is left of them once the others are taken out),
+    /// `cache_read`, `cache_write`, `input_audio`, `cache_read_audio`, `reasoning`, `output_audio`, `hour`.
     pub dimension: &'static str,
     /// How many tokens (or nanoseconds, for `hour`).
     pub count: u64,

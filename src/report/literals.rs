@@ -128,7 +128,7 @@ pub(super) fn streamed_chat() -> Observation {
         ..ResponseFacts::default()
     };
     chat.times = Times { first_chunk: Some(ms(320)), last_chunk: Some(ms(1190)), ..sent() };
-    [20, 30, 820].iter().for_each(|&gap| chat.gaps.add(ms(gap)));
+    [20, 15, 820].iter().for_each(|&gap| chat.gaps.add(ms(gap)));
     chat.stalls = 1;
     chat.usage = Known::Value(usage);
     chat.cost = Known::Value(Cost {
@@ -137,6 +137,7 @@ pub(super) fn streamed_chat() -> Observation {
         entry: "openai/gpt-4o-mini".to_owned(),
         dated: "2026-11-04".to_owned(),
         basis: CostBasis::Computed,
+        unpriced: vec![],
     });
     chat.notes = vec![Note::RequestTorn, Note::UsageSuspicious];
     chat
@@ -226,6 +227,7 @@ pub(super) fn embeddings() -> Observation {
         entry: "openai/text-embedding-3-small".to_owned(),
         dated: "2026-11-04".to_owned(),
         basis: CostBasis::LowerBound,
+        unpriced: vec![],
     });
     vectors
 }

@@ -71,3 +71,61 @@ fn attributes(to: &mut Attributes<'_>, of: &Observation, outcome: &Outcome<'_>) 
     to.some_double(names::TIME_TO_FIRST_CHUNK, first);
     spans::usage_and_cost(to, of);
 }
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::common::v1::any_value::Value;
+    use opentelemetry_proto::tonic::logs::v1::{LogRecord, ScopeLogs};
+    use prost::Message as _;
+
+    use super::super::{literals, outcome};
+    use super::*;
+
+    fn record(of: &Observation) -> LogRecord {
+        let (mut scratch, mut to) = (vec![1, 2, 3], Vec::new());
+        write(of, &outcome::of(of), "the line", &mut scratch, &mut to);
+        let mut records = ScopeLogs::decode(&to[..]).unwrap().log_records;
+        assert_eq!(records.len(), 1);
+        records.remove(0)
+    }
+
+    #[test]
+    fn a_record_stands_in_its_trace_and_says_the_line() {
+        let record = record(&literals::rate_limited());
+        assert_eq!(record.event_name, "clearspan.exchange");
+        assert_eq!((record.severity_number, record.severity_text.as_str()), (13, "WARN"));
+        assert_eq!(record.body.unwrap().value, Some(Value::StringValue("the line".to_owned())));
+        assert_eq!((record.trace_id, record.span_id), (vec![0xab; 16], vec![1; 8]));
+        assert_eq!(record.flags, 1);
+        assert_eq!(record.time_unix_nano, 1_762_300_801_200_000_000);
+        assert_eq!(record.observed_time_unix_nano, record.time_unix_nano);
+        let expected = [
+            r#"clearspan.ending="error_status""#,
+            r#"error.type="rate_limit_exceeded""#,
+            r#"http.request.method="POST""#,
+            r#"http.route="/v1/chat/completions""#,
+            r#"url.path="/v1/chat/completions""#,
+            "http.response.status_code=429",
+            r#"clearspan.upstream="openai""#,
+            r#"gen_ai.operation.name="chat""#,
+            r#"gen_ai.provider.name="openai""#,
+            r#"gen_ai.request.model="gpt-4o""#,
+            r#"clearspan.usage.missing="error""#,
+            r#"clearspan.cost.unpriced="no_usage""#,
+        ];
+        assert_eq!(literals::told(&record.attributes), expected);
+    }
+
+    #[test]
+    fn a_refusal_of_our_own_says_its_reason() {
+        let record = record(&literals::no_route());
+        let expected = [
+            r#"clearspan.ending="proxy_error""#,
+            r#"error.type="no_route""#,
+            r#"http.request.method="POST""#,
+            r#"url.path="/v2/nowhere""#,
+            "http.response.status_code=404",
+        ];
+        assert_eq!(literals::told(&record.attributes), expected);
+    }
+}

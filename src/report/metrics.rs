@@ -134,10 +134,11 @@ pub(super) fn points(collected: &ResourceMetrics) -> usize {
 }
 
 fn observe_sources(meter: &Meter, sources: Sources, lines: Option<Arc<Lines>>) {
-    let Sources { listen: _, active, torn, dropped, lost } = sources;
+    let Sources { listen: _, active, unread, torn, dropped, lost } = sources;
     names::ACTIVE.gauge(meter, move || vec![(active(), vec![])]);
     names::TORN.observe(meter, move || vec![(torn(), vec![])]);
     names::DROPPED.observe(meter, move || vec![(dropped(), vec![])]);
+    names::UNREAD.observe(meter, move || vec![(unread(), vec![])]);
     names::LOST.observe(meter, move || vec![(lost(), vec![])]);
     if let Some(lines) = lines {
         names::LINES_DROPPED.observe(meter, move || vec![(lines.dropped(), vec![])]);

@@ -38,6 +38,9 @@ mod stdout;
 /// Observations written by hand.
 #[cfg(test)]
 mod literals;
+/// An endpoint for tests.
+#[cfg(test)]
+mod receiver;
 /// What is declared is what is emitted.
 #[cfg(test)]
 mod whole;
@@ -72,6 +75,8 @@ pub struct Sources {
     pub torn: Count,
     /// Hand-overs dropped since the start.
     pub dropped: Count,
+    /// Requests whose head could not be read, since the start.
+    pub unread: Count,
     /// Exchanges of which no observation was made, since the start.
     pub lost: Count,
 }

@@ -300,6 +300,8 @@ metrics! {
         "Time of the proxy's own: head read to lease, and lease to the first byte upstream.";
     ACTIVE: "clearspan.requests.active", "{request}", &[],
         "Requests under way.";
+    UNREAD: "clearspan.requests.unread", "{request}", &[],
+        "Requests whose head could not be read: answered 400, 414 or 431 without becoming an exchange.";
     TORN: "clearspan.tape.torn", "{tape}", &[],
         "Tapes of which some bytes were not kept.";
     DROPPED: "clearspan.tape.dropped", "{handover}", &[],

@@ -222,6 +222,8 @@ fn translate(name: &str, unit: &str, kind: Kind) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::metrics::Metrics;
+    use super::super::{literals, outcome};
     use super::*;
 
     #[test]
@@ -263,5 +265,74 @@ mod tests {
         assert_eq!(Format::of(Some(prometheus)), Format::OpenMetrics);
         assert_eq!(Format::of(Some("*/*")), Format::Text);
         assert_eq!(Format::of(None), Format::Text);
+    }
+
+    fn collected() -> ResourceMetrics {
+        let settings = super::super::whole::settings(vec![]);
+        let sources = super::super::whole::sources();
+        let metrics = Metrics::new(&settings, sources, vec![], None);
+        let mut recorder = metrics.recorder();
+        for of in [literals::ollama(), literals::embeddings()] {
+            recorder.record(&of, &outcome::of(&of));
+        }
+        metrics.collect()
+    }
+
+    /// The families whose names begin so.
+    fn families(format: Format, name: &str) -> String {
+        let text = write(&collected(), format);
+        let kept = |line: &&str| {
+            line.trim_start_matches("# HELP ").trim_start_matches("# TYPE ").starts_with(name)
+        };
+        text.lines().filter(kept).map(|line| format!("{line}\n")).collect()
+    }
+
+    #[test]
+    fn text_is_exact() {
+        let expected = r#"# HELP clearspan_requests_active Requests under way.
+# TYPE clearspan_requests_active gauge
+clearspan_requests_active 3
+"#;
+        assert_eq!(families(Format::Text, "clearspan_requests_active"), expected);
+        let expected = r#"# HELP clearspan_cost_USD_total Money spent, where the price is known.
+# TYPE clearspan_cost_USD_total counter
+clearspan_cost_USD_total{clearspan_cost_basis="lower_bound",clearspan_upstream="openai",gen_ai_operation_name="embeddings",gen_ai_provider_name="openai",gen_ai_request_model="text-embedding-3-small",gen_ai_response_model="text-embedding-3-small"} 0.00000016
+"#;
+        assert_eq!(families(Format::Text, "clearspan_cost"), expected);
+        let expected = r#"# HELP gen_ai_server_time_per_output_token_seconds What the model server says that one output token took on average.
+# TYPE gen_ai_server_time_per_output_token_seconds histogram
+gen_ai_server_time_per_output_token_seconds_bucket{L,le="0.01"} 1
+gen_ai_server_time_per_output_token_seconds_bucket{L,le="0.025"} 1
+gen_ai_server_time_per_output_token_seconds_bucket{L,le="0.05"} 1
+gen_ai_server_time_per_output_token_seconds_bucket{L,le="0.075"} 1
+gen_ai_server_time_per_output_token_seconds_bucket{L,le="0.1"} 1
+gen_ai_server_time_per_output_token_seconds_bucket{L,le="0.15"} 1
+gen_ai_server_time_per_output_token_seconds_bucket{L,le="0.2"} 1
+gen_ai_server_time_per_output_token_seconds_bucket{L,le="0.3"} 1
+gen_ai_server_time_per_output_token_seconds_bucket{L,le="0.4"} 1
+gen_ai_server_time_per_output_token_seconds_bucket{L,le="0.5"} 1
+gen_ai_server_time_per_output_token_seconds_bucket{L,le="0.75"} 1
+gen_ai_server_time_per_output_token_seconds_bucket{L,le="1"} 1
+gen_ai_server_time_per_output_token_seconds_bucket{L,le="2.5"} 1
+gen_ai_server_time_per_output_token_seconds_bucket{L,le="+Inf"} 1
+gen_ai_server_time_per_output_token_seconds_sum{L} 0.01
+gen_ai_server_time_per_output_token_seconds_count{L} 1
+"#;
+        let labels = r#"gen_ai_operation_name="chat",gen_ai_provider_name="ollama",gen_ai_request_model="llama3.2",gen_ai_response_model="llama3.2",server_address="127.0.0.1",server_port="11434""#;
+        let name = "gen_ai_server_time_per_output_token";
+        assert_eq!(families(Format::Text, name), expected.replace("{L", &format!("{{{labels}")));
+    }
+
+    #[test]
+    fn openmetrics_names_families_without_total_and_ends_with_eof() {
+        let text = write(&collected(), Format::OpenMetrics);
+        assert!(text.starts_with(
+            "# HELP target Target metadata\n# TYPE target info\ntarget_info{service_name=\"clearspan\"} 1\n"
+        ));
+        assert!(text.ends_with("\n# EOF\n"));
+        let expected = "# HELP clearspan_tape_torn Tapes of which some bytes were not kept.\n\
+                        # TYPE clearspan_tape_torn counter\nclearspan_tape_torn_total 4\n";
+        assert_eq!(families(Format::OpenMetrics, "clearspan_tape_torn"), expected);
+        assert!(text.contains("le=\"1.0\"") && !text.contains("le=\"1\""));
     }
 }

@@ -72,11 +72,21 @@ pub(super) struct Attributes<'a> {
 }
 
 impl Attributes<'_> {
-    /// The head of a `KeyValue` whose `AnyValue` has `size` bytes, which follow.
+    /// The head of a `KeyValue` (its field number at most 15) whose `AnyValue` has `size` bytes, which follow.
     fn head(&mut self, attribute: Attribute, any: usize) {
-        length(self.to, self.field, size(attribute.0.len()) + size(any));
-        bytes(self.to, 1, attribute.0.as_bytes());
-        length(self.to, 2, any);
+        let key = attribute.0.as_bytes();
+        let all = size(key.len()) + size(any);
+        if all >= 0x80 {
+            length(self.to, self.field, all);
+            bytes(self.to, 1, key);
+            return length(self.to, 2, any);
+        }
+        // Most attributes: each length is one byte, and so is each field's key.
+        self.to.reserve(2 + all);
+        self.to.extend_from_slice(&[(self.field << 3 | 2) as u8, all as u8]);
+        self.to.extend_from_slice(&[1 << 3 | 2, key.len() as u8]);
+        self.to.extend_from_slice(key);
+        self.to.extend_from_slice(&[2 << 3 | 2, any as u8]);
     }
 
     pub(super) fn text(&mut self, attribute: Attribute, value: &str) {

@@ -45,6 +45,8 @@ struct Waiting {
     batches: VecDeque<Batch>,
     bytes: usize,
     closed: bool,
+    // A sent batch's buffer, used again for the next.
+    spare: Vec<u8>,
 }
 
 impl Queue {
@@ -77,7 +79,9 @@ impl Queue {
         }
         // The batch before it is closed: it can be sent, and its spare room given back.
         let closed = waiting.batches.back_mut().map(|batch| batch.bytes.shrink_to_fit()).is_some();
-        waiting.batches.push_back(Batch { bytes: bytes.to_vec(), records });
+        let mut next = std::mem::take(&mut waiting.spare);
+        next.extend_from_slice(bytes);
+        waiting.batches.push_back(Batch { bytes: next, records });
         drop(waiting);
         if closed {
             self.full.notify_one();
@@ -90,6 +94,12 @@ impl Queue {
         let batch = waiting.batches.pop_front()?;
         waiting.bytes -= batch.bytes.len();
         Some(batch)
+    }
+
+    /// Gives a sent batch's buffer back.
+    pub(super) fn recycle(&self, mut batch: Batch) {
+        batch.bytes.clear();
+        self.waiting().spare = batch.bytes;
     }
 
     /// Returns when a batch is full.
@@ -137,6 +147,16 @@ mod tests {
         assert_eq!(queue.take(), batch(b"ij", 2));
         assert_eq!(queue.take(), None);
         assert_eq!(queue.bytes(), 0);
+    }
+
+    #[test]
+    fn a_buffer_that_is_used_again_is_empty() {
+        let queue = Queue::new(100, 4);
+        queue.push(b"abc", 1);
+        let sent = queue.take().unwrap();
+        queue.recycle(sent);
+        queue.push(b"d", 1);
+        assert_eq!(queue.take(), batch(b"d", 1));
     }
 
     #[test]

@@ -363,3 +363,23 @@ fn model_labels(key: &Key, of: &Observation) -> Vec<KeyValue> {
 fn with(labels: &[KeyValue], more: impl IntoIterator<Item = KeyValue>) -> Vec<KeyValue> {
     labels.iter().cloned().chain(more).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::metrics::Metrics;
+    use super::super::{literals, whole};
+    use super::*;
+
+    #[test]
+    fn a_worker_keeps_no_more_bound_than_its_limit() {
+        let mut settings = whole::settings(vec![]);
+        settings.limits.series = 5;
+        let metrics = Metrics::new(&settings, whole::sources(), vec![], None);
+        let mut recorder = metrics.recorder();
+        for of in literals::all() {
+            recorder.record(&of, &outcome::of(&of));
+            assert!((1..=5).contains(&recorder.bound.len()));
+        }
+        assert_eq!(recorder.bound.len(), 2, "emptied when the sixth came");
+    }
+}

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 /// Bytes that may wait for the output.
 const LIMIT: usize = 1 << 20;
+/// How long lines are gathered before they are written at once: a person sees no difference, and a
+/// worker wakes the writer a hundred times a second at most.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// Lines that wait. What does not fit is dropped and counted.
 #[derive(Debug, Default)]
@@ -92,6 +95,8 @@ impl Lines {
             }
             waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
+        let gathering = self.changed.wait_timeout_while(waiting, GATHER, |it| !it.closed);
+        waiting = gathering.unwrap_or_else(PoisonError::into_inner).0;
         std::mem::swap(&mut waiting.text, text);
         true
     }

@@ -14,7 +14,7 @@ mod tail;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
@@ -146,13 +146,13 @@ pub struct Exchange {
     ids: Ids,
     zero: Instant,
     tapes: Arc<Shared>,
+    start: Mutex<Option<Start>>,
     waiting: Mutex<Waiting>,
 }
 
 /// What waits for the next hand-over, whoever makes it.
 #[derive(Debug, Default)]
 struct Waiting {
-    start: Option<Box<Start>>,
     // The finished request's reel, kept back to travel with the response head.
     request: Option<Reel>,
     response_began: bool,
@@ -163,8 +163,6 @@ struct Waiting {
 pub struct Handover {
     /// Whose it is.
     pub exchange: Arc<Exchange>,
-    /// With the exchange's first hand-over.
-    pub start: Option<Box<Start>>,
     /// Bytes and marks; the request's before the response's.
     pub reels: [Option<Reel>; 2],
     /// The exchange is over; `exchange.vitals.end()` says how.
@@ -256,7 +254,8 @@ impl Tapes {
             ids: start.ids,
             zero,
             tapes: Arc::clone(&self.0),
-            waiting: Mutex::new(Waiting { start: Some(Box::new(start)), ..Waiting::default() }),
+            start: Mutex::new(Some(start)),
+            waiting: Mutex::default(),
         });
         (RequestPen::new(Arc::clone(&exchange)), ResponsePen::new(exchange))
     }
@@ -285,9 +284,9 @@ impl Exchange {
         seen <= self.tapes.settings.exchange
     }
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, Waiting> {
-        // A poisoned lock still holds what was put there.
-        self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// What the exchange began with; once, for the worker that first hears of it.
+    pub fn start(&self) -> Option<Start> {
+        lock(&self.start).take()
     }
 
     /// Some bytes of this direction are not kept.
@@ -310,13 +309,13 @@ impl Exchange {
     }
 
     fn response_begins(&self) {
-        self.waiting().response_began = true;
+        lock(&self.waiting).response_began = true;
     }
 
     /// Keeps the finished request's reel for the next hand-over, or gives it back if the response
     /// has begun and there may be none for long.
     fn leave(&self, reel: Reel) -> Option<Reel> {
-        let mut waiting = self.waiting();
+        let mut waiting = lock(&self.waiting);
         if waiting.response_began {
             return Some(reel);
         }
@@ -324,29 +323,24 @@ impl Exchange {
         None
     }
 
-    /// Hands `reel` to the worker; false when its channel is full.
+    /// Hands `reel` to the worker; false when its channel is full, and the reel is lost.
     fn hand_over(self: &Arc<Self>, reel: Option<Reel>, last: bool) -> bool {
-        let (start, request) = {
-            let mut waiting = self.waiting();
-            (waiting.start.take(), waiting.request.take())
-        };
-        let handover = Handover { exchange: Arc::clone(self), start, reels: [request, reel], last };
+        let request = lock(&self.waiting).request.take();
+        let takes_request = request.is_some();
+        let handover = Handover { exchange: Arc::clone(self), reels: [request, reel], last };
         let worker = self.id as usize % self.tapes.workers.len();
-        let Err(refused) = self.tapes.workers[worker].try_send(handover) else {
-            return true;
-        };
-        self.tapes.counts.dropped.fetch_add(1, Relaxed);
-        self.take_back(refused.into_inner());
-        false
+        let accepted = self.tapes.workers[worker].try_send(handover).is_ok();
+        if !accepted {
+            self.tapes.counts.dropped.fetch_add(1, Relaxed);
+            if takes_request {
+                self.tear(Direction::Request);
+            }
+        }
+        accepted
     }
+}
 
-    /// A refused hand-over loses its bytes, not its start: that waits for the next one.
-    fn take_back(&self, handover: Handover) {
-        if handover.reels[0].is_some() {
-            self.tear(Direction::Request);
-        }
-        if let Some(start) = handover.start {
-            self.waiting().start = Some(start);
-        }
-    }
+/// A poisoned lock still holds what was put there.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -236,7 +236,7 @@ mod tests {
         let (mut request, mut response, mut gap, mut handovers) = (vec![], vec![], 0, 0);
         let mut last = false;
         while let Ok(handover) = receiver.try_recv() {
-            assert_eq!(handover.start.is_some(), handovers == 0, "the start comes first, once");
+            assert_eq!(handover.exchange.start().is_some(), handovers == 0, "there is one start");
             assert!(!last, "nothing comes after the last");
             last = handover.last;
             handovers += 1;
@@ -283,7 +283,7 @@ mod tests {
         let (_, body, gap, handovers) = read(&mut receiver);
         assert_eq!((body.len(), gap), (250_000, 0));
         // The head, the end, the 1st, 2nd and 4th chunk; the rest by 16 KiB of bytes and marks.
-        assert!(handovers <= 1000 * (250 + 16) / (16 * 1024) + 7, "{handovers}");
+        assert!(handovers <= 1000 * (250 + 12) / (16 * 1024) + 7, "{handovers}");
         assert_eq!(tapes.account().held(), 0);
     }
 
@@ -315,7 +315,7 @@ mod tests {
         response.data(b"two", false);
         response.end(Cause::UpstreamReset("reset"));
         let first = receiver.try_recv().unwrap();
-        assert!(first.start.is_some() && receiver.try_recv().is_err());
+        assert!(first.exchange.start().is_some() && receiver.try_recv().is_err());
         let vitals = &first.exchange.vitals;
         assert_eq!(vitals.end().map(|end| end.cause), Some(Cause::UpstreamReset("reset")));
         assert_eq!(vitals.response_bytes.load(Relaxed), 6);
@@ -345,7 +345,7 @@ mod tests {
         drop(response);
         let handover = receiver.try_recv().unwrap();
         assert_eq!(handover.exchange.vitals.end().map(|end| end.cause), Some(Cause::ClientGone));
-        assert!(handover.last && handover.start.is_some());
+        assert!(handover.last && handover.exchange.start().is_some());
     }
 
     #[test]

@@ -52,27 +52,68 @@ pub enum Milestone {
     RequestEnd,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    At(Milestone),
-    Head,
-    Body(Direction),
-    Gap(Direction),
+impl Milestone {
+    /// In the order of their declaration.
+    const ALL: [Self; 7] = [
+        Self::Lease,
+        Self::Tcp,
+        Self::Tls,
+        Self::Connected,
+        Self::Sent,
+        Self::SentAll,
+        Self::RequestEnd,
+    ];
 }
 
-/// Bytes of `length` that came `micros` after zero. A gap's length stands in eight bytes of its own.
+/// What stands before a chunk's bytes in the reel.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
-    kind: Kind,
+    kind: u8,
     length: u32,
     micros: u64,
 }
 
-/// Bytes and marks, charged to the account for as long as the reel lives.
+/// Bytes of one mark: kind and length in four, time in eight.
+const MARK: usize = 12;
+/// The longest chunk of one mark: its length has 24 bits.
+const LONGEST: usize = (1 << 24) - 1;
+
+const HEAD: u8 = 0;
+const BODY: [u8; 2] = [1, 2];
+const GAP: [u8; 2] = [3, 4];
+const MILESTONES: u8 = 5;
+
+impl Mark {
+    fn encode(self) -> [u8; MARK] {
+        let mut bytes = [0; MARK];
+        bytes[..4].copy_from_slice(&(u32::from(self.kind) << 24 | self.length).to_le_bytes());
+        bytes[4..].copy_from_slice(&self.micros.to_le_bytes());
+        bytes
+    }
+
+    /// The mark at the front, and what follows it.
+    fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (word, rest) = bytes.split_first_chunk::<4>()?;
+        let (micros, rest) = rest.split_first_chunk::<8>()?;
+        let word = u32::from_le_bytes(*word);
+        let mark = Self {
+            kind: (word >> 24) as u8,
+            length: word & LONGEST as u32,
+            micros: u64::from_le_bytes(*micros),
+        };
+        Some((mark, rest))
+    }
+}
+
+/// Chunks, each behind its mark, in one buffer that is charged to the account for as long as the
+/// reel lives.
 #[derive(Debug)]
 pub struct Reel {
-    bytes: Vec<u8>,
-    marks: Vec<Mark>,
+    buffer: Vec<u8>,
+    // Where the last mark stands, and when it and the first one were made.
+    last: Option<(usize, Mark)>,
+    began_micros: u64,
+    body_bytes: u64,
     charged: usize,
     account: Arc<Account>,
 }
@@ -80,78 +121,88 @@ pub struct Reel {
 impl Reel {
     /// An empty reel; it holds nothing until something is written.
     pub(super) fn new(account: Arc<Account>) -> Self {
-        Self { bytes: Vec::new(), marks: Vec::new(), charged: 0, account }
+        Self { buffer: Vec::new(), last: None, began_micros: 0, body_bytes: 0, charged: 0, account }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.marks.is_empty()
+        self.buffer.is_empty()
     }
 
     /// Since zero: when the first entry came.
     pub(super) fn began(&self) -> Option<Duration> {
-        self.marks.first().map(|mark| Duration::from_micros(mark.micros))
+        (!self.is_empty()).then(|| Duration::from_micros(self.began_micros))
     }
 
     /// Whether the reel should be handed over before more is written.
     pub(super) fn is_full(&self) -> bool {
-        self.size() >= FULL
-    }
-
-    fn size(&self) -> usize {
-        self.bytes.len() + self.marks.len() * size_of::<Mark>()
+        self.room() == 0
     }
 
     /// Room for bytes before the reel is full.
     pub(super) fn room(&self) -> usize {
-        FULL.saturating_sub(self.size() + size_of::<Mark>())
-    }
-
-    pub(super) fn milestone(&mut self, milestone: Milestone, at: Duration) -> bool {
-        self.write(Kind::At(milestone), &[], at)
-    }
-
-    pub(super) fn head(&mut self, head: &[u8], at: Duration) -> bool {
-        self.write(Kind::Head, head, at)
-    }
-
-    pub(super) fn body(&mut self, direction: Direction, chunk: &[u8], at: Duration) -> bool {
-        self.write(Kind::Body(direction), chunk, at)
-    }
-
-    pub(super) fn gap(&mut self, direction: Direction, bytes: u64, at: Duration) -> bool {
-        self.write(Kind::Gap(direction), &bytes.to_le_bytes(), at)
+        FULL.saturating_sub(self.buffer.len() + MARK)
     }
 
     /// Bytes of bodies in it.
     pub(super) fn body_bytes(&self) -> u64 {
-        let bodies = self.marks.iter().filter(|mark| matches!(mark.kind, Kind::Body(_)));
-        bodies.map(|mark| u64::from(mark.length)).sum()
+        self.body_bytes
     }
 
-    /// Appends, or answers false when the account has no room.
-    fn write(&mut self, kind: Kind, bytes: &[u8], at: Duration) -> bool {
-        if !self.reserve(bytes.len()) {
+    pub(super) fn milestone(&mut self, milestone: Milestone, at: Duration) -> bool {
+        self.write(MILESTONES + milestone as u8, &[], at)
+    }
+
+    pub(super) fn head(&mut self, head: &[u8], at: Duration) -> bool {
+        self.write(HEAD, head, at)
+    }
+
+    /// `chunk` is at most `room` long.
+    pub(super) fn body(&mut self, direction: Direction, chunk: &[u8], at: Duration) -> bool {
+        let kind = BODY[direction as usize];
+        let fits = self.join(kind, chunk, at) || self.write(kind, chunk, at);
+        self.body_bytes += if fits { chunk.len() as u64 } else { 0 };
+        fits
+    }
+
+    pub(super) fn gap(&mut self, direction: Direction, bytes: u64, at: Duration) -> bool {
+        self.write(GAP[direction as usize], &bytes.to_le_bytes(), at)
+    }
+
+    /// Appends to the last chunk, if that is of this kind and just came.
+    fn join(&mut self, kind: u8, chunk: &[u8], at: Duration) -> bool {
+        let Some((place, mut mark)) = self.last.filter(|(_, mark)| mark.kind == kind) else {
+            return false;
+        };
+        let close = (at.as_micros() as u64).saturating_sub(mark.micros) < JOIN.as_micros() as u64;
+        if !close || !self.reserve(chunk.len()) {
             return false;
         }
-        self.bytes.extend_from_slice(bytes);
-        let micros = at.as_micros() as u64;
-        let length = bytes.len() as u32;
-        match self.marks.last_mut() {
-            Some(last)
-                if last.kind == kind
-                    && matches!(kind, Kind::Body(_))
-                    && micros.saturating_sub(last.micros) < JOIN.as_micros() as u64 =>
-            {
-                last.length += length;
-            }
-            _ => self.marks.push(Mark { kind, length, micros }),
+        mark.length += chunk.len() as u32;
+        self.last = Some((place, mark));
+        self.buffer[place..place + MARK].copy_from_slice(&mark.encode());
+        self.buffer.extend_from_slice(chunk);
+        true
+    }
+
+    /// Appends behind a mark of its own, or answers false when the account has no room.
+    fn write(&mut self, kind: u8, bytes: &[u8], at: Duration) -> bool {
+        if bytes.len() > LONGEST || !self.reserve(MARK + bytes.len()) {
+            return false;
         }
+        let micros = at.as_micros() as u64;
+        if self.buffer.is_empty() {
+            self.began_micros = micros;
+        }
+        let mark = Mark { kind, length: bytes.len() as u32, micros };
+        self.last = Some((self.buffer.len(), mark));
+        self.buffer.extend_from_slice(&mark.encode());
+        self.buffer.extend_from_slice(bytes);
         true
     }
 
     /// Charges the account before memory is taken, doubling from `FIRST`.
     fn reserve(&mut self, more: usize) -> bool {
-        let needed = self.size() + more + size_of::<Mark>();
+        let needed = self.buffer.len() + more;
         if needed <= self.charged {
             return true;
         }
@@ -160,17 +211,13 @@ impl Reel {
             return false;
         }
         self.charged = grown;
-        // A quarter of a small reel is marks: streams come in short chunks.
-        if self.bytes.capacity() == 0 {
-            self.marks.reserve_exact(8);
-            self.bytes.reserve_exact(grown - 8 * size_of::<Mark>());
-        }
+        self.buffer.reserve_exact(grown - self.buffer.len());
         true
     }
 
     /// What was written, in order, with its time since zero.
     pub fn entries(&self) -> Entries<'_> {
-        Entries { bytes: &self.bytes, marks: self.marks.iter() }
+        Entries { buffer: &self.buffer }
     }
 }
 
@@ -183,23 +230,24 @@ impl Drop for Reel {
 /// Iterates over a reel.
 #[derive(Debug)]
 pub struct Entries<'a> {
-    bytes: &'a [u8],
-    marks: std::slice::Iter<'a, Mark>,
+    buffer: &'a [u8],
 }
 
 impl<'a> Iterator for Entries<'a> {
     type Item = (Duration, Entry<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mark = self.marks.next()?;
-        let (bytes, rest) = self.bytes.split_at(mark.length as usize);
-        self.bytes = rest;
-        let count = || bytes.iter().rev().fold(0, |sum, &byte| sum << 8 | u64::from(byte));
+        let (mark, rest) = Mark::decode(self.buffer)?;
+        let (bytes, rest) = rest.split_at_checked(mark.length as usize)?;
+        self.buffer = rest;
+        let gap = || bytes.iter().rev().fold(0, |sum, &byte| sum << 8 | u64::from(byte));
         let entry = match mark.kind {
-            Kind::At(milestone) => Entry::At(milestone),
-            Kind::Head => Entry::Head(bytes),
-            Kind::Body(direction) => Entry::Body(direction, bytes),
-            Kind::Gap(direction) => Entry::Gap(direction, count()),
+            HEAD => Entry::Head(bytes),
+            kind if kind == BODY[0] => Entry::Body(Direction::Request, bytes),
+            kind if kind == BODY[1] => Entry::Body(Direction::Response, bytes),
+            kind if kind == GAP[0] => Entry::Gap(Direction::Request, gap()),
+            kind if kind == GAP[1] => Entry::Gap(Direction::Response, gap()),
+            kind => Entry::At(*Milestone::ALL.get(usize::from(kind - MILESTONES))?),
         };
         Some((Duration::from_micros(mark.micros), entry))
     }
@@ -240,6 +288,16 @@ mod tests {
         assert!(account.held() >= 1024);
         drop(reel);
         assert_eq!(account.held(), 0);
+    }
+
+    #[test]
+    fn every_milestone_is_read_back() {
+        let mut reel = Reel::new(Arc::new(Account::new(1 << 20)));
+        for milestone in Milestone::ALL {
+            assert!(reel.milestone(milestone, at(1)));
+        }
+        let read: Vec<_> = reel.entries().map(|(_, entry)| entry).collect();
+        assert_eq!(read, Milestone::ALL.map(Entry::At));
     }
 
     #[test]

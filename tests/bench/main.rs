@@ -97,10 +97,12 @@ fn main() -> Result<(), Failure> {
 fn conduct(arguments: &Arguments) -> Result<(), Failure> {
     let wants = |part| arguments.only.is_none_or(|only| only == part);
     let mut stage = stage::Stage::set(arguments.null)?;
+    let before = measure::Machine::read(&stage.running()?)?;
     let mut rows = rounds::run(&mut stage, arguments.quick, wants)?;
     if wants(Part::Memory) {
         rows.extend(memory::run(&mut stage, arguments.quick)?);
     }
+    stage.notes.push(measure::Machine::read(&stage.running()?)?.others_since(&before));
     table::print(&rows, &stage)?;
     stage.verdict()
 }

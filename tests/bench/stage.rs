@@ -138,6 +138,11 @@ impl Stage {
         self.upstream.address
     }
 
+    /// The processes that live as long as the stage.
+    pub(crate) fn running(&self) -> Result<Vec<u32>, Failure> {
+        Ok([self.upstream.pids()?, self.sink.pids()?].concat())
+    }
+
     /// Starts a proxy; `None` for one that this machine does not have.
     pub(crate) fn start(&mut self, target: Target) -> Result<Option<Process>, Failure> {
         self.started += 1;
@@ -179,6 +184,7 @@ impl Stage {
         fs::write(&config, self.nginx_config(address, &directory)?)?;
         let command = || {
             let mut command = Command::new(NGINX);
+            command.stderr(Stdio::null());
             command.arg("-p").arg(&directory).arg("-c").arg(&config).args(["-e", "stderr"]);
             command
         };

@@ -4,7 +4,7 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::support::client::{Client, exchange, get};
+use crate::support::client::{Client, exchange, get, post};
 use crate::support::origin::{Answering, Origin};
 use crate::support::proxy::{Proxy, Start, upstream};
 use crate::support::stage::OK;
@@ -174,11 +174,15 @@ fn a_head_that_is_too_long_is_refused() {
 
 #[test]
 fn an_upstream_that_closes_idle_connections_costs_no_request() {
-    let upstream = Answering::with(|_| crate::support::origin::Answer::closing(OK));
-    let proxy = limited(&upstream.url(), "");
+    let origin = Origin::bind();
+    let proxy = limited(&origin.url(), "");
     let mut client = Client::connect(proxy.address);
     for number in 0..50 {
-        client.send(crate::support::client::post("/v1/x", "{}"));
+        client.send(post("/v1/x", "{}"));
+        let (mut upstream, _) = origin.accept_request();
+        upstream.send(OK);
+        // Without a word; the next request comes after this has reached the proxy's side.
+        drop(upstream);
         let response = client.response("POST");
         assert_eq!(response.body.bytes, b"ok", "{number}: {:?}", response.head);
     }

@@ -137,12 +137,19 @@ fn above_max_exchanges_a_client_is_told_to_come_back() {
 
 #[test]
 fn the_proxy_does_not_call_itself() {
-    let port = Nobody::bind().address.port();
-    let config = format!(
-        "[server]\nlisten = \"127.0.0.1:{port}\"\nadmin = \"127.0.0.1:0\"\n{}",
-        upstream("openai", &format!("http://localhost:{port}"), "paths = [\"/v1/\"]")
-    );
-    let proxy = Start::new(config).start();
+    let config = |host: &str| {
+        let port = Nobody::bind().address.port();
+        let url = format!("http://{host}:{port}");
+        format!("[server]\nlisten = \"127.0.0.1:{port}\"\nadmin = \"127.0.0.1:0\"\n")
+            + &upstream("openai", &url, "paths = [\"/v1/\"]")
+    };
+    for host in ["127.0.0.1", "localhost"] {
+        let (status, printed) = Start::new(config(host)).fail();
+        assert_eq!(status.code(), Some(78), "{printed}");
+        assert!(printed.contains("itself"), "{printed}");
+    }
+    // An address that only the resolver knows is one, as a name would be.
+    let proxy = Start::new(config("127.1")).start();
     assert_ours(&exchange(proxy.address, get("/v1/models")), 508, "loop");
 }
 

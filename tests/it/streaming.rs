@@ -184,6 +184,30 @@ fn a_break_of_the_upstream_is_never_a_clean_end() {
 }
 
 #[test]
+fn what_came_before_a_break_arrives_however_soon_it_breaks() {
+    // Many at once, so that head, bytes and break often reach the proxy in one go.
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let origin = Origin::bind();
+                let proxy = Proxy::before(&origin.url());
+                (0..50).for_each(|_| break_soon(&proxy, &origin));
+            });
+        }
+    });
+}
+
+fn break_soon(proxy: &Proxy, origin: &Origin) {
+    let (mut client, mut upstream) = begun(proxy, origin);
+    upstream.send([CHUNKED.as_bytes(), &chunk(b"half")].concat());
+    drop(upstream);
+    let (head, mut body) = client.begin_response("POST");
+    assert_eq!(head.status(), 200);
+    client.wire.finish(&mut body);
+    assert_eq!((body.bytes.as_slice(), body.complete), (&b"half"[..], false));
+}
+
+#[test]
 fn a_chunk_cut_in_two_by_a_break_is_not_completed() {
     let origin = Origin::bind();
     let proxy = Proxy::before(&origin.url());

@@ -378,6 +378,7 @@ const AMBIGUOUS: &[&str] = &[
     "Transfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n",
     "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
     "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
     "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
     "Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n",
     "X: y\r\n Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -453,7 +454,7 @@ fn is_unambiguous(head: &Head) -> bool {
         name.bytes().all(is_token) && !value.contains(['\r', '\n', '\0'])
     };
     lengths + codings.len() <= 1
-        && codings.iter().all(|it| it.ends_with("chunked"))
+        && codings.iter().all(|it| it.ends_with("chunked") && it.matches("chunked").count() == 1)
         && head.all("host").count() == 1
         && head.fields.iter().all(is_plain)
 }

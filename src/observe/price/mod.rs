@@ -1,1 +1,600 @@
-//! (to be written)
+//! Usage × table → cost, or the reason why there is none. Knows no clock, no file and no
+//! OpenTelemetry: the table is part of the program, the day is that of the call.
+//!
+//! The table is made from genai-prices (see `refresh.py`), and its rules are kept: the first model
+//! of a provider whose condition holds for the name; a second try with compact dates written out;
+//! then, one step, the providers whose models it offers. The last price that holds at the call's
+//! moment counts, and a service tier's price before it. Above a threshold of input tokens the whole
+//! call costs more. Where the rules would guess, there is no price, but a reason.
+
+/// Decimal text to nano-dollars.
+mod money;
+/// From which day on, at which time of day.
+mod moment;
+/// Which names a provider or a model answers to.
+mod name;
+/// The table in the program.
+mod table;
+/// Who sold a call.
+mod seller;
+/// Prices that the operator sets.
+mod overrides;
+/// Usage × tariff → parts.
+mod sum;
+/// What was looked up lately.
+mod memo;
+/// Why a call costs what it costs, for a person.
+mod explain;
+
+use std::time::{Duration, SystemTime};
+
+pub use explain::{Entry, Explanation, RateStep, Source};
+pub use overrides::{ModelName, Override, OverridePrice, TokenRates};
+pub use seller::{By, Who};
+
+use memo::{Looked, Memo};
+use moment::Moment;
+use seller::Seller;
+use table::{Found, Model, Provider, Table, Tariff};
+
+use crate::observe::observation::{Cost, Known, Observation, Operation, Usage};
+
+/// Tiers that cost what the table says without naming a tier.
+const BASE_TIERS: [&str; 5] = ["default", "standard", "auto", "on_demand", ""];
+
+/// Why a call has no cost. A fixed vocabulary, so that it can be a metric's label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unpriced {
+    /// It was no call of a model.
+    NotAModelCall,
+    /// Neither request nor answer named a model.
+    NoModel,
+    /// The upstream is no provider of the table.
+    ProviderUnknown,
+    /// The provider is in the table, the model is not.
+    ModelUnknown,
+    /// The model is in the table, but no price of its tokens.
+    PriceUnknown,
+    /// The service tier that answered has no price.
+    TierUnknown,
+    /// The operator's own compute, for which no price is set.
+    Local,
+    /// No usage was reported.
+    NoUsage,
+    /// Some part of the usage is more than its whole.
+    UsageInconsistent,
+}
+
+impl Unpriced {
+    /// The name in telemetry.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotAModelCall => "not_a_model_call",
+            Self::NoModel => "no_model",
+            Self::ProviderUnknown => "provider_unknown",
+            Self::ModelUnknown => "model_unknown",
+            Self::PriceUnknown => "price_unknown",
+            Self::TierUnknown => "tier_unknown",
+            Self::Local => "local",
+            Self::NoUsage => "no_usage",
+            Self::UsageInconsistent => "usage_inconsistent",
+        }
+    }
+}
+
+/// The prices in force: the operator's, then the table's.
+#[derive(Clone, Debug)]
+pub struct Prices {
+    table: &'static Table,
+    overrides: Vec<Override>,
+    memo: Memo,
+}
+
+/// What pricing needs to know of a call.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// Who answered.
+    pub who: Who<'a>,
+    /// The model that answered.
+    pub answered: Option<&'a str>,
+    /// The model asked for.
+    pub asked: Option<&'a str>,
+    /// The service tier that answered.
+    pub tier: Option<&'a str>,
+    /// Tokens.
+    pub usage: Option<Usage>,
+    /// When it was made.
+    pub at: SystemTime,
+    /// How long the provider worked on it.
+    pub worked: Option<Duration>,
+}
+
+impl Prices {
+    /// The table in the program, and nothing set by the operator.
+    pub fn embedded() -> Self {
+        Self::with_overrides(Vec::new())
+    }
+
+    /// The operator's prices before the table's; the first that covers a call counts.
+    pub fn with_overrides(overrides: Vec<Override>) -> Self {
+        Self { table: Table::embedded(), overrides, memo: Memo::default() }
+    }
+
+    /// What an exchange cost, or why that is not known.
+    pub fn cost(&self, observation: &Observation) -> Known<Cost> {
+        match Call::of(observation).and_then(|call| self.price(&call)) {
+            Ok(cost) => Known::Value(cost),
+            Err(reason) => Known::Unknown(reason.as_str()),
+        }
+    }
+
+    /// What a call cost.
+    fn price(&self, call: &Call<'_>) -> Result<Cost, Unpriced> {
+        let models = call.models();
+        let model = models.first().ok_or(Unpriced::NoModel)?;
+        let names: Vec<_> = models.iter().map(String::as_str).collect();
+        match self.overrides.iter().find(|own| own.covers(call.who, &names)) {
+            Some(own) => own_price(own, call),
+            None => self.table_price(call, model),
+        }
+    }
+
+    fn table_price(&self, call: &Call<'_>, model: &str) -> Result<Cost, Unpriced> {
+        let found = self.memo.find(call.who, model, || {
+            let (seller, found) = self.find(call.who, model)?;
+            Ok(Looked { seller, owner: found.owner, model: found.model })
+        })?;
+        let tariff = tariff(found.seller, found.owner, found.model, call)?;
+        let sum = sum::sum(&call.usage.ok_or(Unpriced::NoUsage)?, &tariff)?;
+        let entry = format!("{}/{}", found.owner.id, found.model.id);
+        let dated = tariff.from.unwrap_or(self.table.date).to_owned();
+        Ok(sum.into_cost(entry, dated))
+    }
+
+    /// The entry of the table that is meant by a model's name in lower case.
+    fn find(
+        &self,
+        who: Who<'_>,
+        model: &str,
+    ) -> Result<(Seller<'static>, Found<'static>), Unpriced> {
+        let (seller, model) = seller::find(self.table, who, model)?;
+        let unknown = || seller::unknown(who, Unpriced::ModelUnknown);
+        Ok((seller, self.table.find(seller.provider, model).ok_or_else(unknown)?))
+    }
+}
+
+/// The prices of an entry at the call's moment and tier.
+fn tariff(
+    seller: Seller<'_>,
+    owner: &Provider,
+    model: &'static Model,
+    call: &Call<'_>,
+) -> Result<Tariff<'static>, Unpriced> {
+    let tier = call.tier.map(str::to_lowercase);
+    // Another provider's tiers are not this one's.
+    let asked = tier.as_deref().filter(|_| seller.provider.id == owner.id);
+    let (tariff, listed) = model.tariff(&Moment::from(call.at), asked);
+    if listed || tier.is_none_or(|tier| BASE_TIERS.contains(&tier.as_str())) {
+        return Ok(tariff);
+    }
+    Err(Unpriced::TierUnknown)
+}
+
+fn own_price(own: &Override, call: &Call<'_>) -> Result<Cost, Unpriced> {
+    let sum = match &own.price {
+        OverridePrice::Hour(price) => sum::hours(call.worked.ok_or(Unpriced::NoUsage)?, *price),
+        OverridePrice::Tokens(rates) => {
+            let tariff = Tariff { rates: rates.0.iter().collect(), ..Tariff::default() };
+            sum::sum(&call.usage.ok_or(Unpriced::NoUsage)?, &tariff)
+        }
+    };
+    Ok(sum?.into_cost(own.entry(), own.dated.clone().unwrap_or_default()))
+}
+
+impl<'a> Call<'a> {
+    fn of(observation: &'a Observation) -> Result<Self, Unpriced> {
+        let operation = observation.operation.ok_or(Unpriced::NotAModelCall)?;
+        let upstream = observation.upstream.as_ref().ok_or(Unpriced::ProviderUnknown)?;
+        Ok(Self {
+            who: Who::Upstream {
+                name: &upstream.name,
+                provider: &upstream.provider,
+                address: &upstream.address,
+            },
+            answered: observation.response.model.as_deref(),
+            asked: observation.request.model.as_deref(),
+            tier: observation.response.service_tier.as_deref(),
+            usage: observation.usage.value().map(|usage| whole(usage, operation)),
+            at: observation.started,
+            worked: worked(observation),
+        })
+    }
+
+    /// Its models in lower case, the one that answered first.
+    fn models(&self) -> Vec<String> {
+        let named = |model: &&str| !model.trim().is_empty();
+        [self.answered, self.asked]
+            .into_iter()
+            .flatten()
+            .filter(named)
+            .map(|model| model.trim().to_lowercase())
+            .collect()
+    }
+}
+
+/// Usage as it stands for pricing: embeddings have no output to report.
+fn whole(usage: &Usage, operation: Operation) -> Usage {
+    let none = (operation == Operation::Embeddings).then_some(0);
+    Usage { output: usage.output.or(none), ..*usage }
+}
+
+/// What the provider claims, else from the first byte sent to the end.
+fn worked(observation: &Observation) -> Option<Duration> {
+    let times = &observation.times;
+    let ours = || times.sent.map(|sent| times.end.saturating_sub(sent));
+    observation.response.claimed.total.or_else(ours)
+}
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+    use crate::observe::gaps::Gaps;
+    use crate::observe::observation::*;
+    use crate::tape::{Ids, Upstream};
+
+    /// 2025-09-01 12:00 UTC.
+    const LATE_2025: u64 = 1_756_728_000;
+    /// 2026-07-01 12:00 UTC.
+    const MID_2026: u64 = 1_782_907_200;
+    /// 2026-11-21 12:00 UTC.
+    const NOW: u64 = 1_795_262_400;
+    /// 2026-11-21 02:00 UTC, in DeepSeek's peak hours.
+    const PEAK: u64 = 1_795_226_400;
+    /// 2026-11-21 04:00 UTC, their end.
+    const PEAK_OVER: u64 = 1_795_233_600;
+
+    fn observation(provider: &str, address: &str, model: &str, usage: Usage) -> Observation {
+        let ids = Ids {
+            trace: [1; 16],
+            parent: None,
+            server_span: [2; 8],
+            client_span: [3; 8],
+            flags: 1,
+        };
+        Observation {
+            ids,
+            started: UNIX_EPOCH + Duration::from_secs(NOW),
+            client: None,
+            upstream: Some(Arc::new(Upstream {
+                name: "up".into(),
+                provider: provider.into(),
+                dialect: "openai".into(),
+                address: address.into(),
+                port: 443,
+            })),
+            http: HttpFacts::default(),
+            operation: Some(Operation::Chat),
+            request: RequestFacts::default(),
+            response: ResponseFacts { model: Some(model.into()), ..ResponseFacts::default() },
+            times: Times::default(),
+            gaps: Gaps::default(),
+            stalls: 0,
+            ending: Ending::Complete,
+            error_type: None,
+            usage: Known::Value(usage),
+            cost: Known::Unknown("no_usage"),
+            notes: Vec::new(),
+        }
+    }
+
+    fn remote(provider: &str, model: &str, usage: Usage) -> Observation {
+        observation(provider, "gateway.example.com", model, usage)
+    }
+
+    fn tokens(input: u64, output: u64) -> Usage {
+        Usage { input: Some(input), output: Some(output), ..Usage::default() }
+    }
+
+    fn cached(input: u64, cache_read: u64, output: u64) -> Usage {
+        Usage { cache_read: Some(cache_read), ..tokens(input, output) }
+    }
+
+    fn written(input: u64, cache_read: u64, cache_write: u64, output: u64) -> Usage {
+        Usage { cache_write: Some(cache_write), ..cached(input, cache_read, output) }
+    }
+
+    fn cost(observation: &Observation) -> Result<Cost, &'static str> {
+        match Prices::embedded().cost(observation) {
+            Known::Value(cost) => Ok(cost),
+            Known::Unknown(reason) => Err(reason),
+        }
+    }
+
+    /// A dollar for a million tokens is 1000 nano-dollars a token. The prices stand here as the
+    /// providers list them; the sums are worked out by hand.
+    #[test]
+    fn list_prices_come_out_to_the_nano_dollar() {
+        #[rustfmt::skip]
+        let worked = [
+            // $0.15, cached $0.075, $0.60
+            ("openai", "gpt-4o-mini", None, NOW, tokens(1_000, 500), 1_000 * 150 + 500 * 600),
+            ("openai", "gpt-4o-mini-2024-07-18", None, NOW, cached(2_048, 1_024, 7), 1_024 * 150 + 1_024 * 75 + 7 * 600),
+            // $2.50, cached $1.25, $10
+            ("openai", "gpt-4o", None, NOW, cached(10_000, 9_984, 300), 16 * 2_500 + 9_984 * 1_250 + 300 * 10_000),
+            ("openai", "gpt-4o-2024-08-06", Some("default"), NOW, tokens(9, 2), 9 * 2_500 + 2 * 10_000),
+            // priority $4.25, cached $2.125, $17; batch $1.25, $5, cached as standard
+            ("openai", "gpt-4o", Some("priority"), NOW, cached(100, 40, 10), 60 * 4_250 + 40 * 2_125 + 10 * 17_000),
+            ("openai", "gpt-4o", Some("batch"), NOW, cached(100, 40, 10), 60 * 1_250 + 40 * 1_250 + 10 * 5_000),
+            // $1.25, cached $0.125, $10; reasoning is output
+            ("openai", "gpt-5-2025-08-07", None, NOW, Usage { reasoning: Some(640), ..cached(1_500, 1_024, 700) },
+                476 * 1_250 + 1_024 * 125 + 700 * 10_000),
+            // flex: half
+            ("openai", "gpt-5", Some("flex"), NOW, cached(1_500, 1_024, 700), 476 * 625 + 1_024 * 62 + 1_024 / 2 + 700 * 5_000),
+            // $2.50 → $5, $15 → $22.50, cached $0.25 → $0.50 above 272 000 input tokens
+            ("openai", "gpt-5.4", None, NOW, tokens(272_000, 1_000), 272_000 * 2_500 + 1_000 * 15_000),
+            ("openai", "gpt-5.4", None, NOW, cached(272_001, 272_000, 1_000), 5_000 + 272_000 * 500 + 1_000 * 22_500),
+            ("openai", "gpt-5.4-2026-03-05", Some("flex"), NOW, tokens(300_000, 10), 300_000 * 2_500 + 10 * 11_250),
+            // $4, cached $0.40, written $5, $20; before 2026-08-21 $5, $0.50, $6.25, $30
+            ("openai", "gpt-5.6-sol", None, NOW, written(5_000, 2_000, 1_000, 100),
+                2_000 * 4_000 + 2_000 * 400 + 1_000 * 5_000 + 100 * 20_000),
+            ("openai", "gpt-5.6-sol", None, MID_2026, written(5_000, 2_000, 1_000, 100),
+                2_000 * 5_000 + 2_000 * 500 + 1_000 * 6_250 + 100 * 30_000),
+            // $2, $8 since 2025-06-10; priority $3.50, $14
+            ("openai", "o3", None, NOW, tokens(1_000, 2_000), 1_000 * 2_000 + 2_000 * 8_000),
+            ("openai", "o3-2025-04-16", Some("priority"), NOW, tokens(1_000, 2_000), 1_000 * 3_500 + 2_000 * 14_000),
+            // flex $0.55, cached $0.138, $2.20
+            ("openai", "o4-mini", Some("flex"), NOW, cached(101, 1, 3), 100 * 550 + 138 + 3 * 2_200),
+            // flex $0.025, cached $0.0025, $0.20: 3 × 2.5 is rounded up
+            ("openai", "gpt-5-nano", Some("flex"), NOW, cached(3, 3, 0), 8),
+            // $0.02
+            ("openai", "text-embedding-3-small", None, NOW, tokens(8, 0), 8 * 20),
+            // a compact date is written out
+            ("openai", "gpt-4o-20240806", None, NOW, tokens(9, 2), 9 * 2_500 + 2 * 10_000),
+            // Azure sells OpenAI's models at OpenAI's prices: $2.50, $10
+            ("azure.ai.openai", "gpt-4o-2024-11-20", None, NOW, tokens(9, 2), 9 * 2_500 + 2 * 10_000),
+            // $3, cached $0.30, $15
+            ("anthropic", "claude-3-5-sonnet-20241022", None, NOW, cached(3_000, 1_000, 50),
+                2_000 * 3_000 + 1_000 * 300 + 50 * 15_000),
+            // $5, cached $0.50, $25; batch half; fast double
+            ("anthropic", "claude-opus-5-20260310", Some("standard"), NOW, cached(3_000, 1_000, 50),
+                2_000 * 5_000 + 1_000 * 500 + 50 * 25_000),
+            ("anthropic", "claude-opus-5", Some("batch"), NOW, tokens(3_000, 50), 3_000 * 2_500 + 50 * 12_500),
+            ("anthropic", "claude-opus-5", Some("fast"), NOW, tokens(3_000, 50), 3_000 * 10_000 + 50 * 50_000),
+            // $1.25 → $2.50, cached $0.125 → $0.25, $10 → $15 above 200 000
+            ("gcp.gemini", "gemini-2.5-pro", None, NOW, tokens(200_000, 10), 200_000 * 1_250 + 10 * 10_000),
+            ("gcp.vertex_ai", "gemini-2.5-pro", None, NOW, cached(200_001, 1, 10), 200_000 * 2_500 + 250 + 10 * 15_000),
+            // $0.30, audio $1, $2.50
+            ("gcp.gemini", "gemini-2.5-flash", None, NOW, Usage { input_audio: Some(400), ..tokens(1_000, 10) },
+                600 * 300 + 400 * 1_000 + 10 * 2_500),
+            // $2.50, $10, audio $32, $64
+            ("openai", "gpt-audio", None, NOW,
+                Usage { input_audio: Some(40), output_audio: Some(80), ..tokens(60, 100) },
+                20 * 2_500 + 20 * 10_000 + 40 * 32_000 + 80 * 64_000),
+            // $0.59, $0.79
+            ("groq", "llama-3.3-70b-versatile", Some("on_demand"), NOW, tokens(1_234, 567), 1_234 * 590 + 567 * 790),
+            // $0.66, cached $0.022, $1.98; twice that from 01:00 to 04:00 UTC
+            ("deepseek", "deepseek-v4-pro", None, NOW, cached(900, 800, 70), 100 * 660 + 800 * 22 + 70 * 1_980),
+            ("deepseek", "deepseek-v4-pro", None, PEAK, cached(900, 800, 70), 100 * 1_320 + 800 * 44 + 70 * 3_960),
+            ("deepseek", "deepseek-v4-pro", None, PEAK_OVER, cached(900, 800, 70), 100 * 660 + 800 * 22 + 70 * 1_980),
+            // $0.435, cached $0.003625, $0.87 at first: 3.625 nano-dollars are 4
+            ("deepseek", "deepseek-v4-pro", None, MID_2026, cached(1, 1, 0), 4),
+            // $1.00, $5.00 each million, a million of each
+            ("openai", "gpt-4o-mini", None, LATE_2025, tokens(1_000_000, 1_000_000), 150_000_000 + 600_000_000),
+        ];
+        for (provider, model, tier, at, usage, nanos) in worked {
+            let mut observation = remote(provider, model, usage);
+            observation.started = UNIX_EPOCH + Duration::from_secs(at);
+            observation.response.service_tier = tier.map(str::to_owned);
+            let cost = cost(&observation).expect(model);
+            assert_eq!(
+                cost.total,
+                NanoUsd(nanos),
+                "{provider} {model} {tier:?} {usage:?} {cost:?}"
+            );
+            assert_eq!(cost.basis, CostBasis::Computed, "{model} {cost:?}");
+            assert_eq!(cost.total.0, cost.parts.iter().map(|part| part.amount.0).sum::<u64>());
+        }
+    }
+
+    #[test]
+    fn a_cost_names_its_parts_its_entry_and_its_day() {
+        let observation = remote("openai", "gpt-5.6-sol-2026-09-01", written(10, 4, 3, 2));
+        let cost = cost(&observation).expect("a cost");
+        let part = |dimension, count, per_token: u64, amount| CostPart {
+            dimension,
+            count,
+            per_million: NanoUsd(per_token * 1_000_000),
+            amount: NanoUsd(amount),
+        };
+        assert_eq!(
+            cost.parts,
+            [
+                part("input", 3, 4_000, 12_000),
+                part("cache_read", 4, 400, 1_600),
+                part("cache_write", 3, 5_000, 15_000),
+                part("output", 2, 20_000, 40_000),
+            ]
+        );
+        assert_eq!(cost.entry, "openai/gpt-5.6-sol");
+        assert_eq!(cost.dated, "2026-08-21");
+        assert_eq!(
+            Table::embedded().date,
+            self::cost(&remote("openai", "gpt-4", tokens(1, 1))).expect("a cost").dated
+        );
+    }
+
+    #[test]
+    fn a_lower_bound_names_what_has_no_price() {
+        #[rustfmt::skip]
+        let worked = [
+            // $3, cached $0.30, written for five minutes $3.75 (for an hour $6), $15
+            ("anthropic", "claude-3-7-sonnet-20250219", written(3_000, 1_000, 500, 50),
+                1_500 * 3_000 + 1_000 * 300 + 500 * 3_750 + 50 * 15_000, "cache_write_1h"),
+            // $10, $30, no price of audio
+            ("openai", "gpt-4-turbo", Usage { input_audio: Some(5), ..tokens(10, 1) },
+                10 * 10_000 + 30_000, "input_audio"),
+            // $1, $1 and some for the request
+            ("perplexity", "sonar", tokens(10, 10), 20 * 1_000, "request"),
+            // $0.30, $2.50, images dearer
+            ("gcp.gemini", "gemini-2.5-flash-image", tokens(10, 10), 10 * 300 + 10 * 2_500, "output_image"),
+        ];
+        for (provider, model, usage, nanos, unpriced) in worked {
+            let cost = cost(&remote(provider, model, usage)).expect(model);
+            assert_eq!(
+                (cost.total, cost.basis),
+                (NanoUsd(nanos), CostBasis::LowerBound),
+                "{model}"
+            );
+            assert_eq!(cost.unpriced, [unpriced], "{model}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_price_has_a_reason_instead() {
+        let usage = tokens(10, 5);
+        for (provider, address, model, reason) in [
+            ("openai", "api.openai.com", "gpt-99-ultra", "model_unknown"),
+            ("openai", "10.0.0.5", "my-finetune", "local"),
+            ("acme", "llm.acme.example", "gpt-4o", "provider_unknown"),
+            ("acme", "192.168.1.20", "gpt-4o", "local"),
+            ("ollama", "ollama.example.com", "llama3.2", "local"),
+            ("vllm", "gpu.example.com", "gpt-4o", "local"),
+            ("openai", "api.openai.com", "whisper-1", "price_unknown"),
+            ("openrouter", "openrouter.ai", "qwen/qwq-32b:free", "price_unknown"),
+            ("openai", "api.openai.com", "  ", "no_model"),
+        ] {
+            assert_eq!(
+                cost(&observation(provider, address, model, usage)),
+                Err(reason),
+                "{provider} {model}"
+            );
+        }
+        // A mock or a gateway of the own network that is said to be OpenAI is priced as it.
+        assert!(cost(&observation("openai", "127.0.0.1", "gpt-4o", usage)).is_ok());
+    }
+
+    #[test]
+    fn no_call_no_usage_no_upstream_are_told_apart() {
+        let whole = remote("openai", "gpt-4o", tokens(1, 1));
+        let not_a_call = Observation { operation: None, ..whole.clone() };
+        assert_eq!(cost(&not_a_call), Err("not_a_model_call"));
+        let no_usage = Observation { usage: Known::Unknown("not_reported"), ..whole.clone() };
+        assert_eq!(cost(&no_usage), Err("no_usage"));
+        assert_eq!(cost(&Observation { upstream: None, ..whole }), Err("provider_unknown"));
+    }
+
+    #[test]
+    fn a_tier_without_a_price_has_no_cost() {
+        let mut observation = remote("openai", "gpt-4o", tokens(1, 1));
+        for (tier, priced) in [
+            ("default", true),
+            ("standard", true),
+            ("auto", true),
+            ("on_demand", true),
+            ("", true),
+            ("PRIORITY", true),
+            ("scale", false),
+            ("ultrafast", false),
+            ("flex", false),
+        ] {
+            observation.response.service_tier = Some(tier.into());
+            assert_eq!(cost(&observation).err(), (!priced).then_some("tier_unknown"), "{tier}");
+        }
+        // Priority has a price only since 2026-10-12.
+        observation.response.service_tier = Some("priority".into());
+        observation.started = UNIX_EPOCH + Duration::from_secs(MID_2026);
+        assert_eq!(cost(&observation), Err("tier_unknown"));
+        // OpenAI's tiers are not Azure's.
+        let mut azure = remote("azure.ai.openai", "gpt-4o", tokens(1, 1));
+        azure.response.service_tier = Some("priority".into());
+        assert_eq!(cost(&azure), Err("tier_unknown"));
+    }
+
+    #[test]
+    fn the_model_that_answered_is_priced_else_the_one_asked_for() {
+        let mut observation = remote("openai", "gpt-4o-mini", tokens(1_000, 0));
+        observation.request.model = Some("gpt-4o".into());
+        assert_eq!(cost(&observation).map(|cost| cost.total), Ok(NanoUsd(150_000)));
+        observation.response.model = None;
+        assert_eq!(cost(&observation).map(|cost| cost.total), Ok(NanoUsd(2_500_000)));
+    }
+
+    #[test]
+    fn embeddings_have_no_output_to_miss() {
+        let usage = Usage { input: Some(1_000), ..Usage::default() };
+        let mut observation = remote("openai", "gpt-4o", usage);
+        assert_eq!(cost(&observation).map(|cost| cost.unpriced), Ok(vec!["output"]));
+        observation.operation = Some(Operation::Embeddings);
+        assert_eq!(cost(&observation).map(|cost| cost.basis), Ok(CostBasis::Computed));
+    }
+
+    fn own(toml: &str) -> Prices {
+        let own: Vec<Override> =
+            toml.split("---").map(|entry| toml::from_str(entry).expect(entry)).collect();
+        Prices::with_overrides(own)
+    }
+
+    #[test]
+    fn the_operators_price_wins_and_the_first_that_covers_counts() {
+        let prices = own(
+            "provider = \"openai\"\nmodel = \"GPT-4o*\"\ninput = 1\ncached_input = \"0.5\"\noutput = 2.5\nname = \"deal\"\ndated = \"2026-11-01\"
+            ---
+            model = \"*\"\ninput = 7",
+        );
+        let mut observation = remote("openai", "gpt-4o-2024-08-06", cached(100, 40, 10));
+        observation.response.service_tier = Some("scale".into());
+        let Known::Value(cost) = prices.cost(&observation) else { panic!("no cost") };
+        assert_eq!(cost.total, NanoUsd(60 * 1_000 + 40 * 500 + 10 * 2_500));
+        assert_eq!((cost.entry.as_str(), cost.dated.as_str()), ("deal", "2026-11-01"));
+        let Known::Value(cost) = prices.cost(&remote("ollama", "llama3", tokens(10, 3))) else {
+            panic!("no cost")
+        };
+        // It has no price of the output.
+        assert_eq!((cost.total, cost.basis), (NanoUsd(70_000), CostBasis::LowerBound));
+        assert_eq!((cost.entry.as_str(), cost.unpriced), ("*", vec!["output"]));
+    }
+
+    #[test]
+    fn an_override_is_for_its_provider_or_upstream_and_for_either_name_of_the_model() {
+        let mut observation = remote("azure.ai.openai", "gpt-4o-2024-08-06", tokens(1, 1));
+        observation.request.model = Some("my-deployment".into());
+        for (head, covers) in [
+            ("provider = \"azure\"", true),
+            ("provider = \"Azure.AI.OpenAI\"", true),
+            ("provider = \"up\"", true),
+            ("", true),
+            ("provider = \"openai\"", false),
+        ] {
+            for (model, is) in
+                [("my-deployment", true), ("gpt-4o-2024-08-06", true), ("gpt-4o", false)]
+            {
+                let prices = own(&format!(
+                    "{head}\nmodel = \"{model}\"\ninput = 1\noutput = 1\nname = \"own\""
+                ));
+                let Known::Value(cost) = prices.cost(&observation) else { panic!("no cost") };
+                assert_eq!(cost.entry == "own", covers && is, "{head} {model}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_hours_price_takes_the_claimed_duration_else_from_sent_to_the_end() {
+        let prices = own("provider = \"ollama\"\nmodel = \"*\"\nper_hour = 1.8");
+        let mut observation = remote("ollama", "llama3.2", tokens(10, 3));
+        assert_eq!(prices.cost(&observation), Known::Unknown("no_usage"));
+        observation.usage = Known::Unknown("not_reported");
+        observation.times.sent = Some(Duration::from_millis(500));
+        observation.times.end = Duration::from_millis(2_500);
+        // $1.80 for 3600 s are 500 000 nano-dollars for a second.
+        let Known::Value(cost) = prices.cost(&observation) else { panic!("no cost") };
+        assert_eq!(cost.total, NanoUsd(2 * 500_000));
+        assert_eq!((cost.parts[0].dimension, cost.parts[0].count), ("hour", 2_000_000_000));
+        assert_eq!(cost.entry, "ollama/*");
+        observation.response.claimed.total = Some(Duration::from_micros(1));
+        let Known::Value(cost) = prices.cost(&observation) else { panic!("no cost") };
+        // Half a nano-dollar is rounded up.
+        assert_eq!(cost.total, NanoUsd(1));
+    }
+}

@@ -203,3 +203,72 @@ fn plain(request: &Request) -> Vec<u8> {
         Some(other) => panic!("an export in {other}"),
     }
 }
+
+mod tests {
+    use std::net::SocketAddr;
+
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+
+    use super::*;
+    use crate::support::client::Client;
+
+    /// An export of one span of this name.
+    fn export(name: &str, gzip: bool) -> Vec<u8> {
+        let span = Span { name: name.into(), kind: 3, ..Span::default() };
+        let scope = ScopeSpans { spans: vec![span], ..ScopeSpans::default() };
+        let resource = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
+        let mut body = ExportTraceServiceRequest { resource_spans: vec![resource] }.encode_to_vec();
+        let mut encoding = "";
+        if gzip {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Default::default());
+            encoder.write_all(&body).unwrap();
+            body = encoder.finish().unwrap();
+            encoding = "Content-Encoding: gzip\r\n";
+        }
+        let head = format!(
+            "POST /v1/traces HTTP/1.1\r\nContent-Type: application/x-protobuf\r\n{encoding}\
+             Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        [head.as_bytes(), &body].concat()
+    }
+
+    fn address(collector: &Collector) -> SocketAddr {
+        collector.endpoint().trim_start_matches("http://").parse().unwrap()
+    }
+
+    #[test]
+    fn exports_are_taken_plain_and_compressed() {
+        let collector = Collector::start(Mode::Well);
+        let mut client = Client::connect(address(&collector));
+        for gzip in [false, true] {
+            client.send(export("chat m", gzip));
+            assert_eq!(client.response("POST").head.status(), 200);
+        }
+        let spans = collector.spans("CLIENT", 2);
+        assert!(spans.iter().all(|span| span.name == "chat m"));
+        assert!(collector.wait_until(Duration::ZERO, |it| it.logs.first().map(|_| ())).is_none());
+    }
+
+    #[test]
+    fn it_fails_as_it_is_told_and_recovers() {
+        let collector = Collector::start(Mode::Unavailable);
+        let mut client = Client::connect(address(&collector));
+        client.send(export("lost", false));
+        assert_eq!(client.response("POST").head.status(), 503);
+        collector.set(Mode::Hanging);
+        client.send(export("lost", false));
+        assert!(client.wire.is_silent(Duration::from_millis(100)));
+        collector.set(Mode::Resetting);
+        let mut client = Client::connect(address(&collector));
+        client.send(export("lost", false));
+        assert_eq!(client.wire.until_ended(), crate::support::wire::Ended::Reset);
+        assert_eq!(collector.received().spans.len(), 0);
+        collector.set(Mode::Well);
+        let mut client = Client::connect(address(&collector));
+        client.send(export("kept", false));
+        client.response("POST");
+        assert_eq!(collector.received().spans[0].name, "kept");
+    }
+}

@@ -19,8 +19,6 @@ pub(crate) struct Request {
     pub(crate) head: Head,
     /// Its body, complete or broken.
     pub(crate) body: Body,
-    /// Which connection it came on, counted from 0.
-    pub(crate) connection: usize,
 }
 
 /// One connection that the upstream accepted.
@@ -28,7 +26,6 @@ pub(crate) struct Request {
 pub(crate) struct Connection {
     /// The connection, for whatever the methods here do not do.
     pub(crate) wire: Wire,
-    number: usize,
 }
 
 impl Connection {
@@ -37,7 +34,7 @@ impl Connection {
         let head = self.wire.try_head()?;
         let mut body = Body::new(head.request_framing());
         self.wire.finish(&mut body);
-        Some(Request { head, body, connection: self.number })
+        Some(Request { head, body })
     }
 
     /// Sends exactly these bytes.
@@ -238,8 +235,8 @@ fn listen(mut accepted: impl FnMut(Connection) -> bool + Send + 'static) -> List
             if gone.load(SeqCst) {
                 return;
             }
-            let number = count.fetch_add(1, SeqCst);
-            let connection = Connection { wire: Wire::new(stream.unwrap()), number };
+            count.fetch_add(1, SeqCst);
+            let connection = Connection { wire: Wire::new(stream.unwrap()) };
             if !accepted(connection) {
                 return;
             }

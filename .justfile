@@ -1,0 +1,22 @@
+# What there is
+[private]
+default:
+    @just --justfile .justfile --list
+
+# Every test; with real clients and servers once tests/real/install.sh was run
+test *args:
+    cargo test --locked {{ args }}
+
+# Formatting, lints, dependencies
+lint:
+    cargo fmt --check
+    cargo clippy --locked --all-targets -- --deny warnings
+    cargo deny --config .deny.toml check
+
+# Against a bare hyper pass-through and nginx
+bench *args:
+    cargo bench --locked {{ args }}
+
+# The proxy, with the settings in ./proxy.toml
+run *args:
+    cargo run --locked --release -- {{ args }}

@@ -1,0 +1,194 @@
+//! `clearspan check`: the settings that hold, written as `proxy.toml` would be, each with who said it
+//! where it is no default. Pure; a secret is never in it.
+
+use toml::Value;
+
+use crate::config::{Loaded, Setting, Source};
+use crate::forward::settings::Upstream;
+use crate::report::settings::Exporter;
+
+/// Where the comments begin that say who said a value.
+const COMMENT_COLUMN: usize = 40;
+
+/// What is printed for a configuration that is right.
+pub(super) fn report(loaded: &Loaded) -> String {
+    let settings = &loaded.settings;
+    let from = loaded.file.as_deref().unwrap_or("no file");
+    let mut lines =
+        vec![format!("# The configuration is right ({from}). What is not marked is a default.")];
+    for section in ["server", "telemetry", "limits"] {
+        lines.extend([String::new(), format!("[{section}]")]);
+        lines.extend(loaded.said.iter().filter(|it| it.section == section).map(setting));
+    }
+    for it in &settings.forward.upstreams {
+        lines.push(String::new());
+        lines.extend(upstream(it, &loaded.upstreams));
+    }
+    lines.push(String::new());
+    lines.extend(settings.report.exporters.iter().map(exporter));
+    if settings.report.exporters.is_empty() {
+        lines.push(format!("# warning: {NO_EXPORTER}"));
+    }
+    if !settings.prices.is_empty() {
+        lines.push(format!("# [[pricing.model]]: {} of your own", settings.prices.len()));
+    }
+    lines.extend(settings.warnings.iter().map(|warning| format!("# warning: {warning}")));
+    lines.join("\n") + "\n"
+}
+
+const NO_EXPORTER: &str = "telemetry is sent nowhere: set OTEL_EXPORTER_OTLP_ENDPOINT, or write \
+     [[telemetry.export]]; /metrics is there in any case";
+
+fn setting(setting: &Setting) -> String {
+    marked(&format!("{} = {}", setting.key, setting.value), &setting.source)
+}
+
+fn upstream(upstream: &Upstream, source: &Source) -> Vec<String> {
+    let facts = &upstream.facts;
+    let scheme = if upstream.tls { "https" } else { "http" };
+    let host = upstream.host.to_str().unwrap_or_default();
+    let url = format!("{scheme}://{host}{}", upstream.base_path);
+    let text = |key: &str, value: &str| format!("{key} = {}", Value::from(value));
+    let mut lines = vec![
+        marked("[[upstream]]", source),
+        text("name", &facts.name),
+        text("url", &url),
+        text("provider", &facts.provider),
+        text("dialect", &facts.dialect),
+        format!("paths = {}", Value::from(upstream.paths.clone())),
+    ];
+    lines.extend(upstream.mount.as_deref().map(|mount| text("mount", mount)));
+    lines.push(format!("propagate = {}", upstream.propagate));
+    lines.extend(upstream.listen.map(|listen| text("listen", &listen.to_string())));
+    lines
+}
+
+fn exporter(exporter: &Exporter) -> String {
+    let urls = [&exporter.traces, &exporter.metrics, &exporter.logs].into_iter().flatten();
+    let urls: Vec<_> = urls.map(ToString::to_string).collect();
+    let mut how = vec![if exporter.gzip { "gzip" } else { "not compressed" }.to_owned()];
+    how.push(format!("at most {} s", exporter.timeout.as_secs_f64()));
+    // A secret prints as `***`.
+    how.extend(exporter.headers.iter().map(|(name, secret)| format!("{name}: {secret:?}")));
+    format!("# telemetry goes to {} ({})", urls.join(", "), how.join(", "))
+}
+
+/// `line`, and behind it who said it, unless nobody did.
+fn marked(line: &str, source: &Source) -> String {
+    match source {
+        Source::Default => line.to_owned(),
+        said => format!("{line:COMMENT_COLUMN$} # {said}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, Flags, load};
+
+    fn checked(file: &str, flags: Flags, variables: &[(&str, &str)]) -> (Loaded, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("proxy.toml");
+        std::fs::write(&path, file).unwrap();
+        let flags = Flags { config: Some(path.clone()), ..flags };
+        let loaded = load(&flags, &Environment::of(variables.iter().copied())).unwrap();
+        let text = report(&loaded).replace(&path.display().to_string(), "proxy.toml");
+        (loaded, text)
+    }
+
+    const FILE: &str = "
+        [[upstream]]
+        name = 'groq'
+        url = 'https://api.groq.com/openai/'
+        paths = ['/v1/']
+        listen = '127.0.0.1:5'
+        [limits]
+        stall_seconds = 2.5
+        tape_memory = 1048576
+        [[pricing.model]]
+        model = 'x'
+        input = 1
+        [[telemetry.export]]
+        endpoint = 'http://c'
+        signals = ['traces']
+        headers = { authorization = { env = 'TOKEN' } }";
+
+    #[test]
+    fn what_holds_is_printed_with_who_said_it() {
+        let flags = Flags { admin: Some(([127, 0, 0, 1], 1).into()), ..Flags::default() };
+        let variables = [
+            ("CLEARSPAN_SERVER_LISTEN", "0.0.0.0:4319"),
+            ("OTEL_SERVICE_NAME", "team"),
+            ("TOKEN", "hunter2"),
+        ];
+        let (_, text) = checked(FILE, flags, &variables);
+        assert_eq!(
+            text,
+            "\
+# The configuration is right (proxy.toml). What is not marked is a default.
+
+[server]
+admin = \"127.0.0.1:1\"                    # --admin
+listen = \"0.0.0.0:4319\"                  # CLEARSPAN_SERVER_LISTEN
+root = \"ollama\"
+
+[telemetry]
+cost_histogram = true
+lines = \"auto\"
+phase_spans = false
+service_name = \"team\"                    # OTEL_SERVICE_NAME
+
+[limits]
+client_idle_seconds = 90
+client_stall_seconds = 600
+connect_seconds = 10
+decoded_bytes = \"32MiB\"
+drain_seconds = 7
+event_bytes = \"8MiB\"
+export_queue = \"32MiB\"
+flush_seconds = 2
+header_seconds = 10
+label_values = 200
+max_connections = 20000
+max_exchanges = 10000
+series = 2000
+stall_seconds = 2.5                      # proxy.toml
+tape_exchange = \"16MiB\"
+tape_memory = \"1MiB\"                     # proxy.toml
+upstream_idle_connections = 256
+upstream_idle_seconds = 4
+upstream_silence_seconds = 0
+workers = 0
+
+[[upstream]]                             # proxy.toml
+name = \"groq\"
+url = \"https://api.groq.com/openai\"
+provider = \"groq\"
+dialect = \"openai\"
+paths = [\"/v1/\"]
+mount = \"/groq\"
+propagate = false
+listen = \"127.0.0.1:5\"
+
+# telemetry goes to http://c/v1/traces (not compressed, at most 10 s, authorization: ***)
+# [[pricing.model]]: 1 of your own
+# warning: server.listen = 0.0.0.0:4319 is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted
+"
+        );
+    }
+
+    #[test]
+    fn nowhere_to_send_telemetry_is_a_warning() {
+        let (_, text) = checked("", Flags::default(), &[]);
+        assert!(text.ends_with(&format!("\n# warning: {NO_EXPORTER}\n")), "{text}");
+    }
+
+    #[test]
+    fn what_is_printed_can_be_used_as_a_file() {
+        let (first, text) = checked("", Flags::default(), &[]);
+        let (second, _) = checked(&text, Flags::default(), &[]);
+        let forward = |loaded: &Loaded| format!("{:#?}", loaded.settings.forward);
+        assert_eq!(forward(&first), forward(&second));
+        assert_eq!(format!("{:?}", first.settings.tape), format!("{:?}", second.settings.tape));
+    }
+}

@@ -1,0 +1,257 @@
+//! The shape of `proxy.toml`, key for key, with its defaults. Knows no rule that reaches across keys.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use super::limits::Limits;
+use super::quantity::{Address, Seconds};
+use super::secret::SecretSource;
+use crate::observe::price::Override;
+
+/// All of `proxy.toml`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct File {
+    /// `[server]`.
+    pub server: Server,
+    /// `[[upstream]]`; where the file has one, the shipped ones are not there.
+    pub upstream: Vec<Upstream>,
+    /// `[telemetry]`.
+    pub telemetry: Telemetry,
+    /// `[pricing]`.
+    #[serde(skip_serializing)]
+    pub pricing: Pricing,
+    /// `[limits]`.
+    pub limits: Limits,
+}
+
+impl Default for File {
+    fn default() -> Self {
+        Self {
+            server: Server::default(),
+            upstream: shipped_upstreams(),
+            telemetry: Telemetry::default(),
+            pricing: Pricing::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Where we listen.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// For apps.
+    pub listen: Address,
+    /// For `/healthz`, `/readyz`, `/metrics`.
+    pub admin: Address,
+    /// Name of the upstream that answers `GET /` and `HEAD /`; empty: none does.
+    pub root: String,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        let local = |port| Address((Ipv4Addr::LOCALHOST, port).into());
+        Self { listen: local(4319), admin: local(4320), root: "ollama".into() }
+    }
+}
+
+/// One place where requests can go.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// What we call it.
+    pub name: String,
+    /// Scheme, host, port and, if any, base path.
+    pub url: String,
+    /// Who answers; absent: its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// Whose format it speaks; absent: the provider's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<Dialect>,
+    /// Path prefixes that are sent here unchanged.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// Taken off the front of a path; absent: `/` and its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mount: Option<String>,
+    /// Replace the app's `traceparent` with ours.
+    #[serde(default)]
+    pub propagate: bool,
+    /// A listener of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<Address>,
+}
+
+fn shipped_upstreams() -> Vec<Upstream> {
+    let shipped = |name: &str, url: &str, paths: &[&str]| Upstream {
+        name: name.into(),
+        url: url.into(),
+        provider: Some(name.into()),
+        dialect: None,
+        paths: paths.iter().map(ToString::to_string).collect(),
+        mount: Some(format!("/{name}")),
+        propagate: false,
+        listen: None,
+    };
+    vec![
+        shipped("openai", "https://api.openai.com", &["/v1/"]),
+        shipped(
+            "anthropic",
+            "https://api.anthropic.com",
+            &["/v1/messages", "/v1/complete", "/v1/organizations/"],
+        ),
+        shipped("gemini", "https://generativelanguage.googleapis.com", &["/v1beta/"]),
+        shipped("ollama", "http://127.0.0.1:11434", &["/api/"]),
+    ]
+}
+
+/// Whose wire format an upstream speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// OpenAI's, and everything compatible.
+    Openai,
+    /// Ollama's own and its compatible routes.
+    Ollama,
+    /// None that we read: status, times and bytes only.
+    Unknown,
+}
+
+impl Dialect {
+    /// As `proxy.toml` writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Openai => "openai",
+            Self::Ollama => "ollama",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What is told of exchanges, and to whom.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telemetry {
+    /// `service.name`.
+    pub service_name: String,
+    /// Record the histogram `gen_ai.usage.cost`.
+    pub cost_histogram: bool,
+    /// A span for each phase of an exchange too.
+    pub phase_spans: bool,
+    /// One line for each exchange on standard output.
+    pub lines: Lines,
+    /// OTLP destinations; none: the one that `OTEL_*` names, if any.
+    pub export: Vec<Export>,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            service_name: "clearspan".into(),
+            cost_histogram: true,
+            phase_spans: false,
+            lines: Lines::Auto,
+            export: Vec::new(),
+        }
+    }
+}
+
+/// How an exchange is told on standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lines {
+    /// For a person on a terminal, else JSON.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// Nothing.
+    Off,
+}
+
+/// One OTLP destination.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Export {
+    /// Base URL; `/v1/traces`, `/v1/metrics`, `/v1/logs` are put behind it.
+    pub endpoint: String,
+    /// Sent with each export.
+    #[serde(default)]
+    pub headers: BTreeMap<String, SecretSource>,
+    /// How bodies are compressed.
+    #[serde(default)]
+    pub compression: Compression,
+    /// What is sent there.
+    #[serde(default = "Signal::all")]
+    pub signals: Vec<Signal>,
+    /// The longest that one export may take.
+    #[serde(default = "Export::timeout")]
+    pub timeout_seconds: Seconds,
+}
+
+impl Export {
+    /// The specification's default of `OTEL_EXPORTER_OTLP_TIMEOUT`.
+    pub(super) fn timeout() -> Seconds {
+        Seconds::whole(10)
+    }
+}
+
+/// How bodies of exports are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// With gzip.
+    Gzip,
+    /// Not at all.
+    #[default]
+    None,
+}
+
+/// What OpenTelemetry sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Signal {
+    /// Spans.
+    Traces,
+    /// Metrics.
+    Metrics,
+    /// Log records.
+    Logs,
+}
+
+impl Signal {
+    /// Every signal.
+    pub fn all() -> Vec<Self> {
+        vec![Self::Traces, Self::Metrics, Self::Logs]
+    }
+
+    /// Where OTLP over HTTP takes it.
+    pub(super) fn path(self) -> &'static str {
+        match self {
+            Self::Traces => "/v1/traces",
+            Self::Metrics => "/v1/metrics",
+            Self::Logs => "/v1/logs",
+        }
+    }
+
+    /// As `proxy.toml` writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Traces => "traces",
+            Self::Metrics => "metrics",
+            Self::Logs => "logs",
+        }
+    }
+}
+
+/// Prices of the operator's own.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pricing {
+    /// `[[pricing.model]]`.
+    #[serde(skip_serializing)]
+    pub model: Vec<Override>,
+}

@@ -1,0 +1,133 @@
+//! The table of providers we know: the conventions' spelling, whose format they speak, the header
+//! by which their clients are known, and how their errors look. Knows no URL and no price.
+
+use http::HeaderName;
+
+use super::file::Dialect;
+use crate::forward::settings::ErrorShape;
+
+/// One provider.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Provider {
+    /// As `proxy.toml` writes it.
+    pub(super) name: &'static str,
+    /// As `gen_ai.provider.name` writes it.
+    pub(super) spelling: &'static str,
+    /// Whose wire format it speaks.
+    pub(super) dialect: Dialect,
+    /// A request header that only its clients send.
+    marker: Option<&'static str>,
+    /// How its errors look.
+    shape: &'static str,
+}
+
+const OPENAI_ERROR: &str =
+    r#"{"error":{"message":"{message}","type":"proxy_error","param":null,"code":"{code}"}}"#;
+const ANTHROPIC_ERROR: &str =
+    r#"{"type":"error","error":{"type":"api_error","message":"{message}"}}"#;
+const GOOGLE_ERROR: &str = r#"{"error":{"message":"{message}","status":"{code}"}}"#;
+const OLLAMA_ERROR: &str = r#"{"error":"{message}"}"#;
+const MISTRAL_ERROR: &str =
+    r#"{"object":"error","message":"{message}","type":"proxy_error","param":null,"code":"{code}"}"#;
+const XAI_ERROR: &str = r#"{"code":"{code}","error":"{message}"}"#;
+const MESSAGE_ERROR: &str = r#"{"message":"{message}"}"#;
+
+/// A provider that speaks OpenAI's format, errors included.
+const fn openai_like(name: &'static str, spelling: &'static str) -> Provider {
+    Provider { name, spelling, dialect: Dialect::Openai, marker: None, shape: OPENAI_ERROR }
+}
+
+/// A provider whose answers we cannot read yet: times, status and bytes only.
+const fn unread(name: &'static str, spelling: &'static str, shape: &'static str) -> Provider {
+    Provider { name, spelling, dialect: Dialect::Unknown, marker: None, shape }
+}
+
+/// Names and spellings as in the registry of `gen_ai.provider.name`; where that has none, the name.
+const PROVIDERS: [Provider; 23] = [
+    openai_like("openai", "openai"),
+    openai_like("azure", "azure.ai.openai"),
+    openai_like("azure_inference", "azure.ai.inference"),
+    Provider {
+        marker: Some("anthropic-version"),
+        ..unread("anthropic", "anthropic", ANTHROPIC_ERROR)
+    },
+    Provider { marker: Some("x-goog-api-key"), ..unread("gemini", "gcp.gemini", GOOGLE_ERROR) },
+    unread("vertex", "gcp.vertex_ai", GOOGLE_ERROR),
+    unread("bedrock", "aws.bedrock", MESSAGE_ERROR),
+    unread("cohere", "cohere", MESSAGE_ERROR),
+    unread("watsonx", "ibm.watsonx.ai", OPENAI_ERROR),
+    Provider { dialect: Dialect::Ollama, ..unread("ollama", "ollama", OLLAMA_ERROR) },
+    Provider { shape: MISTRAL_ERROR, ..openai_like("mistral", "mistral_ai") },
+    Provider { shape: XAI_ERROR, ..openai_like("xai", "x_ai") },
+    openai_like("groq", "groq"),
+    openai_like("deepseek", "deepseek"),
+    openai_like("moonshot", "moonshot_ai"),
+    openai_like("openrouter", "openrouter"),
+    openai_like("perplexity", "perplexity"),
+    openai_like("together", "together"),
+    openai_like("fireworks", "fireworks"),
+    openai_like("vllm", "vllm"),
+    openai_like("llamacpp", "llamacpp"),
+    openai_like("sglang", "sglang"),
+    openai_like("lmstudio", "lmstudio"),
+];
+
+impl Provider {
+    /// The header by which its clients are known.
+    pub(super) fn marker(&self) -> Option<HeaderName> {
+        self.marker.map(HeaderName::from_static)
+    }
+
+    /// How its errors look.
+    pub(super) fn shape(&self) -> ErrorShape {
+        ErrorShape(self.shape.to_owned())
+    }
+}
+
+/// The provider of this name, in our spelling or in the conventions'.
+pub(super) fn find(name: &str) -> Option<&'static Provider> {
+    PROVIDERS.iter().find(|provider| provider.name == name || provider.spelling == name)
+}
+
+/// How errors look where no provider was addressed, or one that we do not know: as OpenAI's do,
+/// which most clients can read.
+pub(super) fn common_shape() -> ErrorShape {
+    ErrorShape(OPENAI_ERROR.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_stands_twice() {
+        for (index, provider) in PROVIDERS.iter().enumerate() {
+            let same = |other: &Provider| {
+                [other.name, other.spelling]
+                    .iter()
+                    .any(|it| [provider.name, provider.spelling].contains(it))
+            };
+            assert!(!PROVIDERS[index + 1..].iter().any(same), "{}", provider.name);
+        }
+    }
+
+    #[test]
+    fn every_error_is_json_that_tells_the_message() {
+        for provider in &PROVIDERS {
+            let text = provider.shape().0.replace("{code}", "busy").replace("{message}", "told");
+            let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert!(json.is_object(), "{}", provider.name);
+            assert!(text.contains("told"), "{}", provider.name);
+        }
+    }
+
+    #[test]
+    fn a_provider_is_found_by_either_spelling() {
+        assert_eq!(find("azure"), find("azure.ai.openai"));
+        assert_eq!(find("xai").unwrap().spelling, "x_ai");
+        assert_eq!(find("gemini").unwrap().marker().unwrap(), "x-goog-api-key");
+        assert_eq!(find("anthropic").unwrap().dialect, Dialect::Unknown);
+        assert_eq!(find("ollama").unwrap().dialect, Dialect::Ollama);
+        assert_eq!(find("acme"), None);
+    }
+}

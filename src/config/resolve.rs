@@ -1,0 +1,146 @@
+//! The file's shape becomes each stage's settings, which cannot be wrong. Reads nothing but what it
+//! is given.
+
+use super::environment::Environment;
+use super::fault::{Fault, all};
+use super::file::{File, Lines};
+use super::layers::{Layers, Source};
+use super::otel::Otel;
+use super::{Settings, export, providers, rules, upstream};
+use crate::forward::settings as forward;
+use crate::report::settings as report;
+
+/// Every stage's settings, or all that is wrong.
+pub(super) fn settings(
+    file: &File,
+    layers: &Layers,
+    otel: &Otel,
+    environment: &Environment,
+    mut warnings: Vec<String>,
+) -> Result<Settings, Vec<Fault>> {
+    let written = file.upstream.iter().enumerate();
+    let upstreams = all(written.map(|(at, written)| upstream::resolve(at, written)));
+    let exporters = export::resolve(&file.telemetry.export, otel, environment);
+    let ((upstreams, exporters), root) = both(both(upstreams, exporters), root(file, layers))?;
+    let faults = rules::faults(file, &upstreams);
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    warnings.extend(rules::warnings(file, &upstreams));
+    warnings.extend(export::warnings(&file.telemetry.export, otel));
+    Ok(Settings {
+        forward: forward::Settings {
+            listen: file.server.listen.0,
+            upstreams,
+            root,
+            shape: providers::common_shape(),
+            limits: file.limits.forward(),
+        },
+        tape: file.limits.tape(environment.cores),
+        observe: file.limits.observe(),
+        report: report::Settings {
+            resource: resource(&file.telemetry.service_name, otel),
+            exporters,
+            cost_histogram: file.telemetry.cost_histogram,
+            phase_spans: file.telemetry.phase_spans,
+            lines: lines(file.telemetry.lines, environment.terminal),
+            limits: report_limits(file, otel),
+        },
+        admin: file.server.admin.0,
+        prices: file.pricing.model.clone(),
+        warnings,
+    })
+}
+
+fn both<A, B>(a: Result<A, Vec<Fault>>, b: Result<B, Vec<Fault>>) -> Result<(A, B), Vec<Fault>> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (a, b) => Err(a.err().into_iter().chain(b.err()).flatten().collect()),
+    }
+}
+
+fn root(file: &File, layers: &Layers) -> Result<Option<usize>, Vec<Fault>> {
+    let said = layers.source("server.root") != Source::Default;
+    rules::root(file, said).map_err(|fault| vec![fault])
+}
+
+fn lines(lines: Lines, terminal: bool) -> report::Lines {
+    match lines {
+        Lines::Auto if terminal => report::Lines::Terminal,
+        Lines::Auto | Lines::Json => report::Lines::Json,
+        Lines::Off => report::Lines::Off,
+    }
+}
+
+fn report_limits(file: &File, otel: &Otel) -> report::Limits {
+    let limits = file.limits.report();
+    report::Limits {
+        batch: otel.batch.unwrap_or(limits.batch),
+        delay: otel.delay.unwrap_or(limits.delay),
+        metric_interval: otel.metric_interval.unwrap_or(limits.metric_interval),
+        ..limits
+    }
+}
+
+/// What all telemetry belongs to: the service's name, what the operator says of it, and which
+/// version and instance this is where the operator does not say.
+fn resource(service_name: &str, otel: &Otel) -> Vec<(String, String)> {
+    let own = [
+        ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("service.instance.id", random_uuid()),
+    ];
+    let unsaid = |key: &str| !otel.attributes.iter().any(|(said, _)| said == key);
+    let own = own.into_iter().filter(|(key, _)| unsaid(key));
+    let name = [("service.name".to_owned(), service_name.to_owned())].into_iter();
+    let said = otel.attributes.iter().cloned();
+    name.chain(said).chain(own.map(|(key, value)| (key.to_owned(), value))).collect()
+}
+
+/// A UUID of version 4 (RFC 9562), as the conventions recommend for `service.instance.id`.
+fn random_uuid() -> String {
+    let bits = fastrand::u128(..) & !(0xf << 76) & !(0b11 << 62) | 0x4 << 76 | 0b10 << 62;
+    let digits = format!("{bits:032x}");
+    let groups = [0..8, 8..12, 12..16, 16..20, 20..32];
+    groups.map(|group| digits.get(group).unwrap_or_default().to_owned()).join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_has_a_random_uuid() {
+        let [a, b] = [random_uuid(), random_uuid()];
+        assert_ne!(a, b);
+        let lengths: Vec<_> = a.split('-').map(str::len).collect();
+        assert_eq!(lengths, [8, 4, 4, 4, 12]);
+        assert_eq!(a.as_bytes()[14], b'4');
+        assert!(b"89ab".contains(&a.as_bytes()[19]), "{a}");
+    }
+
+    #[test]
+    fn the_resource_is_what_was_said_and_the_rest_is_added() {
+        let otel = Otel {
+            attributes: vec![
+                ("service.version".into(), "mine".into()),
+                ("team".into(), "a".into()),
+            ],
+            ..Otel::default()
+        };
+        let resource = resource("name", &otel);
+        let keys: Vec<_> = resource.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, ["service.name", "service.version", "team", "service.instance.id"]);
+        assert_eq!((&*resource[0].1, &*resource[1].1), ("name", "mine"));
+        let own = super::resource("name", &Otel::default());
+        assert_eq!(own[1].1, env!("CARGO_PKG_VERSION"));
+    }
+
+    #[test]
+    fn lines_are_for_whoever_reads_them() {
+        use report::Lines as Told;
+        assert_eq!(lines(Lines::Auto, true), Told::Terminal);
+        assert_eq!(lines(Lines::Auto, false), Told::Json);
+        assert_eq!(lines(Lines::Json, true), Told::Json);
+        assert_eq!(lines(Lines::Off, true), Told::Off);
+    }
+}

@@ -1,0 +1,292 @@
+//! Usage × tariff → parts. Knows tokens and rates; no model, no provider, no clock.
+//!
+//! Parts of a total that have a rate of their own are taken out of it, the most special first; what
+//! is left is charged at the total's rate. Parts without one stay in the total: the sum is then a
+//! lower bound where they may cost more, and their names say why.
+
+use std::time::Duration;
+
+use super::Unpriced;
+use super::table::{Dimension, Tariff};
+use crate::observe::observation::{Cost, CostBasis, CostPart, NanoUsd, Usage};
+
+/// One hour in nanoseconds, the unit of the part `hour`.
+const HOUR_NANOS: u64 = 3_600_000_000_000;
+
+/// The parts of a sum, and the parts of the usage that have no price.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Sum {
+    pub(super) total: NanoUsd,
+    pub(super) parts: Vec<CostPart>,
+    pub(super) unpriced: Vec<&'static str>,
+}
+
+impl Sum {
+    pub(super) fn into_cost(self, entry: String, dated: String) -> Cost {
+        let exact = self.unpriced.is_empty();
+        let basis = if exact { CostBasis::Computed } else { CostBasis::LowerBound };
+        Cost { total: self.total, parts: self.parts, entry, dated, basis, unpriced: self.unpriced }
+    }
+}
+
+/// What a time costs at a price for an hour.
+pub(super) fn hours(worked: Duration, price: NanoUsd) -> Result<Sum, Unpriced> {
+    let count = u64::try_from(worked.as_nanos()).map_err(|_| Unpriced::UsageInconsistent)?;
+    let total = amount(count, price, HOUR_NANOS)?;
+    let part = CostPart { dimension: "hour", count, per_million: price, amount: total };
+    Ok(Sum { total, parts: vec![part], unpriced: Vec::new() })
+}
+
+/// What `usage` costs at `tariff`.
+pub(super) fn sum(usage: &Usage, tariff: &Tariff<'_>) -> Result<Sum, Unpriced> {
+    if tariff.rates.is_empty() {
+        return Err(Unpriced::PriceUnknown);
+    }
+    let mut ledger = Ledger { tariff, counts: Vec::new(), unpriced: tariff.unpriced.clone() };
+    ledger.count_input(usage)?;
+    ledger.count_output(usage)?;
+    ledger.add_up(usage.input.unwrap_or(0))
+}
+
+/// `count × price ÷ per`, rounded half up.
+fn amount(count: u64, price: NanoUsd, per: u64) -> Result<NanoUsd, Unpriced> {
+    let nanos = (u128::from(count) * u128::from(price.0) + u128::from(per / 2)) / u128::from(per);
+    // More than 18 billion dollars: the count is no count.
+    u64::try_from(nanos).map(NanoUsd).map_err(|_| Unpriced::UsageInconsistent)
+}
+
+/// What is left of a total once its special parts are out.
+fn rest(total: u64, special: &[u64]) -> Result<u64, Unpriced> {
+    let left = special.iter().try_fold(total, |left, &part| left.checked_sub(part));
+    left.ok_or(Unpriced::UsageInconsistent)
+}
+
+struct Ledger<'a> {
+    tariff: &'a Tariff<'a>,
+    counts: Vec<(Dimension, u64)>,
+    unpriced: Vec<&'static str>,
+}
+
+impl Ledger<'_> {
+    fn has(&self, dimension: Dimension) -> bool {
+        self.tariff.rate(dimension).is_some()
+    }
+
+    /// Counts `count` apart if it has a rate of its own, and says how many tokens left the total.
+    fn take(&mut self, dimension: Dimension, count: u64) -> u64 {
+        if count == 0 || !self.has(dimension) {
+            return 0;
+        }
+        self.counts.push((dimension, count));
+        count
+    }
+
+    /// As `take`; without a rate of its own it may cost more than the total's.
+    fn take_or_miss(&mut self, dimension: Dimension, count: u64) -> u64 {
+        if count > 0 && !self.has(dimension) {
+            self.unpriced.push(dimension.as_str());
+        }
+        self.take(dimension, count)
+    }
+
+    fn count_input(&mut self, usage: &Usage) -> Result<(), Unpriced> {
+        use Dimension::{CacheRead, CacheReadAudio, CacheWrite, CacheWriteHour, Input, InputAudio};
+        let total = usage.input.unwrap_or(0);
+        let [read, write, audio] =
+            [usage.cache_read, usage.cache_write, usage.input_audio].map(Option::unwrap_or_default);
+        let cached = read.checked_add(write).ok_or(Unpriced::UsageInconsistent)?;
+        if cached > total || audio > total {
+            return Err(Unpriced::UsageInconsistent);
+        }
+        // How much of the audio was read from the cache is not reported. All that can have been is
+        // the cheapest case: the table has no model whose audio gains less from the cache than text.
+        let both = if self.has(CacheReadAudio) { read.min(audio) } else { 0 };
+        if both > 0 {
+            self.unpriced.push(CacheReadAudio.as_str());
+        }
+        let special = [
+            self.take(CacheReadAudio, both),
+            // Without a rate of its own a cached token costs what any input token costs.
+            self.take(CacheRead, read - both),
+            self.take_or_miss(CacheWrite, write),
+            self.take_or_miss(InputAudio, audio - both),
+        ];
+        // How long the cache is to last is not reported; the shortest is the cheapest.
+        if write > 0 && self.has(CacheWriteHour) {
+            self.unpriced.push(CacheWriteHour.as_str());
+        }
+        self.take_total(Input, usage.input.map(|_| rest(total, &special)).transpose()?);
+        Ok(())
+    }
+
+    fn count_output(&mut self, usage: &Usage) -> Result<(), Unpriced> {
+        use Dimension::{Output, OutputAudio, Reasoning};
+        let total = usage.output.unwrap_or(0);
+        let audio = usage.output_audio.unwrap_or(0);
+        // Where reasoning has a rate of its own, the cheapest case is that all of it was reasoning.
+        let unsplit = usage.reasoning.is_none() && self.has(Reasoning) && total > 0;
+        if unsplit {
+            self.unpriced.push(Reasoning.as_str());
+        }
+        let reasoning =
+            usage.reasoning.unwrap_or(if unsplit { total - audio.min(total) } else { 0 });
+        if reasoning > total || audio > total {
+            return Err(Unpriced::UsageInconsistent);
+        }
+        // Without a rate of its own reasoning costs what any output token costs.
+        let special = [self.take(Reasoning, reasoning), self.take_or_miss(OutputAudio, audio)];
+        self.take_total(Output, usage.output.map(|_| rest(total, &special)).transpose()?);
+        Ok(())
+    }
+
+    /// Counts what is left of a total; one that was not reported is missed where it has a price.
+    fn take_total(&mut self, dimension: Dimension, rest: Option<u64>) {
+        match rest {
+            Some(rest) => {
+                self.take_or_miss(dimension, rest);
+            }
+            None if self.has(dimension) => self.unpriced.push(dimension.as_str()),
+            None => {}
+        }
+    }
+
+    fn add_up(mut self, input_tokens: u64) -> Result<Sum, Unpriced> {
+        self.counts.sort_unstable();
+        let priced = |&(dimension, count): &(Dimension, u64)| {
+            let per_million = self.tariff.rate(dimension)?.at(input_tokens);
+            let part =
+                |amount| CostPart { dimension: dimension.as_str(), count, per_million, amount };
+            Some(amount(count, per_million, 1_000_000).map(part))
+        };
+        let parts = self.counts.iter().filter_map(priced).collect::<Result<Vec<_>, _>>()?;
+        if parts.is_empty() && !self.unpriced.is_empty() {
+            return Err(Unpriced::PriceUnknown);
+        }
+        let total = parts.iter().try_fold(0_u64, |total, part| total.checked_add(part.amount.0));
+        let total = NanoUsd(total.ok_or(Unpriced::UsageInconsistent)?);
+        Ok(Sum { total, parts, unpriced: self.unpriced })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::table::{Priced, Rate};
+    use super::*;
+    use Dimension::{
+        CacheRead, CacheReadAudio, CacheWrite, CacheWriteHour, Input, InputAudio, Output,
+        OutputAudio, Reasoning,
+    };
+
+    /// Sums at rates in nano-dollars a token.
+    fn at(rates: &[(Dimension, u64)], usage: Usage) -> Result<(u64, Vec<&'static str>), Unpriced> {
+        let rates: Vec<_> = rates
+            .iter()
+            .map(|&(dimension, nanos)| Priced(dimension, Rate::flat(NanoUsd(nanos * 1_000_000))))
+            .collect();
+        let tariff = Tariff { rates: rates.iter().collect(), ..Tariff::default() };
+        sum(&usage, &tariff).map(|sum| (sum.total.0, sum.unpriced))
+    }
+
+    const USAGE: Usage = Usage {
+        input: Some(100),
+        output: Some(50),
+        cache_read: None,
+        cache_write: None,
+        reasoning: None,
+        input_audio: None,
+        output_audio: None,
+    };
+
+    #[test]
+    fn a_part_without_a_rate_of_its_own_stays_in_its_total() {
+        let plain = [(Input, 10), (Output, 20)];
+        let whole = 100 * 10 + 50 * 20;
+        for (usage, unpriced) in [
+            (USAGE, vec![]),
+            (Usage { cache_read: Some(60), ..USAGE }, vec![]),
+            (Usage { reasoning: Some(50), ..USAGE }, vec![]),
+            (Usage { cache_write: Some(60), ..USAGE }, vec!["cache_write"]),
+            (Usage { input_audio: Some(60), ..USAGE }, vec!["input_audio"]),
+            (Usage { output_audio: Some(9), ..USAGE }, vec!["output_audio"]),
+        ] {
+            assert_eq!(at(&plain, usage), Ok((whole, unpriced)), "{usage:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_with_a_rate_of_its_own_leaves_its_total() {
+        let rates = [(Input, 10), (CacheRead, 1), (CacheWrite, 12), (Output, 20), (Reasoning, 5)];
+        let usage =
+            Usage { cache_read: Some(30), cache_write: Some(20), reasoning: Some(40), ..USAGE };
+        assert_eq!(at(&rates, usage), Ok((50 * 10 + 30 + 20 * 12 + 10 * 20 + 40 * 5, vec![])));
+    }
+
+    #[test]
+    fn output_that_may_all_have_been_reasoning_is_a_lower_bound() {
+        let rates = [(Input, 10), (Output, 20), (Reasoning, 5)];
+        assert_eq!(at(&rates, USAGE), Ok((100 * 10 + 50 * 5, vec!["reasoning"])));
+        let none = Usage { reasoning: Some(0), ..USAGE };
+        assert_eq!(at(&rates, none), Ok((100 * 10 + 50 * 20, vec![])));
+    }
+
+    #[test]
+    fn audio_that_may_have_been_cached_is_a_lower_bound() {
+        let rates =
+            [(Input, 4), (CacheRead, 1), (InputAudio, 32), (CacheReadAudio, 1), (Output, 16)];
+        let usage = Usage { cache_read: Some(30), input_audio: Some(80), ..USAGE };
+        // 30 of the audio cached, 50 not, 20 of text.
+        let most = 20 * 4 + 30 + 50 * 32 + 50 * 16;
+        assert_eq!(at(&rates, usage), Ok((most, vec!["cache_read_audio"])));
+    }
+
+    #[test]
+    fn a_cache_written_for_who_knows_how_long_is_a_lower_bound() {
+        let rates = [(Input, 4), (CacheWrite, 5), (CacheWriteHour, 8), (Output, 16)];
+        let usage = Usage { cache_write: Some(30), ..USAGE };
+        assert_eq!(at(&rates, usage), Ok((70 * 4 + 30 * 5 + 50 * 16, vec!["cache_write_1h"])));
+        assert_eq!(at(&rates, USAGE), Ok((100 * 4 + 50 * 16, vec![])));
+    }
+
+    #[test]
+    fn a_total_that_was_not_reported_or_has_no_rate_is_missed() {
+        let both = [(Input, 4), (Output, 16)];
+        let input = [(Input, 4)];
+        assert_eq!(at(&both, Usage { input: None, ..USAGE }), Ok((800, vec!["input"])));
+        assert_eq!(at(&both, Usage { output: None, ..USAGE }), Ok((400, vec!["output"])));
+        assert_eq!(at(&input, USAGE), Ok((400, vec!["output"])));
+        assert_eq!(at(&input, Usage { output: None, ..USAGE }), Ok((400, vec![])));
+        assert_eq!(at(&[(OutputAudio, 4)], USAGE), Err(Unpriced::PriceUnknown));
+        assert_eq!(at(&[], USAGE), Err(Unpriced::PriceUnknown));
+    }
+
+    #[test]
+    fn a_part_above_its_whole_is_no_usage() {
+        let rates = [(Input, 10), (CacheRead, 1), (CacheWrite, 2), (Output, 20), (InputAudio, 9)];
+        for usage in [
+            Usage { cache_read: Some(101), ..USAGE },
+            Usage { cache_read: Some(60), cache_write: Some(41), ..USAGE },
+            Usage { cache_read: Some(60), input_audio: Some(41), ..USAGE },
+            Usage { cache_read: Some(u64::MAX), cache_write: Some(1), ..USAGE },
+            Usage { input_audio: Some(101), ..USAGE },
+            Usage { output_audio: Some(51), ..USAGE },
+            Usage { reasoning: Some(51), ..USAGE },
+            Usage { cache_read: Some(1), input: None, ..USAGE },
+            Usage { input: Some(u64::MAX), ..USAGE },
+        ] {
+            assert_eq!(at(&rates, usage), Err(Unpriced::UsageInconsistent), "{usage:?}");
+        }
+    }
+
+    #[test]
+    fn each_part_is_rounded_half_up() {
+        for (count, price, nanos) in
+            [(1, 499_999, 0), (1, 500_000, 1), (3, 500_000, 2), (2, 2_250_000, 5)]
+        {
+            assert_eq!(
+                amount(count, NanoUsd(price), 1_000_000),
+                Ok(NanoUsd(nanos)),
+                "{count} {price}"
+            );
+        }
+    }
+}
