@@ -143,13 +143,11 @@ fn the_proxy_does_not_call_itself() {
         format!("[server]\nlisten = \"127.0.0.1:{port}\"\nadmin = \"127.0.0.1:0\"\n")
             + &upstream("openai", &url, "paths = [\"/v1/\"]")
     };
-    for host in ["127.0.0.1", "localhost"] {
-        let (status, printed) = Start::new(config(host)).fail();
-        assert_eq!(status.code(), Some(78), "{printed}");
-        assert!(printed.contains("itself"), "{printed}");
-    }
-    // An address that only the resolver knows is one, as a name would be.
-    let proxy = Start::new(config("127.1")).start();
+    let (status, printed) = Start::new(config("127.0.0.1")).fail();
+    assert_eq!(status.code(), Some(78), "{printed}");
+    assert!(printed.contains("itself"), "{printed}");
+    // Which addresses a name has is only known when connecting.
+    let proxy = Start::new(config("localhost")).start();
     assert_ours(&exchange(proxy.address, get("/v1/models")), 508, "loop");
 }
 
