@@ -145,12 +145,10 @@ fn the_proxy_does_not_call_itself() {
     };
     let (status, printed) = Start::new(config("127.0.0.1")).fail();
     assert_eq!(status.code(), Some(78), "{printed}");
-    assert!(printed.contains("own"), "{printed}");
-    // What a name means is known when it is called.
-    for host in ["localhost", "127.1"] {
-        let proxy = Start::new(config(host)).start();
-        assert_ours(&exchange(proxy.address, get("/v1/models")), 508, "loop");
-    }
+    assert!(printed.contains("itself"), "{printed}");
+    // Which addresses a name has is only known when connecting.
+    let proxy = Start::new(config("localhost")).start();
+    assert_ours(&exchange(proxy.address, get("/v1/models")), 508, "loop");
 }
 
 #[test]
