@@ -156,6 +156,8 @@ async fn serve(
     let mut connection = std::pin::pin!(wire::server().serve_connection(io, service));
     loop {
         tokio::select! {
+            // The connection is what nearly always has something to do.
+            biased;
             ended = connection.as_mut() => {
                 if ended.is_err_and(|error| error.is_parse()) {
                     forward.unread.fetch_add(1, Relaxed);

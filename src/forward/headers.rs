@@ -48,7 +48,12 @@ pub(super) struct ToUpstream {
 }
 
 /// A request's fields as the upstream is to see them, in their order.
-pub(super) fn to_upstream(headers: HeaderMap, to: ToUpstream) -> HeaderMap {
+pub(super) fn to_upstream(mut headers: HeaderMap, to: ToUpstream) -> HeaderMap {
+    if to.traceparent.is_none() && all_cross(&headers, to.framing) {
+        // In its place: the order stays.
+        headers.insert(HOST, to.host);
+        return headers;
+    }
     let named = named_by_connection(&headers);
     let wants_trailers = headers.get_all(TE).iter().any(names_trailers);
     let mut out = HeaderMap::with_capacity(headers.keys_len() + 2);
@@ -85,6 +90,9 @@ pub(super) fn to_upstream(headers: HeaderMap, to: ToUpstream) -> HeaderMap {
 
 /// An answer's fields as the client is to see them, in their order.
 pub(super) fn to_client(headers: HeaderMap, framing: Framing) -> HeaderMap {
+    if all_cross(&headers, framing) {
+        return headers;
+    }
     let named = named_by_connection(&headers);
     let mut out = HeaderMap::with_capacity(headers.keys_len() + 1);
     let mut codings = codings(&headers, framing);
@@ -99,6 +107,12 @@ pub(super) fn to_client(headers: HeaderMap, framing: Framing) -> HeaderMap {
         out.append(CONNECTION, HeaderValue::from_static("close"));
     }
     framed(out, framing)
+}
+
+/// Whether every field crosses as it is, which spares building another map. Most answers are so.
+fn all_cross(headers: &HeaderMap, framing: Framing) -> bool {
+    let stays = |name: &HeaderName| *name == TRANSFER_ENCODING || is_of_connection(name);
+    framing == Framing::Length && !headers.keys().any(stays)
 }
 
 /// Says `chunked` where the body needs it and the message did not: hyper's client would drop the
@@ -139,8 +153,11 @@ fn crosses(name: &HeaderName, framing: Framing, named: &[HeaderName]) -> bool {
     if *name == CONTENT_LENGTH {
         return framing == Framing::Length;
     }
-    let hop = [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, UPGRADE].iter().any(|hop| hop == name);
-    !hop && !named.contains(name)
+    !is_of_connection(name) && !named.contains(name)
+}
+
+fn is_of_connection(name: &HeaderName) -> bool {
+    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, UPGRADE].iter().any(|hop| hop == name)
 }
 
 /// The fields that `Connection` says belong to it.
