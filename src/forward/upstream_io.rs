@@ -41,8 +41,13 @@ impl Stamps {
         }
     }
 
-    fn stamp(&self) {
-        let now = (self.made.elapsed().as_nanos() as u64).max(1);
+    /// The time of a write that begins now: taken before it, since the upstream may answer before
+    /// this thread runs again.
+    fn now(&self) -> u64 {
+        (self.made.elapsed().as_nanos() as u64).max(1)
+    }
+
+    fn stamp(&self, now: u64) {
         if self.first.load(Relaxed) == 0 {
             self.first.store(now, Relaxed);
         }
@@ -69,9 +74,9 @@ impl UpstreamIo {
         Self { transport, stamps }
     }
 
-    fn stamped(&self, written: io::Result<usize>) -> Poll<io::Result<usize>> {
+    fn stamped(&self, began: u64, written: io::Result<usize>) -> Poll<io::Result<usize>> {
         if matches!(written, Ok(1..)) {
-            self.stamps.stamp();
+            self.stamps.stamp(began);
         }
         Poll::Ready(written)
     }
@@ -109,8 +114,9 @@ impl Write for UpstreamIo {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        let began = self.stamps.now();
         let written = ready!(transport!(self, io => io.poll_write(cx, bytes)));
-        self.stamped(written)
+        self.stamped(began, written)
     }
 
     fn poll_write_vectored(
@@ -118,8 +124,9 @@ impl Write for UpstreamIo {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let began = self.stamps.now();
         let written = ready!(transport!(self, io => io.poll_write_vectored(cx, slices)));
-        self.stamped(written)
+        self.stamped(began, written)
     }
 
     fn is_write_vectored(&self) -> bool {
