@@ -22,18 +22,23 @@ fn main() -> ExitCode {
 
 fn run(settings: Settings) -> ExitCode {
     greet(&settings);
-    let to_terminal = io::stderr().is_terminal();
-    tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_target(false)
-        .with_ansi(to_terminal)
-        .init();
+    log(io::stderr().is_terminal());
     match clearspan::run(settings, announce, stopped()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tell(&format!("clearspan: {error}\n"));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What the program says of itself goes to standard error: text for a person, else JSON lines.
+fn log(for_a_person: bool) {
+    let lines = tracing_subscriber::fmt().with_writer(io::stderr).with_target(false);
+    if for_a_person {
+        lines.with_ansi(false).init();
+    } else {
+        lines.json().flatten_event(true).init();
     }
 }
 
