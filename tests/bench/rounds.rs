@@ -174,7 +174,7 @@ fn latency(seconds: f64) -> Slice {
 
 /// Streams of 50 chunks a second, as models send them.
 fn paced(seconds: f64, want_usage: bool) -> Slice {
-    let asks = if want_usage { "client asks for usage" } else { "proxy asks for usage" };
+    let asks = if want_usage { "client asks for usage" } else { "nobody asks for usage" };
     Slice {
         part: Part::Stream,
         load: Load::Stream {
