@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use http::Request;
+use http::header::{CONNECTION, HeaderValue};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -13,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use super::client_io::{Client, ClientIo};
 use super::exchange::Arrival;
 use super::route::Scope;
-use super::{Forward, wire};
+use super::{Forward, headers, wire};
 
 /// How long to wait when the system has no file descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(50);
@@ -149,9 +152,16 @@ async fn serve(
     drop(wire::socket(&stream));
     let limits = &forward.settings.limits;
     let io = ClientIo::new(stream, Arc::clone(&arrival.client), limits);
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
+        let is_last = headers::has_odd_codings(request.headers());
         let exchange = Arc::clone(&forward).exchange(arrival.clone(), request);
-        async { Ok::<_, Infallible>(exchange.await) }
+        async move {
+            let mut response = exchange.await;
+            if is_last {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let mut connection = std::pin::pin!(wire::server().serve_connection(io, service));
     loop {

@@ -147,6 +147,15 @@ fn codings(headers: &HeaderMap, framing: Framing) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&codings.join(&b", "[..])).ok()
 }
 
+/// Whether a request's transfer codings are anything but one `chunked`: another parser before us may
+/// have seen its end elsewhere, so that nothing behind it on the connection can be trusted.
+pub(super) fn has_odd_codings(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(TRANSFER_ENCODING).iter();
+    let first = values.next();
+    first.is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        || values.next().is_some()
+}
+
 /// RFC 9110 7.6.1: fields of one connection stay on it; and a length beside chunks is dropped
 /// (RFC 9112 6.3).
 fn crosses(name: &HeaderName, framing: Framing, named: &[HeaderName]) -> bool {

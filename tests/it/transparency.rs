@@ -409,7 +409,10 @@ const AMBIGUOUS: &[&str] = &[
     "Content-Length: 65\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
     "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    "Transfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n",
     "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
     "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
     "Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n",
     "X: y\r\n Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -433,14 +436,10 @@ const AMBIGUOUS: &[&str] = &[
     "Transfer-Encoding: chunked\r\n\r\n1\r\nxy\r\n0\r\n\r\n",
 ];
 
-/// Shapes that are odd, but end where they end (chunked is the last coding); a second request may
-/// follow on the connection.
+/// Shapes that are odd, but end where they end; a second request may follow on the connection.
 const ODD: &[&str] = &[
     "Host: other\r\n\r\n",
     "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
-    "Transfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n",
-    "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
     "Connection: content-length\r\nContent-Length: 5\r\n\r\nhello",
     "Connection: transfer-encoding\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "Connection: host\r\n\r\n",
