@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use super::client_io::Client;
 use super::error::Error;
 use super::headers::{self, Framing, ToUpstream};
+use super::live::Live;
 use super::reply::{self, Asked};
 use super::route::{self, Route, Scope};
 use super::send::{self, Lease};
@@ -79,33 +80,34 @@ impl Forward {
         request: Request<Incoming>,
     ) -> Response<Body> {
         let zero = Instant::now();
+        let live = self.live();
         arrival.client.begin(!request.body().is_end_stream());
         let (head, body) = request.into_parts();
         let route = route::find(
-            &self.settings,
+            &live.settings,
             arrival.scope,
             &head.method,
             head.uri.path(),
             &head.headers,
         );
-        let (request_pen, mut running) = self.start(zero, &arrival, &head, route);
+        let (request_pen, mut running) = self.start(zero, &live, &arrival, &head, route);
         let asked = Asked::new(&head.method, &head.headers);
         let Some(route) = route else {
-            return self.reply(&Error::NoRoute, asked, None, running);
+            return reply(&Error::NoRoute, asked, &live, None, running);
         };
-        let upstream = &self.settings.upstreams[route.upstream];
+        let (upstream, _) = live.upstream(route.upstream);
         let Some(slot) = self.admission.enter() else {
-            return self.reply(&Error::Busy, asked, Some(upstream), running);
+            return reply(&Error::Busy, asked, &live, Some(upstream), running);
         };
         running.slot = Some(slot);
         let body = RequestTee::new(body, request_pen, Arc::clone(&arrival.client));
         let sent = match outgoing(head, body, upstream, route, &running.pen) {
-            Ok(request) => self.send(route.upstream, request, &mut running.pen).await,
+            Ok(request) => send(&live, route.upstream, request, &mut running.pen).await,
             Err(error) => Err(error),
         };
         match sent {
-            Ok((response, lease)) => self.relay(response, lease, running),
-            Err(error) => self.reply(&error, asked, Some(upstream), running),
+            Ok((response, lease)) => relay(response, lease, &live, running),
+            Err(error) => reply(&error, asked, &live, Some(upstream), running),
         }
     }
 
@@ -113,13 +115,14 @@ impl Forward {
     fn start(
         &self,
         zero: Instant,
+        live: &Live,
         arrival: &Arrival,
         head: &request::Parts,
         route: Option<Route>,
     ) -> (RequestPen, Running) {
         let start = Start {
             ids: super::trace_context::ids(&head.headers),
-            upstream: route.map(|it| Arc::clone(&self.settings.upstreams[it.upstream].facts)),
+            upstream: route.map(|it| Arc::clone(&live.upstream(it.upstream).0.facts)),
             started: SystemTime::now(),
             client: arrival.peer,
             mount: route.map_or(0, |it| it.mount),
@@ -129,60 +132,60 @@ impl Forward {
         let (client, cut) = (Arc::clone(&arrival.client), Arc::clone(&arrival.cut));
         (request_pen, Running { pen, client, cut, slot: None })
     }
+}
 
-    /// The upstream's answer on its way to the client.
-    fn relay(
-        &self,
-        response: Response<Incoming>,
-        lease: Lease,
-        mut running: Running,
-    ) -> Response<Body> {
-        let (mut head, body) = response.into_parts();
-        lease.mark(&mut running.pen);
-        running.pen.head(&headers::tape_response(&head));
-        let framing = framing_to_client(&head, &body);
-        if framing == Framing::Close {
-            // The only way to make hyper leave an answer without length or chunks.
-            head.version = Version::HTTP_10;
-        }
-        head.headers = headers::to_client(head.headers, framing);
-        let silence = self.settings.limits.upstream_silence;
-        let tee = ResponseTee::new(body, running, lease, silence);
-        Response::from_parts(head, Body::Tee(Box::new(tee)))
+/// The upstream's answer on its way to the client.
+fn relay(
+    response: Response<Incoming>,
+    lease: Lease,
+    live: &Live,
+    mut running: Running,
+) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    lease.mark(&mut running.pen);
+    running.pen.head(&headers::tape_response(&head));
+    let framing = framing_to_client(&head, &body);
+    if framing == Framing::Close {
+        // The only way to make hyper leave an answer without length or chunks.
+        head.version = Version::HTTP_10;
     }
+    head.headers = headers::to_client(head.headers, framing);
+    let silence = live.settings.limits.upstream_silence;
+    let tee = ResponseTee::new(body, running, lease, silence);
+    Response::from_parts(head, Body::Tee(Box::new(tee)))
+}
 
-    /// An answer of our own.
-    fn reply(
-        &self,
-        error: &Error,
-        asked: Asked,
-        upstream: Option<&Upstream>,
-        mut running: Running,
-    ) -> Response<Body> {
-        let shape = upstream.map_or(&self.settings.shape, |upstream| &upstream.shape);
-        let (head, body) = reply::to(error, asked, &self.settings, shape).into_parts();
-        running.pen.head(&headers::tape_response(&head));
-        if !body.is_empty() {
-            running.data(&body, true);
-        }
-        running.end(error.cause());
-        Response::from_parts(head, Body::Own(body.into()))
+/// An answer of our own.
+fn reply(
+    error: &Error,
+    asked: Asked,
+    live: &Live,
+    upstream: Option<&Upstream>,
+    mut running: Running,
+) -> Response<Body> {
+    let shape = upstream.map_or(&live.settings.shape, |upstream| &upstream.shape);
+    let (head, body) = reply::to(error, asked, &live.settings, shape).into_parts();
+    running.pen.head(&headers::tape_response(&head));
+    if !body.is_empty() {
+        running.data(&body, true);
     }
+    running.end(error.cause());
+    Response::from_parts(head, Body::Own(body.into()))
+}
 
-    /// Sends on a leased connection; the answer's head, or our limit on waiting for it.
-    async fn send(
-        &self,
-        upstream: usize,
-        request: Request<RequestTee>,
-        pen: &mut ResponsePen,
-    ) -> Result<(Response<Incoming>, Lease), Error> {
-        let limit = self.settings.limits.upstream_silence;
-        let sending = send::send(self, upstream, request, pen);
-        if limit.is_zero() {
-            return sending.await;
-        }
-        tokio::time::timeout(limit, sending).await.map_err(|_| Error::Silent)?
+/// Sends on a leased connection; the answer's head, or our limit on waiting for it.
+async fn send(
+    live: &Live,
+    upstream: usize,
+    request: Request<RequestTee>,
+    pen: &mut ResponsePen,
+) -> Result<(Response<Incoming>, Lease), Error> {
+    let limit = live.settings.limits.upstream_silence;
+    let sending = send::send(live, upstream, request, pen);
+    if limit.is_zero() {
+        return sending.await;
     }
+    tokio::time::timeout(limit, sending).await.map_err(|_| Error::Silent)?
 }
 
 /// The request as the upstream is to see it.

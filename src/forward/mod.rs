@@ -6,6 +6,8 @@
 
 /// What forwarding needs to be told.
 pub mod settings;
+/// The settings in force and what stands on them.
+mod live;
 /// How hyper, sockets and the runtime are set up.
 pub mod wire;
 /// Listeners and client connections.
@@ -43,9 +45,9 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use admission::{Admission, Slot};
-use connect::Connector;
-use pool::Pool;
-use settings::Settings;
+use arc_swap::ArcSwap;
+use live::Live;
+use settings::{Limits, Settings};
 
 use crate::tape::Tapes;
 
@@ -54,19 +56,18 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// Everything that exchanges share.
 pub struct Forward {
-    settings: Settings,
+    live: ArcSwap<Live>,
+    // Those of the start: what they bound lasts as long as the process.
+    limits: Limits,
     tapes: Tapes,
     admission: Arc<Admission>,
     // Heads that hyper refused (400, 414, 431): they never become an exchange.
     unread: Arc<AtomicU64>,
-    connector: Connector,
-    // One for each upstream, by index.
-    pools: Vec<Arc<Pool>>,
 }
 
 impl std::fmt::Debug for Forward {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Forward").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Forward").field("settings", &self.live().settings).finish_non_exhaustive()
     }
 }
 
@@ -80,17 +81,18 @@ impl Forward {
         tapes: Tapes,
         own: Vec<SocketAddr>,
     ) -> Result<Arc<Self>, rustls::Error> {
-        let limits = &settings.limits;
-        let pools: Vec<_> =
-            settings.upstreams.iter().map(|_| Arc::new(Pool::new(limits))).collect();
         Ok(Arc::new(Self {
-            admission: Admission::new(limits.exchanges),
+            limits: settings.limits.clone(),
+            admission: Admission::new(settings.limits.exchanges),
             unread: Arc::default(),
-            connector: Connector::new(limits, own.into())?,
-            pools,
             tapes,
-            settings,
+            live: ArcSwap::from_pointee(Live::new(settings, own.into())?),
         }))
+    }
+
+    /// The settings in force now.
+    fn live(&self) -> Arc<Live> {
+        self.live.load_full()
     }
 
     /// Closes idle upstream connections in time, for as long as it is polled.
@@ -98,7 +100,7 @@ impl Forward {
         let mut due = tokio::time::interval(SWEEP);
         loop {
             due.tick().await;
-            self.pools.iter().for_each(|pool| pool.sweep());
+            self.live().sweep();
         }
     }
 

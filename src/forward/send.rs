@@ -6,9 +6,9 @@ use std::time::Instant;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
-use super::Forward;
 use super::connect::{Connection, Steps};
 use super::error::Error;
+use super::live::Live;
 use super::pool::Pool;
 use super::tee::RequestTee;
 use crate::tape::{Milestone, ResponsePen};
@@ -35,14 +35,14 @@ impl Lease {
 /// Sends `request`; where a kept connection turns out to be closed before a byte was written, once
 /// more on another.
 pub(super) async fn send(
-    forward: &Forward,
+    live: &Live,
     upstream: usize,
     request: Request<RequestTee>,
     pen: &mut ResponsePen,
 ) -> Result<(Response<Incoming>, Lease), Error> {
-    let (settings, pool) = (&forward.settings.upstreams[upstream], &forward.pools[upstream]);
+    let (settings, pool) = live.upstream(upstream);
     pen.milestone(Milestone::Lease, Instant::now());
-    let (mut connection, mut steps) = pool.lease(&forward.connector, settings).await?;
+    let (mut connection, mut steps) = pool.lease(&live.connector, settings).await?;
     let mut request = request;
     loop {
         mark(pen, steps);
@@ -55,7 +55,7 @@ pub(super) async fn send(
                 _ => return Err(Error::Upstream(refused.into_error())),
             },
         }
-        (connection, steps) = pool.connect(&forward.connector, settings).await?;
+        (connection, steps) = pool.connect(&live.connector, settings).await?;
     }
 }
 
