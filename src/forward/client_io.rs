@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::settings::Limits;
@@ -78,8 +78,8 @@ impl Client {
 
 /// The connection.
 #[derive(Debug)]
-pub(super) struct ClientIo {
-    io: TokioIo<TcpStream>,
+pub(super) struct ClientIo<S> {
+    io: TokioIo<S>,
     client: Arc<Client>,
     idle: Duration,
     header: Duration,
@@ -94,8 +94,8 @@ pub(super) struct ClientIo {
     write_timer: Timer,
 }
 
-impl ClientIo {
-    pub(super) fn new(stream: TcpStream, client: Arc<Client>, limits: &Limits) -> Self {
+impl<S> ClientIo<S> {
+    pub(super) fn new(stream: S, client: Arc<Client>, limits: &Limits) -> Self {
         Self {
             io: TokioIo::new(stream),
             last_active: client.opened,
@@ -188,7 +188,7 @@ impl Timer {
     }
 }
 
-impl Read for ClientIo {
+impl<S: AsyncRead + Unpin> Read for ClientIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -205,7 +205,7 @@ impl Read for ClientIo {
     }
 }
 
-impl Write for ClientIo {
+impl<S: AsyncWrite + Unpin> Write for ClientIo<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -229,10 +229,13 @@ impl Write for ClientIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        // TLS holds bytes back that the socket does not take.
+        let outcome = Pin::new(&mut self.io).poll_flush(cx);
+        self.after_write(cx, outcome)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let outcome = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.after_write(cx, outcome)
     }
 }
