@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use http::Request;
@@ -57,7 +57,6 @@ pub struct Server {
     phase: watch::Sender<Phase>,
     connections: Arc<Semaphore>,
     limit: usize,
-    cut: Arc<AtomicBool>,
 }
 
 impl Server {
@@ -69,7 +68,6 @@ impl Server {
             phase: watch::Sender::new(Phase::Serving),
             connections: Arc::new(Semaphore::new(limit)),
             limit,
-            cut: Arc::new(AtomicBool::new(false)),
         }
     }
 
@@ -106,7 +104,6 @@ impl Server {
             forward: Arc::clone(&self.forward),
             phase: self.phase.subscribe(),
             connections: Arc::clone(&self.connections),
-            cut: Arc::clone(&self.cut),
             scope,
             tls,
         }
@@ -122,7 +119,6 @@ impl Server {
         self.phase.send_replace(Phase::Draining);
         let deadline = self.forward.limits.drain;
         if tokio::time::timeout(deadline, self.closed()).await.is_err() {
-            self.cut.store(true, Relaxed);
             self.phase.send_replace(Phase::Cut);
             self.closed().await;
         }
@@ -139,7 +135,6 @@ struct Accepting {
     forward: Arc<Forward>,
     phase: watch::Receiver<Phase>,
     connections: Arc<Semaphore>,
-    cut: Arc<AtomicBool>,
     scope: Scope,
     tls: Option<Arc<ServerTls>>,
 }
@@ -172,28 +167,24 @@ impl Accepting {
     }
 
     /// Serves a client on a task of its own: nobody waits for another's handshake.
-    fn spawn(&self, stream: Stream, peer: Option<SocketAddr>, permit: OwnedSemaphorePermit) {
-        let (forward, phase, cut) =
-            (Arc::clone(&self.forward), self.phase.clone(), Arc::clone(&self.cut));
-        let arrival = Arrival {
+    fn spawn(&self, stream: Stream, peer: Option<SocketAddr>, place: OwnedSemaphorePermit) {
+        let (forward, phase) = (Arc::clone(&self.forward), self.phase.clone());
+        let arrival = |scheme| Arrival {
             scope: self.scope,
             peer,
-            scheme: if self.tls.is_some() { "https" } else { "http" },
-            client: Arc::new(Client::new()),
-            cut,
+            scheme,
+            client: Arc::new(Client::new(place, phase.clone())),
         };
-        match self.tls.clone() {
-            None => tokio::spawn(async move {
+        let Some(tls) = self.tls.clone() else {
+            tokio::spawn(serve(forward, stream, arrival("http"), phase));
+            return;
+        };
+        let arrival = arrival("https");
+        tokio::spawn(async move {
+            if let Some(stream) = greet(&forward, &tls, stream, phase.clone()).await {
                 serve(forward, stream, arrival, phase).await;
-                drop(permit);
-            }),
-            Some(tls) => tokio::spawn(async move {
-                if let Some(stream) = greet(&forward, &tls, stream, phase.clone()).await {
-                    serve(forward, stream, arrival, phase).await;
-                }
-                drop(permit);
-            }),
-        };
+            }
+        });
     }
 }
 
@@ -242,7 +233,8 @@ async fn serve<S>(
             Ok::<_, Infallible>(response)
         }
     });
-    let mut connection = std::pin::pin!(wire::server().serve_connection(io, service));
+    let mut connection =
+        std::pin::pin!(wire::server().serve_connection(io, service).with_upgrades());
     loop {
         tokio::select! {
             // The connection is what nearly always has something to do.
