@@ -67,9 +67,9 @@ pub enum RunError {
     /// A listener cannot be had.
     #[error(transparent)]
     Listen(#[from] listeners::Error),
-    /// A listener's TLS files were good a moment ago, and are no more.
+    /// A listener cannot speak TLS: its files were good a moment ago, and are no more.
     #[error("cannot speak TLS: {0}")]
-    Certificate(#[from] forward::server_tls::Unusable),
+    ServerTls(#[from] forward::server_tls::Error),
     /// The system gives no threads.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),

@@ -20,7 +20,7 @@ use super::client_io::{Client, ClientIo};
 use super::exchange::Arrival;
 use super::listen::{Listener, Stream};
 use super::route::Scope;
-use super::server_tls::{self, Refused, ServerTls, Unusable};
+use super::server_tls::{self, Refused, ServerTls};
 use super::settings::TlsFiles;
 use super::{Forward, headers, wire};
 
@@ -75,7 +75,7 @@ impl Server {
     ///
     /// # Errors
     /// When TLS cannot be had; nothing is served then.
-    pub fn listen(&self, doors: Vec<Door>) -> Result<(), Unusable> {
+    pub fn listen(&self, doors: Vec<Door>) -> Result<(), server_tls::Error> {
         let mut all = Vec::new();
         let mut tls = Vec::new();
         for Door { listener, files, scope } in doors {
@@ -86,9 +86,10 @@ impl Server {
         }
         if !tls.is_empty() {
             let mut phase = self.phase.subscribe();
+            let fresh = server_tls::keep_fresh(tls)?;
             tokio::spawn(async move {
                 tokio::select! {
-                    () = server_tls::keep_fresh(tls) => (),
+                    () = fresh => (),
                     _ = phase.changed() => (),
                 }
             });

@@ -166,6 +166,17 @@ pub(super) struct ServerTls {
     seen: Mutex<Result<Contents, Unusable>>,
 }
 
+/// Why a listener cannot speak TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be used.
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
+    /// The system gives no signals.
+    #[error("no signal can be waited for: {0}")]
+    Signal(#[from] io::Error),
+}
+
 /// A client that cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refused {
@@ -223,29 +234,30 @@ impl ServerTls {
     }
 }
 
-/// Looks at the files again and again, and at once on SIGHUP.
-pub(super) async fn keep_fresh(all: Vec<Arc<ServerTls>>) {
-    let mut due = interval(LOOK);
-    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // Without it the next look comes soon all the same.
-    let mut hangup = signal(SignalKind::hangup()).ok();
-    loop {
-        let asked = async {
-            match &mut hangup {
-                Some(hangup) => hangup.recv().await,
-                None => std::future::pending().await,
+/// Looks at the files again and again, and at once on SIGHUP, which from this call on no longer
+/// ends the process.
+///
+/// # Errors
+/// When the system gives no signals.
+pub(super) fn keep_fresh(all: Vec<Arc<ServerTls>>) -> io::Result<impl Future<Output = ()>> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        let mut due = interval(LOOK);
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = due.tick() => (),
+                _ = hangup.recv() => (),
             }
-        };
-        tokio::select! {
-            _ = due.tick() => (),
-            _ = asked => (),
+            let all = all.clone();
+            let looking = tokio::task::spawn_blocking(move || {
+                all.iter().for_each(|tls| tls.look());
+            });
+            if looking.await.is_err() {
+                tracing::error!("a panic while looking at certificates");
+            }
         }
-        let all = all.clone();
-        let looking = tokio::task::spawn_blocking(move || all.iter().for_each(|tls| tls.look()));
-        if looking.await.is_err() {
-            tracing::error!("a panic while looking at certificates");
-        }
-    }
+    })
 }
 
 /// Says in plain HTTP that TLS is spoken here.
