@@ -76,6 +76,8 @@ pub struct HttpFacts {
     /// A low-cardinality name of the path (`/v1/chat/completions`, `/v1/models/{id}`), for
     /// `http.route`; absent where the dialect does not know the path.
     pub route: Option<&'static str>,
+    /// `http` or `https`: how the client reached us.
+    pub scheme: &'static str,
     /// `1.0`, `1.1` or `2`: what the client spoke.
     pub version: &'static str,
     /// The status the client got, ours or the upstream's; absent when it left before one.

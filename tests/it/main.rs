@@ -28,6 +28,12 @@ mod limits;
 /// How it ends.
 #[cfg(test)]
 mod shutdown;
+/// Clients over TLS.
+#[cfg(test)]
+mod https;
+/// Sockets in the file system, IPv6, systemd.
+#[cfg(test)]
+mod listeners;
 /// What is reported, value by value.
 #[cfg(test)]
 mod telemetry;

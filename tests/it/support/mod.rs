@@ -5,6 +5,8 @@
 pub(crate) mod wire;
 /// A client that sends exact bytes.
 pub(crate) mod client;
+/// Certificates, and a client that speaks TLS.
+pub(crate) mod tls;
 /// An upstream that answers with exact bytes.
 pub(crate) mod origin;
 /// Takes the telemetry in, or fails to.
