@@ -475,6 +475,28 @@ fn the_compose_stack_is_understood_and_open_to_this_machine_alone() {
     assert_eq!(clearspan["environment"]["CLEARSPAN_LIMITS_DRAIN_SECONDS"], "60");
 }
 
+/// Gives `text` to a script that says what is wrong with it.
+fn check(installed: &Installed, script: &str, text: &str) {
+    let mut checking = installed
+        .python(script)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    checking.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    told(script, &checking.wait_with_output().unwrap());
+}
+
+#[test]
+fn the_collector_is_asked_for_what_it_is_told_of() {
+    let Some(installed) = Installed::find() else { return };
+    // Without it the scripts have no YAML.
+    if installed.tool("kubernetes-validate").is_some() {
+        check(&installed, "collector.py", &read("deploy/collector/config.yaml"));
+    }
+}
+
 #[test]
 fn the_manifests_are_what_kubernetes_takes() {
     let Some(kubectl) = tool("kubectl", false) else { return };
@@ -486,14 +508,6 @@ fn the_manifests_are_what_kubernetes_takes() {
         let path = root().join("deploy/kubernetes").join(folder);
         let output = Command::new(&kubectl).arg("kustomize").arg(path).output().unwrap();
         let manifests = told(folder, &output);
-        let mut checking = installed
-            .python("manifests.py")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        checking.stdin.take().unwrap().write_all(manifests.as_bytes()).unwrap();
-        told(folder, &checking.wait_with_output().unwrap());
+        check(&installed, "manifests.py", &manifests);
     }
 }
