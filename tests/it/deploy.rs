@@ -75,13 +75,15 @@ fn owned(text: &Value) -> String {
     text.as_str().unwrap().to_owned()
 }
 
+/// Requests at once.
+const PLACES: u32 = 4;
+
 /// A proxy that has seen a bit of everything.
 struct Busy {
     proxy: Proxy,
     _upstream: Answering,
     _nobody: Nobody,
     _collector: Collector,
-    _stuck: Vec<Client>,
 }
 
 impl Busy {
@@ -91,19 +93,9 @@ impl Busy {
         let config = upstream("openai", &answering.url(), "paths = [\"/v1/\"]")
             + &upstream("gone", &nobody.url(), "provider = \"openai\"")
             + &export(collector.endpoint())
-            + "[limits]\nmax_exchanges = 3\n";
+            + &format!("[limits]\nmax_exchanges = {PLACES}\n");
         let proxy = Start::new(config).start();
-        // Two of three places are taken for as long as this lives.
-        let mut stuck = Vec::new();
-        for _ in 0..2 {
-            let mut client = Client::connect(proxy.address);
-            client.send("POST /v1/models HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n");
-            stuck.push(client);
-        }
-        proxy.wait_for_metric("two requests under way", |metrics| {
-            metrics.sum("clearspan_requests_active", &[]) == 2.0
-        });
-        Self { proxy, _upstream: answering, _nobody: nobody, _collector: collector, _stuck: stuck }
+        Self { proxy, _upstream: answering, _nobody: nobody, _collector: collector }
     }
 
     /// One request of each kind.
@@ -122,16 +114,31 @@ impl Busy {
         exchange(address, get("/v1/models"));
         exchange(address, get("/nowhere"));
         exchange(address, "no request\r\n\r\n");
-        let mut third = Client::connect(address);
-        third.send("POST /v1/models HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n");
-        self.proxy.wait_for_metric("no place left", |metrics| {
-            metrics.sum("clearspan_requests_active", &[]) == 3.0
-        });
+        self.fill();
+    }
+
+    /// One request more than there are places for.
+    fn fill(&self) {
+        let address = self.proxy.address;
+        self.wait_until_under_way(0);
+        let begun: Vec<Client> = (0..PLACES)
+            .map(|_| {
+                let mut client = Client::connect(address);
+                client.send("POST /v1/models HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n");
+                client
+            })
+            .collect();
+        self.wait_until_under_way(PLACES);
         assert_eq!(exchange(address, get("/v1/models")).head.status(), 503);
-        third.send("x");
-        third.response("POST");
-        self.proxy.wait_for_metric("a free place", |metrics| {
-            metrics.sum("clearspan_requests_active", &[]) == 2.0
+        for mut client in begun {
+            client.send("x");
+            client.response("POST");
+        }
+    }
+
+    fn wait_until_under_way(&self, requests: u32) {
+        self.proxy.wait_for_metric("the number of requests under way", |metrics| {
+            metrics.sum("clearspan_requests_active", &[]) == f64::from(requests)
         });
     }
 
@@ -226,16 +233,15 @@ fn missing(exported: &Exported, expression: &str) -> Vec<String> {
 #[test]
 fn every_metric_and_label_that_the_dashboard_and_the_alerts_name_is_exported() {
     let busy = Busy::start();
-    busy.traffic();
     let variables = dashboard_variables();
     let variables = variables.into_iter().map(|(selector, label)| {
         (format!("the variable of {label}"), format!("count by ({label}) ({selector})"))
     });
     let named: Vec<_> = dashboard_queries().into_iter().chain(variables).chain(alerts()).collect();
     assert!(named.len() > 40, "{}", named.len());
-    // The last requests are observed a moment after they were answered.
     let deadline = Instant::now() + PATIENCE;
     loop {
+        busy.traffic();
         let exported = exported(&busy.proxy.metrics());
         let missing: Vec<_> = named
             .iter()
