@@ -39,6 +39,7 @@ class Upstream(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Upstream).serve_forever()
 PYTHON
 python3 "$work/upstream.py" "$((port + 2))" 2> "$work/upstream" & echo $! > "$work/pid"
+for _ in $(seq 100); do (: < "/dev/tcp/127.0.0.1/$((port + 2))") 2> "$work/reached" && break; sleep 0.1; done
 # The name is found through the image's own nsswitch.conf.
 printf '[[upstream]]\nname = "openai"\nurl = "http://upstream.test:%s"\npaths = ["/v1/"]\n' "$((port + 2))" > "$work/proxy.toml"
 
