@@ -146,6 +146,8 @@ pub enum Dialect {
     Openai,
     /// Ollama's own and its compatible routes.
     Ollama,
+    /// Anthropic's.
+    Anthropic,
     /// None that we read: status, times and bytes only.
     Unknown,
 }
@@ -156,6 +158,7 @@ impl Dialect {
         match self {
             Self::Openai => "openai",
             Self::Ollama => "ollama",
+            Self::Anthropic => "anthropic",
             Self::Unknown => "unknown",
         }
     }

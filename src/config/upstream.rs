@@ -149,7 +149,7 @@ mod tests {
         let upstream =
             read("name = 'a'\nurl = 'http://[::1]:8080'\nprovider = 'anthropic'").unwrap();
         let facts = &upstream.facts;
-        assert_eq!((&*facts.provider, &*facts.dialect), ("anthropic", "unknown"));
+        assert_eq!((&*facts.provider, &*facts.dialect), ("anthropic", "anthropic"));
         assert_eq!(
             (&*facts.address, facts.port, upstream.host.to_str().unwrap()),
             ("::1", 8080, "[::1]:8080")

@@ -282,6 +282,8 @@ pub struct Units {
     pub output_time: Option<Duration>,
     /// Documents' pages, or a reranker's searches, as the provider counts them.
     pub documents: Option<u64>,
+    /// Tokens that another model used on the way, which the totals leave out (Anthropic's advisor).
+    pub other_models: Option<u64>,
 }
 
 /// When things happened, since zero: the moment the request head was read. Absent: it did not happen.
