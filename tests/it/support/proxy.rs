@@ -54,6 +54,7 @@ pub(crate) struct Start {
     config: String,
     env: Vec<(String, String)>,
     reads_stdout: bool,
+    open_files: Option<u32>,
 }
 
 impl Start {
@@ -64,7 +65,7 @@ impl Start {
             let server = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
             config.insert_str(0, server);
         }
-        Self { config, env: Vec::new(), reads_stdout: true }
+        Self { config, env: Vec::new(), reads_stdout: true, open_files: None }
     }
 
     /// With a variable; the rest of the environment is empty.
@@ -79,11 +80,24 @@ impl Start {
         self
     }
 
+    /// May have so many files and sockets open at once.
+    pub(crate) fn open_files(mut self, limit: u32) -> Self {
+        self.open_files = Some(limit);
+        self
+    }
+
     fn spawn(&self) -> (Child, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("proxy.toml");
         std::fs::write(&file, &self.config).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_clearspan"))
+        let binary = env!("CARGO_BIN_EXE_clearspan");
+        let mut command = Command::new(binary);
+        if let Some(limit) = self.open_files {
+            // Lowered by the shell that becomes the program: this process keeps its own limit.
+            command = Command::new("/bin/sh");
+            command.arg("-c").arg(format!("ulimit -n {limit} && exec \"$0\" \"$@\"")).arg(binary);
+        }
+        let child = command
             .arg("--config")
             .arg(&file)
             .current_dir(folder.path())
@@ -241,6 +255,22 @@ impl Proxy {
     /// `GET` on the admin listener.
     pub(crate) fn admin_get(&self, path: &str) -> Response {
         client::exchange(self.admin, client::get(path))
+    }
+
+    /// The most memory that it ever had resident, in KiB. Linux says it in `/proc`.
+    pub(crate) fn peak_memory_kib(&self) -> usize {
+        self.proc_status("VmHWM:")
+    }
+
+    /// The memory that it has resident now, in KiB.
+    pub(crate) fn memory_kib(&self) -> usize {
+        self.proc_status("VmRSS:")
+    }
+
+    fn proc_status(&self, key: &str) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(key)).expect(key);
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     /// Sends a signal: `TERM`, `INT`.
