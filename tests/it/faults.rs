@@ -116,7 +116,9 @@ fn whole_stream() -> Vec<u8> {
 
 fn json(status: &str, body: &str) -> String {
     let length = body.len();
-    format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
 }
 
 /// What a client sees, in the words of the table.
@@ -133,7 +135,11 @@ fn seen(client: &mut Client) -> String {
 
 /// How the other side hears of a client that leaves.
 fn left(client: Client, mut upstream: Connection, reset: bool) -> String {
-    if reset { client.wire.reset() } else { drop(client) }
+    if reset {
+        client.wire.reset()
+    } else {
+        drop(client)
+    }
     upstream.wire.until_ended();
     "(it has left)".into()
 }
@@ -260,7 +266,7 @@ const CLIENTS: &[Fault] = &[
             upstream.wire.until_ended();
             seen(&mut client)
         },
-        seen: NOTHING,
+        seen: "408 `client_timeout`",
         ending: "client_timeout",
         error_type: "client_timeout",
     },
@@ -435,7 +441,7 @@ const UPSTREAMS: &[Fault] = &[
     Fault {
         what: "Upstream resets within a body that its end delimits",
         happen: |scene| scene.broken_after(format!("{CLOSED}{EVENT}"), true),
-        seen: BROKEN,
+        seen: WHOLE,
         ending: "upstream_reset",
         error_type: "connection_broken",
     },
@@ -667,15 +673,19 @@ fn check<'a>(limits: &str, faults: impl IntoIterator<Item = (&'a Fault, &'a str)
     for (number, saw) in seen.into_inner().unwrap() {
         let fault = faults[number].0;
         let recorded = recorded(&spans, &format!("fault-{number}"));
-        let promised = (fault.seen.to_owned(), (fault.ending.to_owned(), fault.error_type.to_owned()));
+        let promised =
+            (fault.seen.to_owned(), (fault.ending.to_owned(), fault.error_type.to_owned()));
         if (&saw, &recorded) != (&promised.0, &promised.1) {
             wrong.push(format!("{}: {saw}, {recorded:?}, not {promised:?}", fault.what));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     for (fault, _) in faults {
-        let error_type =
-            if fault.error_type.is_empty() { "—".into() } else { format!("`{}`", fault.error_type) };
+        let error_type = if fault.error_type.is_empty() {
+            "—".into()
+        } else {
+            format!("`{}`", fault.error_type)
+        };
         documented(&[fault.what, fault.seen, &format!("`{}`", fault.ending), &error_type]);
     }
 }
@@ -684,7 +694,8 @@ fn check<'a>(limits: &str, faults: impl IntoIterator<Item = (&'a Fault, &'a str)
 fn recorded(spans: &[Span], upstream: &str) -> (String, String) {
     let span = spans.iter().find(|span| span.attributes["clearspan.upstream"] == upstream);
     let span = span.unwrap_or_else(|| panic!("no span of {upstream}"));
-    let text = |key: &str| span.attributes.get(key).map_or("", |it| it.as_str().unwrap()).to_owned();
+    let text =
+        |key: &str| span.attributes.get(key).map_or("", |it| it.as_str().unwrap()).to_owned();
     assert_eq!(span.status == "error", !text("error.type").is_empty(), "{span:#?}");
     (text("clearspan.ending"), text("error.type"))
 }
