@@ -2,6 +2,7 @@
 //! happened and compared with `docs/faults.md`. Knows how clients and upstreams fail.
 
 use std::collections::BTreeMap;
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Mutex;
 use std::thread;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use crate::support::client::{Client, post};
 use crate::support::collector::{Collector, Mode};
-use crate::support::origin::{Connection, Origin};
+use crate::support::origin::{Connection, Nobody, Origin};
 use crate::support::proxy::{Proxy, Start, export, upstream};
 use crate::support::signals::Span;
 use crate::support::wire::{Body, chunk};
@@ -515,6 +516,24 @@ const UPSTREAMS: &[Fault] = &[
         error_type: "overloaded",
     },
     Fault {
+        what: "Upstream refuses an expectation",
+        happen: |scene| {
+            let mut client = Client::connect(scene.proxy.address);
+            let fields = "Expect: 100-continue\r\nContent-Length: 100";
+            client.send(format!("POST {} HTTP/1.1\r\nHost: x\r\n{fields}\r\n\r\n", scene.path));
+            let mut upstream = scene.origin.accept();
+            assert_eq!(upstream.wire.head().field("expect"), Some("100-continue"));
+            upstream.send("HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n");
+            // The 100 before it is the proxy's own, as the README says.
+            let (head, body) = client.begin_response("POST");
+            assert!(body.complete);
+            format!("{}, whole", head.status())
+        },
+        seen: "417, whole",
+        ending: "error_status",
+        error_type: "417",
+    },
+    Fault {
         what: "Upstream answers within the upload and ends the connection",
         happen: |scene| {
             let (mut client, mut upstream) = scene.uploading("Content-Length: 1000000", "half");
@@ -722,4 +741,160 @@ fn upstreams_that_cannot_be_had_are_what_the_table_says() {
 #[test]
 fn upstreams_that_are_silent_are_what_the_table_says() {
     check("upstream_silence_seconds = 1", anywhere(SILENT));
+}
+
+/// Faults that need a program of their own: what the client sees, and what the one record says.
+fn check_alone(
+    what: &str,
+    config: &str,
+    happen: impl FnOnce(&mut Proxy) -> String,
+    (seen, ending, error_type): (&str, &str, &str),
+) {
+    let collector = Collector::start(Mode::Well);
+    let mut proxy = Start::new(format!("{config}{}", export(collector.endpoint()))).start();
+    assert_eq!(happen(&mut proxy), seen, "{what}");
+    let log = collector.wait_for("a record", |received| received.logs.first().cloned());
+    let text = |key: &str| log.attributes.get(key).map_or("", |it| it.as_str().unwrap()).to_owned();
+    assert_eq!(
+        (text("clearspan.ending").as_str(), text("error.type").as_str()),
+        (ending, error_type)
+    );
+    documented(&[what, seen, &format!("`{ending}`"), &format!("`{error_type}`")]);
+}
+
+/// What a client that asks on `path` sees.
+fn asked_at(proxy: &Proxy, path: &str) -> String {
+    let mut client = Client::connect(proxy.address);
+    client.send(post(path, ASKED));
+    seen(&mut client)
+}
+
+const CHAT: &str = "/v1/chat/completions";
+const PATHS: &str = "paths = [\"/v1/\"]";
+
+#[test]
+fn a_request_that_addresses_nobody_is_what_the_table_says() {
+    check_alone(
+        "Nobody is addressed",
+        &upstream("openai", "http://127.0.0.1:1", PATHS),
+        |proxy| asked_at(proxy, "/nowhere"),
+        ("404 `no_route`", "proxy_error", "no_route"),
+    );
+}
+
+#[test]
+fn more_than_max_exchanges_is_what_the_table_says() {
+    let origin = Origin::bind();
+    check_alone(
+        "There are too many exchanges (`max_exchanges`)",
+        &(upstream("openai", &origin.url(), PATHS) + "[limits]\nmax_exchanges = 1\n"),
+        |proxy| {
+            let mut first = Client::connect(proxy.address);
+            first.send(post(CHAT, ASKED));
+            let _running = origin.accept_request();
+            asked_at(proxy, CHAT)
+        },
+        ("503 `busy`", "proxy_error", "busy"),
+    );
+}
+
+#[test]
+fn an_upstream_that_accepts_nobody_is_what_the_table_says() {
+    let (listener, _waiting) = deaf();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    check_alone(
+        "The upstream accepts no connection (`connect_seconds`)",
+        &(upstream("openai", &url, PATHS) + "[limits]\nconnect_seconds = 1\n"),
+        |proxy| asked_at(proxy, CHAT),
+        ("504 `connect_timeout`", "upstream_timeout", "connect_timeout"),
+    );
+}
+
+/// A listener whose backlog is full: the kernel leaves further attempts unanswered.
+fn deaf() -> (tokio::net::TcpListener, Vec<TcpStream>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let _entered = runtime.enter();
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok();
+    let waiting = std::iter::from_fn(connect).collect();
+    // Kept with its listener: this test is short.
+    std::mem::forget(runtime);
+    (listener, waiting)
+}
+
+#[test]
+fn an_upstream_that_is_the_proxy_is_what_the_table_says() {
+    let port = Nobody::bind().address.port();
+    // By a name: an address is refused at the start.
+    let url = format!("http://localhost:{port}");
+    let server = format!("[server]\nlisten = \"127.0.0.1:{port}\"\nadmin = \"127.0.0.1:0\"\n");
+    check_alone(
+        "The upstream is the proxy itself",
+        &(server + &upstream("openai", &url, PATHS)),
+        |proxy| asked_at(proxy, CHAT),
+        ("508 `loop`", "proxy_error", "loop"),
+    );
+}
+
+#[test]
+fn a_stream_that_outlasts_the_drain_is_what_the_table_says() {
+    let origin = Origin::bind();
+    check_alone(
+        "The program ends before the answer does (`drain_seconds`)",
+        &(upstream("openai", &origin.url(), PATHS) + "[limits]\ndrain_seconds = 0.3\n"),
+        |proxy| {
+            let mut client = Client::connect(proxy.address);
+            client.send(post(CHAT, ASKED));
+            let (mut upstream, _) = origin.accept_request();
+            upstream.send(begun());
+            let (_, mut body) = client.begin_response("POST");
+            client.wire.until(&mut body, EVENT.len());
+            proxy.signal("TERM");
+            client.wire.finish(&mut body);
+            if body.complete { WHOLE.into() } else { BROKEN.into() }
+        },
+        (BROKEN, "proxy_error", "shutdown"),
+    );
+}
+
+/// What never becomes an exchange: there is an answer or none, and a count.
+#[test]
+fn heads_that_are_refused_are_what_the_table_says() {
+    let proxy = Start::new(
+        upstream("openai", "http://127.0.0.1:1", PATHS) + "[limits]\nheader_seconds = 0.3\n",
+    )
+    .start();
+    let many = "X-A: b\r\n".repeat(300);
+    for (number, (what, head, status, counted)) in [
+        ("Client's head is not HTTP", "nonsense\r\n\r\n".to_owned(), "400", true),
+        (
+            "Client's head has more than 256 fields",
+            format!("GET / HTTP/1.1\r\n{many}\r\n"),
+            "431",
+            true,
+        ),
+        (
+            "Client's head does not end (`header_seconds`)",
+            "GET / HTTP/1.1\r\n".to_owned(),
+            NOTHING,
+            false,
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut client = Client::connect(proxy.address);
+        client.send(head);
+        let saw = seen(&mut client);
+        assert_eq!(saw, if counted { format!("{status}, whole") } else { status.to_owned() });
+        let count = |metrics: &crate::support::proxy::Metrics| {
+            metrics.sum("clearspan_requests_unread_total", &[]) == (number + 1).min(2) as f64
+        };
+        proxy.wait_for_metric(what, count);
+        let counted = if counted { "counted in `clearspan.requests.unread`" } else { "—" };
+        documented(&[what, &saw, "no exchange", counted]);
+    }
 }
