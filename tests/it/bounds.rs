@@ -34,7 +34,7 @@ fn recorded(limits: &str, asked: &str, fields: &str, body: &[u8]) -> Span {
     let collector = Collector::start(Mode::Well);
     let limits = format!("{}\n{}", export(collector.endpoint()), limits_table(limits));
     let config = upstream("openai", &answering.url(), "paths = [\"/v1/\"]");
-    let proxy = Start::new(config + &limits).start();
+    let proxy = Start::new(config + &limits).reports_at_once().start();
     let response = exchange(proxy.address, post(CHAT, asked));
     assert!(response.body.complete && response.body.bytes == body);
     collector.spans("CLIENT", 1).remove(0)
@@ -111,7 +111,7 @@ fn stall_seconds_counts_longer_pauses_alone() {
     let (origin, collector) = (Origin::bind(), Collector::start(Mode::Well));
     let more = export(collector.endpoint()) + &limits_table("stall_seconds = 0.3");
     let config = upstream("openai", &origin.url(), "paths = [\"/v1/\"]");
-    let proxy = Start::new(config + &more).start();
+    let proxy = Start::new(config + &more).reports_at_once().start();
     let event = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"}}]}\n\n";
     for (pause, stalls) in [(0, 0), (400, 2)] {
         let mut client = Client::connect(proxy.address);
@@ -121,7 +121,9 @@ fn stall_seconds_counts_longer_pauses_alone() {
         upstream.send(format!("{head}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"));
         for part in [event, event, event, "data: [DONE]\n\n"] {
             upstream.send(chunk(part.as_bytes()));
-            thread::sleep(Duration::from_millis(pause));
+            if part == event {
+                thread::sleep(Duration::from_millis(pause));
+            }
         }
         upstream.send("0\r\n\r\n");
         assert!(client.response("POST").body.complete);

@@ -673,7 +673,7 @@ fn check<'a>(limits: &str, faults: impl IntoIterator<Item = (&'a Fault, &'a str)
         config += &upstream(&format!("fault-{number}"), &url, &keys);
         origins.push(origin);
     }
-    let proxy = Start::new(config).start();
+    let proxy = Start::new(config).reports_at_once().start();
     let seen = Mutex::new(BTreeMap::new());
     thread::scope(|threads| {
         for (number, origin) in origins.into_iter().enumerate() {
@@ -751,7 +751,8 @@ fn check_alone(
     (seen, ending, error_type): (&str, &str, &str),
 ) {
     let collector = Collector::start(Mode::Well);
-    let mut proxy = Start::new(format!("{config}{}", export(collector.endpoint()))).start();
+    let config = format!("{config}{}", export(collector.endpoint()));
+    let mut proxy = Start::new(config).reports_at_once().start();
     assert_eq!(happen(&mut proxy), seen, "{what}");
     let log = collector.wait_for("a record", |received| received.logs.first().cloned());
     let text = |key: &str| log.attributes.get(key).map_or("", |it| it.as_str().unwrap()).to_owned();

@@ -11,13 +11,17 @@ use crate::support::wire::{Framing, Head, text};
 /// What a hidden request would be.
 const HIDDEN: &str = "GET /v1/hidden HTTP/1.1\r\nHost: x\r\nX-Key: stolen\r\n\r\n";
 
-/// What the client and the upstream see of these bytes, sent in one go.
-fn sent(bytes: impl AsRef<[u8]>) -> (String, Vec<String>) {
-    let upstream = Answering::always(OK);
+/// A proxy that soon ends connections on which nothing comes, and the upstream behind it.
+fn scene() -> (Proxy, Answering) {
+    let answering = Answering::always(OK);
     // A client that ends the connection itself would be taken to leave: the proxy ends it.
     let limits = "[limits]\nheader_seconds = 0.2\nclient_idle_seconds = 0.2\n";
-    let config = self::upstream("openai", &upstream.url(), "paths = [\"/v1/\"]");
-    let proxy = Start::new(config + limits).start();
+    let config = upstream("openai", &answering.url(), "paths = [\"/v1/\"]");
+    (Start::new(config + limits).start(), answering)
+}
+
+/// What the client and the upstream see of these bytes, sent in one go.
+fn sent((proxy, upstream): &(Proxy, Answering), bytes: impl AsRef<[u8]>) -> (String, Vec<String>) {
     let mut client = Client::connect(proxy.address);
     // It may be refused before its end.
     client.wire.try_send(bytes);
@@ -46,6 +50,7 @@ fn assert_plain(head: &Head) {
 
 #[test]
 fn a_head_that_is_no_head_reaches_nobody() {
+    let scene = scene();
     for shape in [
         // HTTP/0.9, other versions, other protocols.
         "GET /v1/x\r\n\r\n",
@@ -85,7 +90,7 @@ fn a_head_that_is_no_head_reaches_nobody() {
         "POST /v1/x HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ] {
         let bytes: Vec<u8> = format!("{shape}{HIDDEN}").chars().map(|it| it as u8).collect();
-        let (seen, requests) = sent(bytes);
+        let (seen, requests) = sent(&scene, bytes);
         assert_eq!(requests, [""; 0], "{shape:?}");
         assert!(
             seen.is_empty() || seen.starts_with("HTTP/1.1 4"),
@@ -98,7 +103,7 @@ fn a_head_that_is_no_head_reaches_nobody() {
 #[test]
 fn a_line_that_ends_with_lf_alone_is_read_as_one() {
     let shape = "POST /v1/x HTTP/1.1\nHost: x\nA: b\r\nContent-Length: 5\n\nhello";
-    let (_, requests) = sent(shape);
+    let (_, requests) = sent(&scene(), shape);
     assert_eq!(requests, ["POST /v1/x HTTP/1.1 hello"]);
 }
 
@@ -169,13 +174,16 @@ fn a_trailer_is_no_field_of_the_head() {
 
 #[test]
 fn the_target_decides_not_the_host() {
-    let (_, requests) = sent("GET http://evil.example/v1/x HTTP/1.1\r\nHost: other\r\n\r\n");
+    let scene = scene();
+    let (_, requests) =
+        sent(&scene, "GET http://evil.example/v1/x HTTP/1.1\r\nHost: other\r\n\r\n");
     assert_eq!(requests, ["GET /v1/x HTTP/1.1"]);
-    let (_, requests) = sent("GET http://evil.example:80@other/v1/x HTTP/1.1\r\nHost: a\r\n\r\n");
+    let (_, requests) =
+        sent(&scene, "GET http://evil.example:80@other/v1/x HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(requests.iter().all(|line| line == "GET /v1/x HTTP/1.1"), "{requests:?}");
     for target in ["evil.example:443", "http://evil.example", "//evil.example/v1/x", "*", "v1/x"] {
         let (seen, requests) =
-            sent(format!("CONNECT {target} HTTP/1.1\r\nHost: x\r\n\r\n{HIDDEN}"));
+            sent(&scene, format!("CONNECT {target} HTTP/1.1\r\nHost: x\r\n\r\n{HIDDEN}"));
         assert_eq!(requests.iter().filter(|it| it.contains("evil")).count(), 0, "{target}");
         assert!(!seen.starts_with("HTTP/1.1 200"), "{target}: {seen}");
     }
@@ -251,6 +259,8 @@ fn bytes_after_an_answer_are_nobodys_answer() {
 
 #[test]
 fn an_answer_is_unambiguous_or_ours() {
+    let upstream = Origin::bind();
+    let proxy = Proxy::before(&upstream.url());
     for answer in [
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 57\r\n\r\nok",
         "HTTP/1.1 200 OK\r\nContent-Length: 2, 57\r\n\r\nok",
@@ -265,8 +275,6 @@ fn an_answer_is_unambiguous_or_ours() {
         "HTTP/3.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
         "ICY 200 OK\r\n\r\nok",
     ] {
-        let upstream = Origin::bind();
-        let proxy = Proxy::before(&upstream.url());
         let mut client = Client::connect(proxy.address);
         client.send(get("/v1/x"));
         let (mut first, _) = upstream.accept_request();

@@ -74,6 +74,11 @@ impl Start {
         self
     }
 
+    /// Sends telemetry as soon as there is some, so that a test need not wait for a batch to fill.
+    pub(crate) fn reports_at_once(self) -> Self {
+        self.env("OTEL_BSP_SCHEDULE_DELAY", "20").env("OTEL_BLRP_SCHEDULE_DELAY", "20")
+    }
+
     /// With a standard output that nobody ever reads.
     pub(crate) fn stdout_unread(mut self) -> Self {
         self.reads_stdout = false;
