@@ -370,19 +370,20 @@ fn impatient(idle: Duration) -> (String, Arc<AtomicUsize>) {
 #[test]
 fn servers_that_close_idle_connections_cost_no_request() {
     // As 4 s before 5 s, faster, and with room for a loaded machine.
-    let (url, closed) = impatient(Duration::from_millis(600));
+    let (url, closed) = impatient(Duration::from_millis(500));
     let proxy = limited(&url, "upstream_idle_seconds = 0.2");
     thread::scope(|threads| {
-        for number in 0..4 {
+        for number in 0..10 {
             let address = proxy.address;
             threads.spawn(move || {
                 let mut client = Client::connect(address);
-                for round in 0..8 {
+                for round in 0..7 {
                     client.send(post("/v1/x", "{}"));
                     let response = client.response("POST");
                     assert_eq!(response.text(), "ok", "{number} {round}: {:?}", response.head);
-                    // Also around the times at which either side lets go.
-                    thread::sleep(Duration::from_millis(150 + 75 * ((number + round) % 8)));
+                    // Just as the server closes, or sooner.
+                    let pause = if round == 3 { 100_000 } else { 499_600 + 60 * (number + round) };
+                    thread::sleep(Duration::from_micros(pause));
                 }
             });
         }
