@@ -110,7 +110,7 @@ pub fn run(
         let limits = &mut settings.forward.limits;
         let affordable = affordable(limits.connections, files);
         if affordable < limits.connections {
-            tracing::warn!(
+            tracing::info!(
                 files,
                 "open files are limited: {affordable} client connections at once"
             );

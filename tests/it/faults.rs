@@ -622,7 +622,7 @@ const SILENT: &[Fault] = &[
         happen: |scene| {
             let (mut client, mut upstream) = scene.uploading("Content-Length: 12", "123456");
             // It pauses for as long, and then the upstream has its full time.
-            thread::sleep(Duration::from_millis(1300));
+            thread::sleep(Duration::from_millis(1800));
             client.send("789abc");
             thread::sleep(Duration::from_millis(400));
             upstream.send(whole_stream());
