@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -55,7 +56,12 @@ pub(crate) struct Start {
     env: Vec<(String, String)>,
     reads_stdout: bool,
     open_files: Option<u32>,
+    given: Option<[OwnedFd; 2]>,
 }
+
+/// Gives the process what stands at 0 and 1 as systemd gives sockets.
+const GIVE: &str =
+    "export LISTEN_FDS=2 LISTEN_PID=$$; exec \"$0\" \"$@\" 3<&0 4<&1 </dev/null >/dev/null";
 
 impl Start {
     /// With this text as its `proxy.toml`. `[server]` is added unless it is there.
@@ -65,7 +71,7 @@ impl Start {
             let server = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
             config.insert_str(0, server);
         }
-        Self { config, env: Vec::new(), reads_stdout: true, open_files: None }
+        Self { config, env: Vec::new(), reads_stdout: true, open_files: None, given: None }
     }
 
     /// With a variable; the rest of the environment is empty.
@@ -89,6 +95,12 @@ impl Start {
     pub(crate) fn open_files(mut self, limit: u32) -> Self {
         self.open_files = Some(limit);
         self
+
+    /// With sockets of systemd's, and their names.
+    pub(crate) fn given(mut self, sockets: [OwnedFd; 2], names: Option<&str>) -> Self {
+        self.env.extend(names.map(|names| ("LISTEN_FDNAMES".to_owned(), names.to_owned())));
+        self.given = Some(sockets);
+        self.stdout_unread()
     }
 
     fn spawn(&self) -> (Child, tempfile::TempDir) {
@@ -96,12 +108,23 @@ impl Start {
         let file = folder.path().join("proxy.toml");
         std::fs::write(&file, &self.config).unwrap();
         let binary = env!("CARGO_BIN_EXE_clearspan");
-        let mut command = Command::new(binary);
-        if let Some(limit) = self.open_files {
-            // Lowered by the shell that becomes the program: this process keeps its own limit.
-            command = Command::new("/bin/sh");
-            command.arg("-c").arg(format!("ulimit -n {limit} && exec \"$0\" \"$@\"")).arg(binary);
-        }
+        // A shell becomes the program: what it changes before is not this process' own.
+        let through = |script: &str| {
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", script, binary]);
+            command
+        };
+        let (mut command, stdin, stdout) = match (&self.given, self.open_files) {
+            (None, None) => (Command::new(binary), Stdio::null(), Stdio::piped()),
+            (None, Some(limit)) => {
+                let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+                (through(&script), Stdio::null(), Stdio::piped())
+            }
+            (Some(sockets), _) => {
+                let [first, second] = sockets.each_ref().map(|it| it.try_clone().unwrap().into());
+                (through(GIVE), first, second)
+            }
+        };
         let child = command
             .arg("--config")
             .arg(&file)
@@ -109,8 +132,8 @@ impl Start {
             .env_clear()
             .env("HOME", folder.path())
             .envs(self.env.iter().cloned())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdin(stdin)
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
@@ -176,12 +199,12 @@ impl Listeners {
         let mut listeners = Self::default();
         for line in lines {
             if let Some(address) = line.strip_prefix("clearspan: admin on ") {
-                listeners.admin = address.parse().ok();
+                listeners.admin = Some(tcp(address));
             } else if let Some(rest) = line.strip_prefix("clearspan: listening on ") {
                 match rest.split_once(" for upstream ") {
-                    None => listeners.shared = rest.parse().ok(),
+                    None => listeners.shared = Some(tcp(rest)),
                     Some((address, name)) => {
-                        listeners.own.insert(name.to_owned(), address.parse().unwrap());
+                        listeners.own.insert(name.to_owned(), tcp(address));
                     }
                 }
             }
@@ -191,6 +214,14 @@ impl Listeners {
 
     fn count(&self) -> usize {
         usize::from(self.shared.is_some()) + self.own.len()
+    }
+}
+
+/// A listener's address; a socket in the file system has none.
+fn tcp(said: &str) -> SocketAddr {
+    match said.trim_end_matches(" (https)") {
+        path if path.starts_with("unix:") => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        address => address.parse().unwrap(),
     }
 }
 
