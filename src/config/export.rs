@@ -4,11 +4,13 @@ use http::{HeaderName, Uri};
 
 use super::environment::Environment;
 use super::fault::{Fault, all};
-use super::file::{Compression, Export, Signal};
-use super::otel::{self, Otel, Target};
+use super::file::{Compression, Export, Protocol, Signal, Temporality};
+use super::otel::Otel;
+use super::otlp::{self, Target};
+use super::pem;
 use super::secret::SecretSource;
 use super::url::{Refused, Url};
-use crate::report::settings::{Exporter, Secret};
+use crate::report::settings::{self as report, Exporter, Secret, Tls};
 
 const NO_SIGNAL: &str =
     "nothing would be sent: write at least one of \"traces\", \"metrics\", \"logs\"";
@@ -62,18 +64,63 @@ fn targets(
             }
         }
     }
+    let tls = tls(export).unwrap_or_else(|(key, why)| {
+        faults.push(Fault::at(place(key), why));
+        Tls::default()
+    });
     if !faults.is_empty() {
         return Err(faults);
     }
-    let gzip = export.compression == Compression::Gzip;
-    let timeout = export.timeout_seconds.0;
-    let target = |(signal, url)| (signal, Target { url, headers: headers.clone(), gzip, timeout });
+    let target = |(signal, url)| {
+        let target = Target {
+            protocol: protocol(export.protocol),
+            url,
+            headers: headers.clone(),
+            gzip: export.compression == Compression::Gzip,
+            timeout: export.timeout_seconds.0,
+            temporality: temporality(export.temporality),
+            tls: tls.clone(),
+        };
+        (signal, target)
+    };
     Ok(urls.into_iter().map(target).collect())
 }
 
 fn urls(export: &Export) -> Result<Vec<(Signal, Uri)>, Refused> {
     let base = Url::parse(&export.endpoint)?;
-    export.signals.iter().map(|&signal| Ok((signal, base.join(signal.path())?))).collect()
+    let url = |signal: Signal| match export.protocol {
+        Protocol::Http => base.join(signal.path()),
+        Protocol::Grpc => base.method(signal.method()),
+    };
+    export.signals.iter().map(|&signal| Ok((signal, url(signal)?))).collect()
+}
+
+/// The trust, or the key that is wrong and why.
+fn tls(export: &Export) -> Result<Tls, (&'static str, String)> {
+    let files = [("ca", &export.ca), ("cert", &export.cert), ("key", &export.key)];
+    let said = files.iter().find(|(_, path)| path.is_some());
+    match said {
+        Some((key, _)) if !export.endpoint.to_ascii_lowercase().starts_with("https:") => {
+            Err((key, "it is of no use: the endpoint does not begin with https://".to_owned()))
+        }
+        _ => pem::tls(files.map(|(_, path)| path.as_deref()))
+            .map_err(|(at, why)| (files.get(at).map_or("endpoint", |(key, _)| key), why)),
+    }
+}
+
+fn protocol(written: Protocol) -> report::Protocol {
+    match written {
+        Protocol::Http => report::Protocol::Http,
+        Protocol::Grpc => report::Protocol::Grpc,
+    }
+}
+
+fn temporality(written: Temporality) -> report::Temporality {
+    match written {
+        Temporality::Cumulative => report::Temporality::Cumulative,
+        Temporality::Delta => report::Temporality::Delta,
+        Temporality::Lowmemory => report::Temporality::LowMemory,
+    }
 }
 
 fn header(
@@ -82,7 +129,7 @@ fn header(
     environment: &Environment,
 ) -> Result<(HeaderName, Secret), String> {
     let value = source.read(environment)?;
-    otel::header(name, &value).ok_or_else(|| "HTTP does not allow its name or its value".to_owned())
+    otlp::header(name, &value).ok_or_else(|| "HTTP does not allow its name or its value".to_owned())
 }
 
 /// Targets on one host that are sent to alike share an exporter.
@@ -99,8 +146,10 @@ fn group(targets: impl Iterator<Item = (Signal, Target)>) -> Vec<Exporter> {
 }
 
 fn alone(signal: Signal, target: Target) -> Exporter {
-    let Target { url, headers, gzip, timeout } = target;
-    let mut exporter = Exporter { traces: None, metrics: None, logs: None, headers, gzip, timeout };
+    let Target { protocol, url, headers, gzip, timeout, temporality, tls } = target;
+    let (traces, metrics, logs) = (None, None, None);
+    let mut exporter =
+        Exporter { protocol, traces, metrics, logs, headers, gzip, timeout, temporality, tls };
     *slot(&mut exporter, signal) = Some(url);
     exporter
 }
@@ -117,7 +166,8 @@ fn is_alike(exporter: &Exporter, target: &Target) -> bool {
     let there = [&exporter.traces, &exporter.metrics, &exporter.logs].into_iter().flatten();
     let host = |url: &Uri| (url.scheme().cloned(), url.authority().cloned());
     there.map(host).all(|it| it == host(&target.url))
-        && exporter.headers == target.headers
+        && (&exporter.headers, &exporter.tls) == (&target.headers, &target.tls)
+        && (exporter.protocol, exporter.temporality) == (target.protocol, target.temporality)
         && (exporter.gzip, exporter.timeout) == (target.gzip, target.timeout)
 }
 
@@ -128,7 +178,7 @@ mod tests {
 
     fn resolved(file: &str, variables: &[(&str, &str)]) -> Result<Vec<Exporter>, Vec<Fault>> {
         let environment = Environment::of(variables.iter().copied());
-        let otel = otel::read(&environment, &mut Vec::new()).unwrap();
+        let otel = super::super::otel::read(&environment, &mut Vec::new()).unwrap();
         let file: File = toml::from_str(file).unwrap();
         resolve(&file.telemetry.export, &otel, &environment)
     }
@@ -215,7 +265,7 @@ mod tests {
     fn what_has_no_effect_is_told() {
         let told = |file: &str, variables: &[(&str, &str)]| {
             let environment = Environment::of(variables.iter().copied());
-            let otel = otel::read(&environment, &mut Vec::new()).unwrap();
+            let otel = super::super::otel::read(&environment, &mut Vec::new()).unwrap();
             warnings(&toml::from_str::<File>(file).unwrap().telemetry.export, &otel)
         };
         let file = "[[telemetry.export]]\nendpoint = 'http://file'";

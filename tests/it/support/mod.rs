@@ -9,6 +9,10 @@ pub(crate) mod client;
 pub(crate) mod origin;
 /// Takes the telemetry in, or fails to.
 pub(crate) mod collector;
+/// A collector that speaks gRPC, or TLS.
+pub(crate) mod otlp_server;
+/// Certificates of the test's own.
+pub(crate) mod authority;
 /// What the collector received, as plain values.
 pub(crate) mod signals;
 /// The binary as a child process.
