@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 use super::deliver::{Endpoint, deliver};
 use super::metrics::{Metrics, Reader};
 use super::queue::{BATCH_BYTES, Counts, Queue};
-use super::settings::Exporter;
+use super::settings::{Exporter, Protocol};
 use super::{names, pieces, protobuf};
 
 /// When to end: absent while running, then the moment at which what is unsent is given up.
@@ -82,7 +82,7 @@ impl Sender {
     ) -> Self {
         Self {
             endpoint: Endpoint::new(uri, exporter, tls),
-            url: shown(uri),
+            url: shown(uri, exporter.protocol),
             what,
             timeout: timeout.map_or(exporter.timeout, |it| it.min(exporter.timeout)),
             stop,
@@ -204,11 +204,12 @@ async fn expired(mut stop: Stop, until: Instant) {
     }
 }
 
-/// The URL without what may be secret: user, password, query.
-fn shown(uri: &Uri) -> String {
+/// The URL without what may be secret: user, password, query; and without a method that gRPC prescribes.
+fn shown(uri: &Uri, protocol: Protocol) -> String {
     let scheme = uri.scheme_str().unwrap_or("http");
     let port = uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{scheme}://{}{port}{}", uri.host().unwrap_or_default(), uri.path())
+    let path = if protocol == Protocol::Grpc { "" } else { uri.path() };
+    format!("{scheme}://{}{port}{path}", uri.host().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -53,6 +53,28 @@ pub struct Exporter {
     pub tls: Tls,
 }
 
+impl Exporter {
+    /// Where it sends, for a person: without the methods' names, which gRPC prescribes.
+    pub fn destinations(&self) -> Vec<String> {
+        let signals = [("traces", &self.traces), ("metrics", &self.metrics), ("logs", &self.logs)];
+        let signals = signals.into_iter().filter_map(|(name, uri)| Some((name, uri.as_ref()?)));
+        match self.protocol {
+            Protocol::Http => signals.map(|(_, uri)| uri.to_string()).collect(),
+            Protocol::Grpc => {
+                let host = |uri: &http::Uri| {
+                    let (scheme, authority) = (uri.scheme_str(), uri.authority());
+                    let authority = authority.map(http::uri::Authority::as_str);
+                    format!("{}://{}", scheme.unwrap_or_default(), authority.unwrap_or_default())
+                };
+                let (names, hosts): (Vec<_>, Vec<_>) =
+                    signals.map(|(name, uri)| (name, host(uri))).unzip();
+                let place = hosts.into_iter().next().unwrap_or_default();
+                vec![format!("{place} (gRPC: {})", names.join(", "))]
+            }
+        }
+    }
+}
+
 /// What carries OTLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
