@@ -7,9 +7,9 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 
-use clearspan::Addresses;
 use clearspan::cli::{self, Arguments, Next};
 use clearspan::config::{Environment, Settings};
+use clearspan::listeners::Addresses;
 
 fn main() -> ExitCode {
     // `clap` answers --help and --version, and ends with 2 on wrong usage.

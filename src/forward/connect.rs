@@ -18,7 +18,8 @@ use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use super::error::Error;
-use super::settings::{Limits, Upstream};
+use super::headers::Hop;
+use super::settings::{Endpoint, Limits, Upstream};
 use super::tee::RequestTee;
 use super::upstream_io::{Stamps, Transport, UpstreamIo};
 use super::wire;
@@ -29,7 +30,7 @@ pub(super) struct Connector {
     tcp: HttpConnector<Resolver>,
     tls: Arc<ClientConfig>,
     // Our own listeners: the proxy does not call itself.
-    own: Arc<[SocketAddr]>,
+    own: Arc<[Endpoint]>,
     timeout: std::time::Duration,
 }
 
@@ -48,7 +49,7 @@ pub(super) struct Steps {
 }
 
 impl Connector {
-    pub(super) fn new(limits: &Limits, own: Arc<[SocketAddr]>) -> Result<Self, rustls::Error> {
+    pub(super) fn new(limits: &Limits, own: Arc<[Endpoint]>) -> Result<Self, rustls::Error> {
         let mut tcp = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -56,12 +57,20 @@ impl Connector {
     }
 
     /// Connects within the limit.
-    pub(super) async fn connect(&self, upstream: &Upstream) -> Result<(Connection, Steps), Error> {
-        let connecting = self.connect_unlimited(upstream);
+    pub(super) async fn connect(
+        &self,
+        upstream: &Upstream,
+        hop: Hop,
+    ) -> Result<(Connection, Steps), Error> {
+        let connecting = self.connect_unlimited(upstream, hop);
         tokio::time::timeout(self.timeout, connecting).await.map_err(|_| Error::ConnectTimeout)?
     }
 
-    async fn connect_unlimited(&self, upstream: &Upstream) -> Result<(Connection, Steps), Error> {
+    async fn connect_unlimited(
+        &self,
+        upstream: &Upstream,
+        hop: Hop,
+    ) -> Result<(Connection, Steps), Error> {
         let stream = self.tcp(upstream).await?;
         let tcp = Instant::now();
         let (transport, tls) = if upstream.tls {
@@ -74,7 +83,10 @@ impl Connector {
         let io = UpstreamIo::new(transport, Arc::clone(&stamps));
         let (sender, connection) = wire::client().handshake(io).await.map_err(Error::Upstream)?;
         // Its errors reach the exchange that holds the sender.
-        tokio::spawn(connection);
+        match hop {
+            Hop::Exchange => tokio::spawn(connection),
+            Hop::Upgrade => tokio::spawn(connection.with_upgrades()),
+        };
         Ok((Connection { sender, stamps }, Steps { tcp, tls }))
     }
 
@@ -99,7 +111,7 @@ impl Connector {
         let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else {
             return false;
         };
-        self.own.iter().any(|own| {
+        self.own.iter().filter_map(Endpoint::tcp).any(|own| {
             let here = own.ip().is_unspecified() && (peer.ip() == local.ip());
             own.port() == peer.port() && (here || own.ip() == canonical(peer.ip()))
         })

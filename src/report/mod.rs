@@ -60,7 +60,6 @@ mod receiver;
 mod whole;
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -82,8 +81,9 @@ pub type Count = Box<dyn Fn() -> u64 + Send + Sync>;
 
 /// What only the rest of the program knows. Counts are read at each collection of metrics.
 pub struct Sources {
-    /// The address that clients call; for `server.address` of SERVER spans.
-    pub listen: Option<SocketAddr>,
+    /// The address that clients call, or a socket's path, and the port where there is one; for
+    /// `server.address` of SERVER spans.
+    pub listen: Option<(String, Option<u16>)>,
     /// Exchanges under way now.
     pub active: Count,
     /// Tapes torn since the start.
@@ -128,7 +128,7 @@ pub fn start(
     };
     let (stop, stopped) = watch::channel(None);
     let mut plan = Plan::new(&settings, stopped)?;
-    let listen = sources.listen;
+    let listen = sources.listen.clone();
     let exports = std::mem::take(&mut plan.exports);
     let readers = plan.metrics.iter().filter_map(|(_, _, reader)| reader.clone()).collect();
     let metrics = Arc::new(Metrics::new(&settings, sources, exports, lines.clone(), readers));
@@ -162,7 +162,7 @@ struct Shared {
     sampler: Sampler,
     span_attributes: AttributeLimits,
     log_attributes: AttributeLimits,
-    listen: Option<SocketAddr>,
+    listen: Option<(String, Option<u16>)>,
     metrics: Arc<Metrics>,
 }
 
@@ -192,7 +192,7 @@ impl Reporter {
     fn new(shared: Arc<Shared>) -> Self {
         let own = Own {
             recorder: shared.metrics.recorder(),
-            spans: Spans::new(shared.phases, shared.listen, shared.span_attributes),
+            spans: Spans::new(shared.phases, shared.listen.clone(), shared.span_attributes),
             line: String::new(),
             scratch: Vec::new(),
             record: Vec::new(),

@@ -9,12 +9,12 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use prost::Message;
 
-use crate::support::authority::Authority;
 use crate::support::client::{exchange, post};
 use crate::support::collector::{Collector, Export, Mode, Received};
 use crate::support::origin::{Answering, Nobody};
 use crate::support::otlp_server::{self, Reply, Speaks};
 use crate::support::proxy::{Metrics, Proxy, Start, export, upstream};
+use crate::support::tls::Authority;
 
 const CHAT: &str = "/v1/chat/completions";
 const ASKED: &str = r#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hi"}]}"#;
@@ -96,10 +96,15 @@ fn the_same_arrives_over_grpc_as_over_http() {
 fn a_private_authority_and_a_client_certificate_are_enough() {
     let upstream = answering();
     let authority = Authority::new();
-    let (certificate, key) = authority.signed("clearspan");
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    authority.write(&path("ca.crt"));
+    authority.issue().write(folder.path());
     let files = format!(
-        "ca = {:?}\ncert = {certificate:?}\nkey = {key:?}\nsignals = [\"traces\"]\n",
-        authority.file()
+        "ca = {:?}\ncert = {:?}\nkey = {:?}\nsignals = [\"traces\"]\n",
+        path("ca.crt"),
+        path("tls.crt"),
+        path("tls.key")
     );
     for (speaks, alpn, protocol) in
         [(Speaks::Grpc, &b"h2"[..], "grpc"), (Speaks::Http, b"http/1.1", "http/protobuf")]
@@ -117,10 +122,13 @@ fn a_certificate_that_is_not_trusted_gets_nothing_and_that_is_told() {
     let upstream = answering();
     let (authority, stranger) = (Authority::new(), Authority::new());
     let collector = otlp_server::taking(Speaks::Grpc, Some(stranger.server(b"h2", false)));
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.crt");
+    authority.write(&ca);
     let proxy = start(&upstream, "")
         .env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", collector.endpoint())
         .env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
-        .env("OTEL_EXPORTER_OTLP_CERTIFICATE", authority.file().display().to_string())
+        .env("OTEL_EXPORTER_OTLP_CERTIFICATE", ca.display().to_string())
         .env("OTEL_EXPORTER_OTLP_TIMEOUT", "500")
         .start();
     ask(&proxy);

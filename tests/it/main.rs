@@ -13,6 +13,9 @@ mod transparency;
 /// Each chunk when it comes, each ending as it was.
 #[cfg(test)]
 mod streaming;
+/// Connections that change their protocol.
+#[cfg(test)]
+mod upgrade;
 /// Answers of our own.
 #[cfg(test)]
 mod own_answers;
@@ -25,6 +28,12 @@ mod limits;
 /// How it ends.
 #[cfg(test)]
 mod shutdown;
+/// Clients over TLS.
+#[cfg(test)]
+mod https;
+/// Sockets in the file system, IPv6, systemd.
+#[cfg(test)]
+mod listeners;
 /// What is reported, value by value.
 #[cfg(test)]
 mod telemetry;

@@ -5,14 +5,14 @@
 pub(crate) mod wire;
 /// A client that sends exact bytes.
 pub(crate) mod client;
+/// Certificates, and a client that speaks TLS.
+pub(crate) mod tls;
 /// An upstream that answers with exact bytes.
 pub(crate) mod origin;
 /// Takes the telemetry in, or fails to.
 pub(crate) mod collector;
 /// A collector that speaks gRPC, or TLS.
 pub(crate) mod otlp_server;
-/// Certificates of the test's own.
-pub(crate) mod authority;
 /// What the collector received, as plain values.
 pub(crate) mod signals;
 /// The binary as a child process.

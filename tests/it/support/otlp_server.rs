@@ -59,7 +59,9 @@ pub(crate) fn start(
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let endpoint = format!("{scheme}://{}", listener.local_addr().unwrap());
+    // The name that certificates are for; on this machine it is 127.0.0.1 too.
+    let host = if tls.is_some() { "localhost" } else { "127.0.0.1" };
+    let endpoint = format!("{scheme}://{host}:{}", listener.local_addr().unwrap().port());
     let (collector, store) = Collector::served_at(endpoint);
     let tls = tls.map(TlsAcceptor::from);
     let serving = Serving { speaks, tls, store, script: Arc::new(Mutex::new(script)) };
