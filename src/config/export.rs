@@ -28,9 +28,23 @@ pub(super) fn resolve(
     Ok(group(wanted))
 }
 
+/// The port that collectors take gRPC on.
+const GRPC_PORT: u16 = 4317;
+
+/// An endpoint that most likely speaks another protocol.
+pub(super) fn doubts(exporters: &[Exporter]) -> Option<String> {
+    let over_http = exporters.iter().filter(|it| it.protocol == report::Protocol::Http);
+    let mut urls = over_http.flat_map(|it| [&it.traces, &it.metrics, &it.logs]).flatten();
+    urls.any(|url| url.port_u16() == Some(GRPC_PORT)).then(|| {
+        "telemetry goes over HTTP to port 4317, where collectors take gRPC: say protocol = \"grpc\" \
+         (OTEL_EXPORTER_OTLP_PROTOCOL=grpc), or port 4318"
+            .to_owned()
+    })
+}
+
 /// What is said twice, or switched off elsewhere.
 pub(super) fn warnings(exports: &[Export], otel: &Otel) -> Vec<String> {
-    let twice = !exports.is_empty() && !otel.targets.is_empty();
+    let twice = !exports.is_empty() && otel.says_otlp;
     let twice = twice.then_some(
         "OTEL_EXPORTER_OTLP_* is not used, since [[telemetry.export]] says where telemetry goes",
     );
@@ -219,6 +233,62 @@ mod tests {
     }
 
     #[test]
+    fn grpc_and_files_of_certificates_are_said_for_each_entry() {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        let made = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
+        std::fs::write(&ca, made.cert.pem()).unwrap();
+        let file = format!(
+            "[[telemetry.export]]
+            endpoint = 'https://c:4317'
+            protocol = 'grpc'
+            temporality = 'lowmemory'
+            signals = ['logs']
+            ca = {ca:?}"
+        );
+        let [exporter] = &resolved(&file, &[]).unwrap()[..] else { panic!("one exporter") };
+        assert_eq!(
+            urls(exporter),
+            ["https://c:4317/opentelemetry.proto.collector.logs.v1.LogsService/Export"]
+        );
+        assert_eq!(exporter.destinations(), ["https://c:4317 (gRPC: logs)"]);
+        assert_eq!(exporter.protocol, report::Protocol::Grpc);
+        assert_eq!(exporter.temporality, report::Temporality::LowMemory);
+        assert_eq!(format!("{:?}", exporter.tls), "Tls(1 roots)");
+    }
+
+    #[test]
+    fn what_would_be_of_no_use_is_a_fault_of_its_key() {
+        let told = |keys: &str| -> String {
+            let faults = resolved(&format!("[[telemetry.export]]\n{keys}"), &[]).unwrap_err();
+            faults.into_iter().map(|it| format!("{} {}", it.places.concat(), it.message)).collect()
+        };
+        assert_eq!(
+            told("endpoint = 'http://c'\nca = '/ca.pem'"),
+            "telemetry.export.0.ca it is of no use: the endpoint does not begin with https://"
+        );
+        assert_eq!(
+            told("endpoint = 'https://c'\ncert = '/c.pem'"),
+            "telemetry.export.0.key a client certificate needs its key"
+        );
+        assert_eq!(
+            told("endpoint = 'http://c:4317/v1'\nprotocol = 'grpc'"),
+            "telemetry.export.0.endpoint a gRPC endpoint has no path: write http://HOST:PORT or https://HOST:PORT"
+        );
+    }
+
+    #[test]
+    fn http_to_the_port_of_grpc_is_doubted() {
+        let doubted = |keys: &str| {
+            let exporters = resolved(&format!("[[telemetry.export]]\n{keys}"), &[]).unwrap();
+            doubts(&exporters).is_some()
+        };
+        assert!(doubted("endpoint = 'http://c:4317'"));
+        assert!(!doubted("endpoint = 'http://c:4317'\nprotocol = 'grpc'"));
+        assert!(!doubted("endpoint = 'http://c:4318'"));
+    }
+
+    #[test]
     fn two_entries_for_one_signal_are_two_destinations() {
         let file = "
             [[telemetry.export]]
@@ -276,6 +346,8 @@ mod tests {
                 "OTEL_EXPORTER_OTLP_* is not used, since [[telemetry.export]] says where telemetry goes"
             ]
         );
+        let other = [("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta")];
+        assert_eq!(told(file, &other), told(file, &endpoint));
         assert_eq!(told("", &endpoint), [""; 0]);
         assert_eq!(told(file, &[]), [""; 0]);
         assert_eq!(

@@ -481,6 +481,17 @@ url = \"https://user:hunter2@a\"
     }
 
     #[test]
+    fn telemetry_is_not_sent_to_the_proxy_itself() {
+        let told = "server.listen: telemetry would be sent to Clearspan itself: server.listen = 127.0.0.1:4319";
+        assert_eq!(refused("[[telemetry.export]]\nendpoint = 'http://127.0.0.1:4319'"), told);
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4319");
+        let by_variable = load(&Flags::default(), &Environment::of([endpoint]));
+        assert_eq!(by_variable.unwrap_err().to_string(), told);
+        let elsewhere = "[[telemetry.export]]\nendpoint = 'http://127.0.0.1:4318'";
+        assert!(load_text(elsewhere, &Flags::default(), &[]).is_ok());
+    }
+
+    #[test]
     fn warnings_of_every_kind_reach_the_settings() {
         let variables = [
             ("CLEARSPAN_SERVER_LISTEN", "0.0.0.0:4319"),

@@ -24,6 +24,8 @@ pub(super) struct Otel {
     pub(super) disabled: bool,
     /// Signals for which something other than OTLP was chosen.
     pub(super) off: Vec<Signal>,
+    /// Any of `OTEL_EXPORTER_OTLP_*` is set.
+    pub(super) says_otlp: bool,
     /// Where each signal goes, if anything says so.
     pub(super) targets: Vec<(Signal, Target)>,
     /// `OTEL_BSP_*`.
@@ -127,6 +129,7 @@ pub(super) fn read(environment: &Environment, warnings: &mut Vec<String>) -> Res
         service_name,
         attributes,
         disabled: reader.is_true("OTEL_SDK_DISABLED"),
+        says_otlp: environment.beginning_with("OTEL_EXPORTER_OTLP_").next().is_some(),
         spans: batching(&mut reader, "OTEL_BSP"),
         logs: batching(&mut reader, "OTEL_BLRP"),
         metric_interval: reader.millis("OTEL_METRIC_EXPORT_INTERVAL"),

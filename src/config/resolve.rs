@@ -26,12 +26,14 @@ pub(super) fn settings(
     let tls = tls::resolve("server.tls", file.server.tls.as_ref());
     let ((upstreams, exporters), (root, tls)) =
         both(both(upstreams, exporters), both(root(file, layers), tls))?;
-    let faults = rules::faults(file, &upstreams);
+    let mut faults = rules::faults(file, &upstreams);
+    faults.extend(rules::exports_to_ourselves(file, &upstreams, &exporters));
     if !faults.is_empty() {
         return Err(faults);
     }
     warnings.extend(rules::warnings(file, &upstreams));
     warnings.extend(export::warnings(&file.telemetry.export, otel));
+    warnings.extend(export::doubts(&exporters));
     warnings.extend(sampled_elsewhere(file, otel));
     Ok(Settings {
         forward: forward::Settings {
