@@ -322,6 +322,12 @@ mod tests {
             "upstream.0.listen server.admin",
             "upstream.0.listen and server.admin both listen on port 4320",
         );
+        one(
+            "[server]\nlisten='unix:/a'\nadmin='unix:/a'",
+            "server.admin server.listen",
+            "server.admin and server.listen both listen on unix:/a",
+        );
+        assert_eq!(told("[server]\nlisten='unix:/a'\nadmin='unix:/b'"), []);
         assert_eq!(told("[server]\nlisten='127.0.0.1:0'\nadmin='127.0.0.1:0'"), []);
         assert_eq!(told("[server]\nlisten='127.0.0.1:1'\nadmin='127.0.0.2:1'"), []);
     }
@@ -381,6 +387,18 @@ mod tests {
             told("[limits]\nclient_stall_seconds=0\nupstream_silence_seconds=0\ndrain_seconds=0"),
             []
         );
+    }
+
+    #[test]
+    fn a_listener_with_tls_or_in_the_file_system_is_not_open() {
+        let tls = "tls={cert='a', key='b'}";
+        let warned = |text: &str| {
+            let (file, upstreams) = read(text);
+            warnings(&file, &upstreams).len()
+        };
+        let server = "[server]\nlisten='0.0.0.0:1'\n";
+        assert_eq!([warned(server), warned(&format!("{server}{tls}"))], [1, 0]);
+        assert_eq!(warned("[server]\nlisten='unix:/a'\nadmin='unix:/b'"), 0);
     }
 
     #[test]

@@ -52,3 +52,6 @@ mod recordings;
 /// Real clients and a real server.
 #[cfg(test)]
 mod real;
+/// What is shipped to run it with.
+#[cfg(test)]
+mod deploy;

@@ -17,6 +17,8 @@ pub(crate) mod otlp_server;
 pub(crate) mod signals;
 /// The binary as a child process.
 pub(crate) mod proxy;
+/// What a PromQL expression names.
+pub(crate) mod promql;
 /// What may differ between what was sent and what arrived.
 pub(crate) mod compare;
 /// Exchanges of our own making, in files.
