@@ -180,11 +180,11 @@ async fn listen(settings: &config::Settings) -> Result<(Listeners, Addresses), R
     let mut addresses =
         Addresses { shared: shared.local_addr()?, own: Vec::new(), admin: admin.local_addr()? };
     let mut proxied = vec![(shared, Scope::Shared)];
-    for (index, upstream) in settings.forward.upstreams.iter().enumerate() {
+    for upstream in &settings.forward.upstreams {
         if let Some(address) = upstream.listen {
             let listener = bind(address, "the upstream's `listen`").await?;
             addresses.own.push((listener.local_addr()?, upstream.facts.name.clone()));
-            proxied.push((listener, Scope::Own(index)));
+            proxied.push((listener, Scope::Own(upstream.facts.name.as_str().into())));
         }
     }
     Ok((Listeners { proxied, admin }, addresses))

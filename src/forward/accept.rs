@@ -46,7 +46,7 @@ pub struct Server {
 impl Server {
     /// A server that has no listener yet.
     pub fn new(forward: Arc<Forward>) -> Self {
-        let limit = forward.limits.connections.min(Semaphore::MAX_PERMITS);
+        let limit = forward.live().settings.limits.connections.min(Semaphore::MAX_PERMITS);
         Self {
             forward,
             phase: watch::Sender::new(Phase::Serving),
@@ -76,7 +76,7 @@ impl Server {
     /// Lets running exchanges end, then cuts off those that have not within the limit.
     pub async fn drain(&self) {
         self.phase.send_replace(Phase::Draining);
-        let deadline = self.forward.limits.drain;
+        let deadline = self.forward.live().settings.limits.drain;
         if tokio::time::timeout(deadline, self.closed()).await.is_err() {
             self.cut.store(true, Relaxed);
             self.phase.send_replace(Phase::Cut);
@@ -128,7 +128,7 @@ impl Accepting {
 
     fn spawn(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
         let arrival = Arrival {
-            scope: self.scope,
+            scope: self.scope.clone(),
             peer: stream.peer_addr().ok(),
             client: Arc::new(Client::new()),
             cut: Arc::clone(&self.cut),
@@ -150,7 +150,10 @@ async fn serve(
 ) {
     // A socket that is gone already fails at its first read.
     drop(wire::socket(&stream));
-    let io = ClientIo::new(stream, Arc::clone(&arrival.client), &forward.limits);
+    let io = {
+        let live = forward.live();
+        ClientIo::new(stream, Arc::clone(&arrival.client), &live.settings.limits)
+    };
     let service = service_fn(|request: Request<Incoming>| {
         let is_last = headers::has_odd_codings(request.headers());
         let exchange = Arc::clone(&forward).exchange(arrival.clone(), request);
