@@ -40,6 +40,8 @@ pub mod report;
 pub mod admin;
 /// Drives the cold path.
 pub mod worker;
+/// Takes a changed configuration while all of that runs.
+pub mod reload;
 
 use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
@@ -48,14 +50,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
 use std::thread::{self, JoinHandle};
 
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 
 use forward::Forward;
 use forward::accept::Server;
 use forward::route::Scope;
-use observe::observation::Observation;
-use observe::price::Prices;
-use report::Reporter;
+use reload::{Asked, Reload};
 use tape::Tapes;
 use worker::Worker;
 
@@ -97,41 +98,46 @@ pub struct Addresses {
     pub admin: SocketAddr,
 }
 
-/// Runs the proxy until `until` is ready, then drains and flushes. `ready` is told where it listens.
+/// Runs the proxy until `until` is ready, then drains and flushes. `ready` is told where it listens;
+/// `asked` is where a reload is asked for.
 ///
 /// # Errors
 /// When a listener, a thread or TLS cannot be had; nothing was served then.
 pub fn run(
-    settings: config::Settings,
+    loaded: config::Loaded,
+    asked: Asked,
     ready: impl FnOnce(&Addresses),
     until: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     // Two descriptors for each exchange; what the system does not allow shows when they run out.
     let _raised = rlimit::increase_nofile_limit(u64::MAX);
-    forward::wire::runtime()?.block_on(serve(settings, ready, until))
+    forward::wire::runtime()?.block_on(serve(loaded, asked, ready, until))
 }
 
 async fn serve(
-    settings: config::Settings,
+    loaded: config::Loaded,
+    asked: Asked,
     ready: impl FnOnce(&Addresses),
     until: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
+    let settings = loaded.settings.clone();
     let (listeners, addresses) = listen(&settings).await?;
     let (tapes, receivers) = Tapes::new(settings.tape.clone());
     let own = listeners.proxied.iter().filter_map(|(it, _)| it.local_addr().ok()).collect();
     let forward = Forward::new(settings.forward.clone(), tapes.clone(), own)?;
     let cold = Arc::new(worker::Shared {
-        settings: Arc::new(settings.observe.clone()),
+        settings: ArcSwap::from_pointee(reload::cold(&settings)),
         account: Arc::clone(tapes.account()),
         stop: AtomicBool::new(false),
         lost: AtomicU64::new(0),
     });
-    let sources = sources(&addresses, &forward, &tapes, &cold);
+    let reload = Reload::new(loaded, Arc::clone(&forward), Arc::clone(&cold));
+    let sources = sources(&addresses, &forward, &tapes, &cold, &reload);
     let output = report::Output { to: Box::new(io::stdout()), colour: io::stdout().is_terminal() };
     let (reporter, telemetry) = report::start(settings.report.clone(), sources, output)?;
-    let prices = Arc::new(Prices::with_overrides(settings.prices.clone()));
     let workers = receivers.into_iter().map(|receiver| {
-        let sink = sink(Arc::clone(&prices), reporter.clone());
+        let reporter = reporter.clone();
+        let sink = move |observation| reporter.report(&observation);
         let worker = Worker::new(Arc::clone(&cold), receiver, sink);
         thread::Builder::new().name("observe".into()).spawn(move || worker.run())
     });
@@ -143,6 +149,7 @@ async fn serve(
         server.listen(listener, scope);
     }
     let sweeping = tokio::spawn(forward.sweep());
+    reload.watch(asked)?;
     let routes = routes(Arc::clone(&telemetry), Arc::clone(&server));
     let admin = tokio::spawn(admin::serve(listeners.admin, routes, std::future::pending()));
 
@@ -200,10 +207,12 @@ fn sources(
     forward: &Forward,
     tapes: &Tapes,
     cold: &Arc<worker::Shared>,
+    reload: &Reload,
 ) -> report::Sources {
     let (admission, unread) = (forward.admission(), forward.unread());
     let (torn, dropped) = (tapes.clone(), tapes.clone());
     let cold = Arc::clone(cold);
+    let [taken, refused, read] = [reload.counts(), reload.counts(), reload.counts()];
     report::Sources {
         listen: Some(addresses.shared),
         active: Box::new(move || admission.running()),
@@ -211,14 +220,9 @@ fn sources(
         torn: Box::new(move || torn.counts().torn.load(Relaxed)),
         dropped: Box::new(move || dropped.counts().dropped.load(Relaxed)),
         lost: Box::new(move || cold.lost.load(Relaxed)),
-    }
-}
-
-/// What becomes of an observation.
-fn sink(prices: Arc<Prices>, reporter: Reporter) -> impl FnMut(Observation) + Send {
-    move |mut observation| {
-        observation.cost = prices.cost(&observation);
-        reporter.report(&observation);
+        reloads_taken: Box::new(move || taken.taken.load(Relaxed)),
+        reloads_refused: Box::new(move || refused.refused.load(Relaxed)),
+        configured_at: Box::new(move || read.read_at.load(Relaxed)),
     }
 }
 

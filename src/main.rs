@@ -8,7 +8,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use clearspan::Addresses;
 use clearspan::cli::{self, Arguments, Next};
-use clearspan::config::{Environment, Settings};
+use clearspan::config::{Environment, Loaded, Settings};
+use clearspan::reload::Ask;
 
 fn main() -> ExitCode {
     // `clap` answers --help and --version, and ends with 2 on wrong usage.
@@ -16,14 +17,15 @@ fn main() -> ExitCode {
     let environment = Environment::of_process();
     match cli::act(arguments, &environment, &mut io::stdout(), &mut io::stderr()) {
         Next::Exit(code) => code,
-        Next::Run(settings) => run(*settings),
+        Next::Run(loaded) => run(*loaded),
     }
 }
 
-fn run(settings: Settings) -> ExitCode {
-    greet(&settings);
+fn run(loaded: Loaded) -> ExitCode {
+    greet(&loaded.settings);
     log(io::stderr().is_terminal());
-    match clearspan::run(settings, announce, stopped()) {
+    let (ask, asked) = Ask::new();
+    match clearspan::run(loaded, asked, announce, signals(ask)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tell(&format!("clearspan: {error}\n"));
@@ -61,17 +63,21 @@ fn announce(addresses: &Addresses) {
     tell(&text);
 }
 
-/// Ready at SIGTERM or SIGINT.
-async fn stopped() {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+/// Ready at SIGTERM or SIGINT; asks for a reload at each SIGHUP.
+async fn signals(reload: Ask) {
+    let [terminate, interrupt, hangup] =
+        [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = (terminate, interrupt, hangup)
     else {
         // Without handlers a signal ends the process at once; until then it serves.
         return std::future::pending().await;
     };
-    tokio::select! {
-        _ = terminate.recv() => (),
-        _ = interrupt.recv() => (),
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return,
+            _ = interrupt.recv() => return,
+            _ = hangup.recv() => reload.ask(),
+        }
     }
 }
 

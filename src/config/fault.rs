@@ -204,7 +204,6 @@ it knows `name`, `url`, `provider`, `dialect`, `paths`, `mount`, `propagate`, `l
             "[telemetry]\ncontent = 'off'",
             "[sampling]",
             "[attribution]",
-            "[pricing]\nfiles = []",
             "[[telemetry.export]]\nprotocol = 'grpc'",
             "[[upstream]]\nhttp = '2'",
             "[limits]\nask_body_bytes = 1",

@@ -30,17 +30,25 @@ mod providers;
 mod upstream;
 /// Where telemetry is sent.
 mod export;
+/// Prices of the operator's own.
+mod pricing;
 /// Rules across keys.
 mod rules;
+/// The files that all of it is read from.
+mod files;
 /// The second step.
 mod resolve;
+/// What differs between two configurations.
+mod changes;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use toml::Value;
+use toml::{Table, Value};
 
+pub use changes::Changes;
 pub use environment::Environment;
+pub use files::Files;
 pub use layers::{Setting, Source};
 
 use crate::forward::settings as forward;
@@ -75,7 +83,7 @@ pub struct Settings {
     pub report: report::Settings,
     /// For our own listener.
     pub admin: SocketAddr,
-    /// `[[pricing.model]]`, in the order written.
+    /// `[[pricing.model]]` in the order written, then those of `[pricing] files`.
     pub prices: Vec<Override>,
     /// What is allowed but seldom meant, or was ignored; a sentence each.
     pub warnings: Vec<String>,
@@ -92,6 +100,46 @@ pub struct Loaded {
     pub file: Option<String>,
     /// Who said where requests go.
     pub upstreams: Source,
+    /// What was in the files just before they were read.
+    pub files: Files,
+    // All that was said, to be compared.
+    written: Table,
+    // Where it came from, to be read again.
+    origin: Origin,
+}
+
+impl Loaded {
+    /// Reads everything again, from the same file; and what was in the files just before.
+    pub fn again(&self) -> (Files, Result<Self, Error>) {
+        (self.files_now(), load(&self.origin.flags, &self.origin.environment))
+    }
+
+    /// What is in the files now.
+    pub fn files_now(&self) -> Files {
+        self.origin.files()
+    }
+}
+
+/// What is not in any file.
+#[derive(Clone)]
+struct Origin {
+    flags: Flags,
+    environment: Environment,
+}
+
+impl Origin {
+    /// Without a file there may be one later.
+    fn files(&self) -> Files {
+        let beside = || self.environment.directory.join(FILE);
+        Files::look(self.flags.config.clone().unwrap_or_else(beside))
+    }
+}
+
+impl std::fmt::Debug for Origin {
+    /// Variables may be secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Origin").field("flags", &self.flags).finish_non_exhaustive()
+    }
 }
 
 /// Why the configuration is refused: sentences for a person, with file, line and caret where there
@@ -109,6 +157,10 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Loaded, Error> {
     let otel = otel::read(environment, &mut warnings)?;
     let mut layers = Layers::default();
     let file_name = find(flags, environment);
+    // A file that is there must be there again when all is read once more.
+    let flags = Flags { config: file_name.clone(), ..flags.clone() };
+    let origin = Origin { flags, environment: environment.clone() };
+    let files = origin.files();
     if let Some(path) = &file_name {
         layers.push_file(&path.display().to_string(), read(path)?)?;
     }
@@ -118,20 +170,24 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Loaded, Error> {
     }
     layers.push_variables(environment, &mut warnings)?;
     for (flag, key, address) in
-        [("--listen", "listen", flags.listen), ("--admin", "admin", flags.admin)]
+        [("--listen", "listen", origin.flags.listen), ("--admin", "admin", origin.flags.admin)]
     {
         if let Some(address) = address {
             layers.push(Source::Flag(flag), "server", key, Value::String(address.to_string()));
         }
     }
     let file = layers.file()?;
-    let settings = resolve::settings(&file, &layers, &otel, environment, warnings)
+    let at = file_name.clone().unwrap_or_else(|| FILE.into());
+    let settings = resolve::settings(&file, &layers, &otel, environment, &at, warnings)
         .map_err(|faults| told(&layers, &faults))?;
     Ok(Loaded {
         settings,
         said: layers.settings(&file)?,
         file: file_name.map(|path| path.display().to_string()),
         upstreams: layers.source("upstream"),
+        written: Table::try_from(&file).map_err(|error| Error(error.to_string()))?,
+        files,
+        origin,
     })
 }
 
@@ -223,7 +279,7 @@ mod tests {
 
     #[test]
     fn without_a_word_the_defaults_hold() {
-        let Loaded { settings, said, file, upstreams } = defaults();
+        let Loaded { settings, said, file, upstreams, .. } = defaults();
         assert_eq!((file, upstreams), (None, Source::Default));
         assert!(said.iter().all(|setting| setting.source == Source::Default));
         let forward = &settings.forward;

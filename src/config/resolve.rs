@@ -1,27 +1,32 @@
 //! The file's shape becomes each stage's settings, which cannot be wrong. Reads nothing but what it
 //! is given.
 
+use std::path::Path;
+
 use super::environment::Environment;
 use super::fault::{Fault, all};
 use super::file::{File, Lines};
 use super::layers::{Layers, Source};
 use super::otel::Otel;
-use super::{Settings, export, providers, rules, upstream};
+use super::{Settings, export, pricing, providers, rules, upstream};
 use crate::forward::settings as forward;
 use crate::report::settings as report;
 
-/// Every stage's settings, or all that is wrong.
+/// Every stage's settings, or all that is wrong. `at`: where the file stands.
 pub(super) fn settings(
     file: &File,
     layers: &Layers,
     otel: &Otel,
     environment: &Environment,
+    at: &Path,
     mut warnings: Vec<String>,
 ) -> Result<Settings, Vec<Fault>> {
     let written = file.upstream.iter().enumerate();
     let upstreams = all(written.map(|(at, written)| upstream::resolve(at, written)));
     let exporters = export::resolve(&file.telemetry.export, otel, environment);
-    let ((upstreams, exporters), root) = both(both(upstreams, exporters), root(file, layers))?;
+    let prices = pricing::resolve(&file.pricing, at);
+    let (places, rest) = (both(upstreams, root(file, layers)), both(exporters, prices));
+    let ((upstreams, root), (exporters, prices)) = both(places, rest)?;
     let faults = rules::faults(file, &upstreams);
     if !faults.is_empty() {
         return Err(faults);
@@ -47,7 +52,7 @@ pub(super) fn settings(
             limits: report_limits(file, otel),
         },
         admin: file.server.admin.0,
-        prices: file.pricing.model.clone(),
+        prices,
         warnings,
     })
 }

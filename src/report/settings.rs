@@ -20,7 +20,7 @@ pub struct Settings {
 }
 
 /// One OTLP destination over http/protobuf.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exporter {
     /// Full URL for spans (`http://127.0.0.1:4318/v1/traces`); absent: spans are not sent.
     pub traces: Option<http::Uri>,

@@ -18,9 +18,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("observe", &["tape"]),
     ("report", &["observe::observation", "observe::gaps", "tape::Ids", "tape::Upstream"]),
     ("tape", &[]),
+    ("reload", &["config", "forward", "observe", "worker"]),
     ("worker", &["tape", "observe", "report"]),
-    ("lib", &["admin", "cli", "config", "forward", "tape", "observe", "report", "worker"]),
-    ("main", &["run", "Addresses", "cli", "config"]),
+    (
+        "lib",
+        &["admin", "cli", "config", "forward", "tape", "observe", "reload", "report", "worker"],
+    ),
+    ("main", &["run", "Addresses", "cli", "config", "reload"]),
 ];
 
 /// What a module must not know: parts of a path, wherever they stand in it.

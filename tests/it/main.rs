@@ -25,6 +25,9 @@ mod limits;
 /// How it ends.
 #[cfg(test)]
 mod shutdown;
+/// Other settings while it runs.
+#[cfg(test)]
+mod reload;
 /// What is reported, value by value.
 #[cfg(test)]
 mod telemetry;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -127,7 +128,7 @@ impl Start {
             stdout,
             stderr,
             _unread: unread,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -187,7 +188,7 @@ pub(crate) struct Proxy {
     stdout: Arc<Printed>,
     stderr: Arc<Printed>,
     _unread: Option<std::process::ChildStdout>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Proxy {
@@ -218,6 +219,21 @@ impl Proxy {
         line.unwrap_or_else(|| panic!("the line never came; there were {:#?}", self.stdout()))
     }
 
+    /// Waits for a line on standard error behind the first `seen`, and says how many there are then.
+    pub(crate) fn wait_for_said(&self, seen: usize, found: impl Fn(&str) -> bool) -> usize {
+        let behind = |lines: &[String]| {
+            let at = lines.iter().skip(seen).position(|line| found(line))?;
+            Some(seen + at + 1)
+        };
+        let count = self.stderr.wait_for(PATIENCE, behind);
+        count.unwrap_or_else(|| panic!("it never said so; it said {:#?}", self.stderr()))
+    }
+
+    /// Where its `proxy.toml` is, and where it was started.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// What `/metrics` says: each series with its labels, and its value.
     pub(crate) fn metrics(&self) -> Metrics {
         let response = self.admin_get("/metrics");
@@ -243,7 +259,7 @@ impl Proxy {
         client::exchange(self.admin, client::get(path))
     }
 
-    /// Sends a signal: `TERM`, `INT`.
+    /// Sends a signal: `TERM`, `INT`, `HUP`.
     pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         let status = Command::new("kill").arg(format!("-{name}")).arg(id).status().unwrap();
