@@ -24,6 +24,7 @@ pub struct Limits {
     pub upstream_idle_seconds: Seconds,
     pub upstream_idle_connections: usize,
     pub upstream_silence_seconds: Seconds,
+    pub tunnel_idle_seconds: Seconds,
     pub drain_seconds: Seconds,
     pub tape_memory: Size,
     pub tape_exchange: Size,
@@ -55,6 +56,7 @@ impl Default for Limits {
             upstream_idle_seconds: Seconds(forward.upstream_idle),
             upstream_idle_connections: forward.upstream_idle_connections,
             upstream_silence_seconds: Seconds(forward.upstream_silence),
+            tunnel_idle_seconds: Seconds(forward.tunnel_idle),
             drain_seconds: Seconds(forward.drain),
             tape_memory: Size(256 << 20),
             tape_exchange: Size(16 << 20),
@@ -86,6 +88,7 @@ impl Limits {
             upstream_idle: self.upstream_idle_seconds.0,
             upstream_idle_connections: self.upstream_idle_connections,
             upstream_silence: self.upstream_silence_seconds.0,
+            tunnel_idle: self.tunnel_idle_seconds.0,
             drain: self.drain_seconds.0,
         }
     }

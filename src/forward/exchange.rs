@@ -2,22 +2,23 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Instant, SystemTime};
 
-use http::{Request, Response, Uri, Version, request, response};
+use http::{Request, Response, StatusCode, Uri, Version, request, response};
 use http_body::Body as _;
+use http_body_util::Full;
 use hyper::body::Incoming;
 
 use super::client_io::Client;
 use super::error::Error;
-use super::headers::{self, Framing, ToUpstream};
+use super::headers::{self, Framing, Hop, ToUpstream};
 use super::live::Live;
 use super::reply::{self, Asked};
 use super::route::{self, Route, Scope};
 use super::send::{self, Lease};
 use super::settings::Upstream;
 use super::tee::{Body, RequestTee, ResponseTee};
+use super::tunnel::Upgrade;
 use super::{Forward, Slot};
 use crate::tape::{Cause, Milestone, RequestPen, ResponsePen, Start};
 
@@ -27,8 +28,6 @@ pub(super) struct Arrival {
     pub(super) scope: Scope,
     pub(super) peer: Option<SocketAddr>,
     pub(super) client: Arc<Client>,
-    /// Set once the drain's deadline has passed.
-    pub(super) cut: Arc<AtomicBool>,
 }
 
 /// An exchange that is not over: dropped, it ends for the reason that holds then.
@@ -36,7 +35,6 @@ pub(super) struct Arrival {
 pub(super) struct Running {
     pen: ResponsePen,
     client: Arc<Client>,
-    cut: Arc<AtomicBool>,
     // Gives the exchange's place back when dropped.
     slot: Option<Slot>,
 }
@@ -44,6 +42,16 @@ pub(super) struct Running {
 impl Running {
     pub(super) fn data(&mut self, chunk: &[u8], last: bool) {
         self.pen.data(chunk, last);
+    }
+
+    /// The client's connection.
+    pub(super) fn client(&self) -> Arc<Client> {
+        Arc::clone(&self.client)
+    }
+
+    /// The pen for what the client sends after its connection was upgraded.
+    pub(super) fn upgraded(&self) -> RequestPen {
+        self.pen.upgraded()
     }
 
     pub(super) fn is_uploading(&self) -> bool {
@@ -62,7 +70,7 @@ impl Drop for Running {
         if !self.pen.ended() {
             let cause = if self.client.stalled() {
                 Cause::ClientStalled
-            } else if self.cut.load(Relaxed) {
+            } else if self.client.is_cut() {
                 Cause::Refused("shutdown")
             } else {
                 Cause::ClientGone
@@ -77,11 +85,12 @@ impl Forward {
     pub(super) async fn exchange(
         self: Arc<Self>,
         arrival: Arrival,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Response<Body> {
         let zero = Instant::now();
         let live = self.live();
         arrival.client.begin(!request.body().is_end_stream());
+        let upgrade = Upgrade::wished(&mut request);
         let (head, body) = request.into_parts();
         let route = route::find(
             &live.settings,
@@ -101,13 +110,17 @@ impl Forward {
         };
         running.slot = Some(slot);
         let body = RequestTee::new(body, request_pen, Arc::clone(&arrival.client));
-        let sent = match outgoing(head, body, upstream, route, &running.pen) {
-            Ok(request) => send(&live, route.upstream, request, &mut running.pen).await,
+        let hop = if upgrade.is_some() { Hop::Upgrade } else { Hop::Exchange };
+        let sent = match outgoing(head, body, upstream, route, hop, &running.pen) {
+            Ok(request) => send(&live, route.upstream, request, hop, &mut running.pen).await,
             Err(error) => Err(error),
         };
-        match sent {
-            Ok((response, lease)) => relay(response, lease, &live, running),
-            Err(error) => reply(&error, asked, &live, Some(upstream), running),
+        match (sent, upgrade) {
+            (Ok((response, lease)), Some(upgrade)) if is_switch(&response) => {
+                switch(response, lease, upgrade, &live, running)
+            }
+            (Ok((response, lease)), _) => relay(response, lease, &live, running),
+            (Err(error), _) => reply(&error, asked, &live, Some(upstream), running),
         }
     }
 
@@ -129,8 +142,8 @@ impl Forward {
             head: headers::tape_request(head),
         };
         let (request_pen, pen) = self.tapes.start(zero, start);
-        let (client, cut) = (Arc::clone(&arrival.client), Arc::clone(&arrival.cut));
-        (request_pen, Running { pen, client, cut, slot: None })
+        let client = Arc::clone(&arrival.client);
+        (request_pen, Running { pen, client, slot: None })
     }
 }
 
@@ -149,10 +162,31 @@ fn relay(
         // The only way to make hyper leave an answer without length or chunks.
         head.version = Version::HTTP_10;
     }
-    head.headers = headers::to_client(head.headers, framing);
+    head.headers = headers::to_client(head.headers, framing, Hop::Exchange);
     let silence = live.settings.limits.upstream_silence;
     let tee = ResponseTee::new(body, running, lease, silence);
     Response::from_parts(head, Body::Tee(Box::new(tee)))
+}
+
+fn is_switch(response: &Response<Incoming>) -> bool {
+    response.status() == StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// The upstream speaks the protocol that the client wished for: from here on bytes go both ways.
+fn switch(
+    mut response: Response<Incoming>,
+    lease: Lease,
+    upgrade: Upgrade,
+    live: &Live,
+    mut running: Running,
+) -> Response<Body> {
+    lease.mark(&mut running.pen);
+    let upstream = hyper::upgrade::on(&mut response);
+    let (mut head, _) = response.into_parts();
+    running.pen.head(&headers::tape_response(&head));
+    head.headers = headers::to_client(head.headers, Framing::Length, Hop::Upgrade);
+    upgrade.join(upstream, running, live.settings.limits.tunnel_idle);
+    Response::from_parts(head, Body::Own(Full::default()))
 }
 
 /// An answer of our own.
@@ -178,10 +212,11 @@ async fn send(
     live: &Live,
     upstream: usize,
     request: Request<RequestTee>,
+    hop: Hop,
     pen: &mut ResponsePen,
 ) -> Result<(Response<Incoming>, Lease), Error> {
     let limit = live.settings.limits.upstream_silence;
-    let sending = send::send(live, upstream, request, pen);
+    let sending = send::send(live, upstream, request, hop, pen);
     if limit.is_zero() {
         return sending.await;
     }
@@ -194,6 +229,7 @@ fn outgoing(
     body: RequestTee,
     upstream: &Upstream,
     route: Route,
+    hop: Hop,
     pen: &ResponsePen,
 ) -> Result<Request<RequestTee>, Error> {
     let mut head = head;
@@ -205,7 +241,7 @@ fn outgoing(
     head.version = Version::HTTP_11;
     head.headers = headers::to_upstream(
         head.headers,
-        ToUpstream { host: upstream.host.clone(), framing, traceparent },
+        ToUpstream { host: upstream.host.clone(), framing, hop, traceparent },
     );
     Ok(Request::from_parts(head, body))
 }

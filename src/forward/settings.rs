@@ -79,6 +79,9 @@ pub struct Limits {
     /// The longest silence of an upstream, before the head or within the body
     /// (`upstream_silence_seconds`, 0: no limit, since models think for long).
     pub upstream_silence: Duration,
+    /// The longest that neither side of an upgraded connection may send
+    /// (`tunnel_idle_seconds`, 3,600: a realtime session's longest; 0 is no limit).
+    pub tunnel_idle: Duration,
     /// From SIGTERM until what still runs is cut off (`drain_seconds`, 7).
     pub drain: Duration,
 }
@@ -95,6 +98,7 @@ impl Default for Limits {
             upstream_idle: Duration::from_secs(4),
             upstream_idle_connections: 256,
             upstream_silence: Duration::ZERO,
+            tunnel_idle: Duration::from_secs(3600),
             drain: Duration::from_secs(7),
         }
     }
