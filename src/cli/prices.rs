@@ -104,6 +104,7 @@ fn call<'a>(args: &'a Args, model: &'a str) -> Call<'a> {
         reasoning: args.reasoning,
         input_audio: args.input_audio,
         output_audio: args.output_audio,
+        ..Usage::default()
     });
     Call {
         who: args.provider.as_deref().map_or(Who::Unsaid, Who::Named),

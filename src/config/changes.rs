@@ -11,7 +11,7 @@ use crate::observe::price::Override;
 
 /// Single keys that hold from the next exchange, connection or call on. Upstreams and prices do,
 /// too; anything else waits for a restart, also a key that nobody has put here yet.
-const LIVE: [&str; 13] = [
+const LIVE: [&str; 14] = [
     "server.root",
     "limits.max_exchanges",
     "limits.connect_seconds",
@@ -21,6 +21,7 @@ const LIVE: [&str; 13] = [
     "limits.upstream_idle_seconds",
     "limits.upstream_idle_connections",
     "limits.upstream_silence_seconds",
+    "limits.tunnel_idle_seconds",
     "limits.drain_seconds",
     "limits.event_bytes",
     "limits.decoded_bytes",
@@ -166,6 +167,7 @@ mod tests {
             "limits.stall_seconds = 1",
             "limits.tape_exchange = 1",
             "limits.tape_memory = 1",
+            "limits.tunnel_idle_seconds = 1",
             "limits.upstream_idle_connections = 1",
             "limits.upstream_idle_seconds = 1",
             "limits.upstream_silence_seconds = 1",
