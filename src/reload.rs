@@ -55,12 +55,37 @@ pub struct Counts {
     pub read_at: AtomicU64,
 }
 
+/// What two looks at the files saw.
+#[derive(Debug)]
+struct Looks<T> {
+    // When the configuration was last read, for better or worse.
+    tried: T,
+    last: T,
+}
+
+impl<T: PartialEq + Clone> Looks<T> {
+    fn new(tried: T) -> Self {
+        Self { last: tried.clone(), tried }
+    }
+
+    /// How long to wait before the next one.
+    fn pause(&self) -> Duration {
+        if self.last == self.tried { LOOK } else { SETTLE }
+    }
+
+    /// Whether what is seen now is new, and was the same at the last look.
+    fn is_due(&mut self, seen: T) -> bool {
+        let due = seen != self.tried && seen == self.last;
+        self.last = seen;
+        due
+    }
+}
+
 /// What a configuration is taken into.
 #[derive(Debug)]
 pub struct Reload {
     loaded: Loaded,
-    // What was in the files when they were last read, for better or worse.
-    tried: Files,
+    looks: Looks<Files>,
     forward: Arc<Forward>,
     cold: Arc<worker::Shared>,
     counts: Arc<Counts>,
@@ -71,7 +96,7 @@ impl Reload {
     pub fn new(loaded: Loaded, forward: Arc<Forward>, cold: Arc<worker::Shared>) -> Self {
         let counts = Arc::new(Counts::default());
         counts.read_at.store(now_seconds(), Relaxed);
-        Self { tried: loaded.files.clone(), loaded, forward, cold, counts }
+        Self { looks: Looks::new(loaded.files.clone()), loaded, forward, cold, counts }
     }
 
     /// What becomes of reloads.
@@ -89,18 +114,14 @@ impl Reload {
     }
 
     fn run(mut self, asked: &Asked) {
-        let mut last = self.tried.clone();
         loop {
-            let wait = if last == self.tried { LOOK } else { SETTLE };
-            match asked.0.recv_timeout(wait) {
+            match asked.0.recv_timeout(self.looks.pause()) {
                 Ok(()) => self.reload(),
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
-                    let seen = self.loaded.files_now();
-                    if seen != self.tried && seen == last {
+                    if self.looks.is_due(self.loaded.files_now()) {
                         self.reload();
                     }
-                    last = seen;
                 }
             }
         }
@@ -110,7 +131,7 @@ impl Reload {
     /// service is reloading.
     fn reload(&mut self) {
         let (files, loaded) = self.loaded.again();
-        self.tried = files;
+        self.looks = Looks::new(files);
         match loaded.map_err(|error| error.to_string()).and_then(|loaded| self.take(loaded)) {
             Ok(changed) => {
                 self.counts.taken.fetch_add(1, Relaxed);
@@ -153,4 +174,36 @@ pub fn cold(settings: &config::Settings) -> worker::Settings {
 
 fn now_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_due_once_it_has_settled() {
+        let mut looks = Looks::new(1);
+        assert!(!looks.is_due(1));
+        assert_eq!(looks.pause(), LOOK);
+        // Half written, then whole.
+        assert!(!looks.is_due(2));
+        assert_eq!(looks.pause(), SETTLE);
+        assert!(!looks.is_due(3));
+        assert!(looks.is_due(3));
+        // It came and went between two looks.
+        let mut looks = Looks::new(3);
+        assert!(!looks.is_due(4));
+        assert!(!looks.is_due(3));
+        assert_eq!(looks.pause(), LOOK);
+        assert!(!looks.is_due(3));
+    }
+
+    #[test]
+    fn many_who_ask_at_once_are_one() {
+        let (ask, asked) = Ask::new();
+        (0..100).for_each(|_| ask.ask());
+        assert_eq!(asked.0.try_iter().count(), 1);
+        drop(asked);
+        ask.ask();
+    }
 }

@@ -34,6 +34,8 @@ mod export;
 mod pricing;
 /// Rules across keys.
 mod rules;
+/// What is seldom meant.
+mod smells;
 /// The files that all of it is read from.
 mod files;
 /// The second step.
@@ -266,12 +268,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let secret = folder.path().join("otlp-token");
         std::fs::write(&secret, "abc").unwrap();
+        let prices = "[[model]]\nmodel = 'other'\ninput = 1\n";
+        std::fs::write(folder.path().join("my-prices.toml"), prices).unwrap();
+        let prices = folder.path().join("my-prices.toml").display().to_string();
+        let text = text.replace("my-prices.toml", &prices);
         let text = text.replace("/run/secrets/otlp-token", &secret.display().to_string());
         let variables = [("OTLP_AUTHORIZATION", "Bearer abc")];
         let settings = load_text(&text, &Flags::default(), &variables).unwrap().settings;
         assert_eq!(settings.report.exporters.len(), 1);
         assert_eq!(settings.report.exporters[0].headers.len(), 2);
-        assert_eq!(settings.prices.len(), 1);
+        assert_eq!(settings.prices.len(), 2);
         let gateway = settings.forward.upstreams.last().unwrap();
         assert_eq!((&*gateway.facts.provider, &*gateway.facts.dialect), ("acme", "openai"));
         assert!(gateway.listen.is_some());
@@ -522,7 +528,12 @@ url = \"https://user:hunter2@a\"
         let begins: Vec<_> = warnings.iter().filter_map(|it| it.split(' ').next()).collect();
         assert_eq!(
             begins,
-            ["OTEL_TRACES_SAMPLER", "CLEARSPAN_SERVER_LISTN", "server.listen", "OTEL_SDK_DISABLED"]
+            [
+                "OTEL_TRACES_SAMPLER",
+                "CLEARSPAN_SERVER_LISTN",
+                "CLEARSPAN_SERVER_LISTEN:",
+                "OTEL_SDK_DISABLED"
+            ]
         );
     }
 }

@@ -8,6 +8,7 @@ use super::fault::{Fault, all};
 use super::file::{File, Lines};
 use super::layers::{Layers, Source};
 use super::otel::Otel;
+use super::smells::Nose;
 use super::{Settings, export, pricing, providers, rules, upstream};
 use crate::forward::settings as forward;
 use crate::report::settings as report;
@@ -31,7 +32,15 @@ pub(super) fn settings(
     if !faults.is_empty() {
         return Err(faults);
     }
-    warnings.extend(rules::warnings(file, &upstreams));
+    let nose = Nose {
+        file,
+        at,
+        upstreams: &upstreams,
+        exporters: &exporters,
+        prices: &prices,
+        environment,
+    };
+    warnings.extend(nose.smells().iter().map(|smell| layers.cite(smell)));
     warnings.extend(export::warnings(&file.telemetry.export, otel));
     Ok(Settings {
         forward: forward::Settings {

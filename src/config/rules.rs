@@ -22,16 +22,6 @@ pub(super) fn faults(file: &File, upstreams: &[Upstream]) -> Vec<Fault> {
     faults
 }
 
-/// What is allowed, but seldom meant.
-pub(super) fn warnings(file: &File, upstreams: &[Upstream]) -> Vec<String> {
-    let open = listeners(file, upstreams).into_iter().filter(|(_, it)| !it.ip().is_loopback());
-    let open = open.map(|(place, address)| match place.as_str() {
-        "server.admin" => format!("{place} = {address} is open to other machines: whoever reaches it can read the metrics"),
-        _ => format!("{place} = {address} is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted"),
-    });
-    open.chain(shadowed(upstreams)).collect()
-}
-
 /// The index of the upstream that `[server] root` names. `said`: somebody wrote it; the default
 /// names a shipped upstream, which need not be there.
 pub(super) fn root(file: &File, said: bool) -> Result<Option<usize>, Fault> {
@@ -115,21 +105,23 @@ fn same_place(upstreams: &[Upstream]) -> Vec<Fault> {
 }
 
 /// Prefixes under a mount: the mount is looked at first, so they are never reached.
-fn shadowed(upstreams: &[Upstream]) -> impl Iterator<Item = String> {
+pub(super) fn shadowed(upstreams: &[Upstream]) -> Vec<Fault> {
     let mounts = mounts(upstreams);
-    prefixes(upstreams).into_iter().filter_map(move |(_, path, name)| {
+    let shadowed = prefixes(upstreams).into_iter().filter_map(|(place, path, name)| {
         let under = |(_, mount, _): &&Place<'_>| {
             path.strip_prefix(mount).is_some_and(|rest| rest.starts_with('/'))
         };
         let (_, mount, owner) = mounts.iter().find(under)?;
-        Some(format!(
+        let message = format!(
             "the path prefix `{path}` of `{name}` is never reached: `{mount}` is the mount of `{owner}`, and mounts go first"
-        ))
-    })
+        );
+        Some(Fault::at(place, message))
+    });
+    shadowed.collect()
 }
 
 /// Every listener, by the key that says it.
-fn listeners(file: &File, upstreams: &[Upstream]) -> Vec<(String, SocketAddr)> {
+pub(super) fn listeners(file: &File, upstreams: &[Upstream]) -> Vec<(String, SocketAddr)> {
     let ours = [("listen", file.server.listen), ("admin", file.server.admin)];
     let ours = ours.map(|(key, address)| (format!("server.{key}"), address.0)).into_iter();
     let own = upstreams.iter().enumerate();
@@ -203,7 +195,6 @@ mod tests {
     fn the_defaults_break_no_rule() {
         let (file, upstreams) = read("");
         assert_eq!(faults(&file, &upstreams), []);
-        assert_eq!(warnings(&file, &upstreams), [""; 0]);
         assert_eq!(root(&file, false), Ok(Some(3)));
     }
 
@@ -326,24 +317,6 @@ mod tests {
         assert_eq!(
             told("[limits]\nclient_stall_seconds=0\nupstream_silence_seconds=0\ndrain_seconds=0"),
             []
-        );
-    }
-
-    #[test]
-    fn open_listeners_and_shadowed_prefixes_are_warned_of() {
-        let (file, upstreams) = read(
-            "[server]\nlisten='0.0.0.0:4319'\nadmin='10.0.0.1:4320'\n\
-             [[upstream]]\nname='a'\nurl='http://a'\npaths=['/b/v1/', '/bc/', '/']\n\
-             [[upstream]]\nname='b'\nurl='http://b'\nlisten='[::]:1'",
-        );
-        assert_eq!(
-            warnings(&file, &upstreams),
-            [
-                "server.listen = 0.0.0.0:4319 is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted",
-                "server.admin = 10.0.0.1:4320 is open to other machines: whoever reaches it can read the metrics",
-                "upstream.1.listen = [::]:1 is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted",
-                "the path prefix `/b/v1` of `a` is never reached: `/b` is the mount of `b`, and mounts go first",
-            ]
         );
     }
 }

@@ -30,7 +30,7 @@ use std::time::{Duration, SystemTime};
 
 pub use explain::{Entry, Explanation, RateStep, Source};
 pub use overrides::{ModelName, Override, OverridePrice, TokenRates};
-pub use seller::{By, Who};
+pub use seller::{By, Who, is_private};
 
 use memo::{Looked, Memo};
 use moment::Moment;

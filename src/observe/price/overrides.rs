@@ -91,7 +91,8 @@ impl Override {
         }
     }
 
-    fn is_for(&self, who: Who<'_>) -> bool {
+    /// Whether it is for this seller.
+    pub fn is_for(&self, who: Who<'_>) -> bool {
         let Some(own) = &self.provider else { return true };
         let same = |other: &str| table_id(own) == table_id(&other.to_lowercase());
         match who {
