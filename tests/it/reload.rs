@@ -77,13 +77,18 @@ fn answering(text: &str) -> Answering {
 fn an_upstreams_url_holds_from_the_next_exchange_on_and_a_stream_stays_where_it_is() {
     let (old, new) = (Origin::bind(), answering("new"));
     let mut told = Told::start(config(&old.url(), ""));
-    let mut client = Client::connect(told.proxy.address);
-    client.send(post("/v1/chat/completions", "{\"model\":\"m\",\"stream\":true}"));
-    let (mut stream, _) = old.accept_request();
-    stream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
-    let (_, mut body) = client.begin_response("POST");
-    stream.send(chunk(b"one"));
-    client.wire.until(&mut body, 3);
+    let begin = |address| {
+        let mut client = Client::connect(address);
+        client.send(post("/v1/chat/completions", "{\"model\":\"m\",\"stream\":true}"));
+        let (mut stream, _) = old.accept_request();
+        stream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let (_, mut body) = client.begin_response("POST");
+        stream.send(chunk(b"one"));
+        client.wire.until(&mut body, 3);
+        (client, stream, body)
+    };
+    let (mut client, mut stream, mut body) = begin(told.proxy.address);
+    let (mut other_client, mut other_stream, mut other_body) = begin(told.proxy.address);
     assert_eq!(
         told.reload(&config(&new.url(), "")),
         "configuration reloaded: upstream `openai` changed"
@@ -96,8 +101,11 @@ fn an_upstreams_url_holds_from_the_next_exchange_on_and_a_stream_stays_where_it_
     // The same client connection goes the new way with its next request.
     client.send(get("/v1/models"));
     assert_eq!(client.response("GET").text(), "new");
-    // Nobody will use the old upstream's connection again.
+    // Nobody will use the old upstream's connection again, whatever else runs there.
     stream.wire.until_ended();
+    other_stream.send(b"0\r\n\r\n");
+    other_client.wire.finish(&mut other_body);
+    assert!(other_body.complete);
     assert_eq!(told.proxy.admin_get("/readyz").head.status(), 200);
 }
 
