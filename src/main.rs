@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-use clearspan::Addresses;
 use clearspan::cli::{self, Arguments, Next};
 use clearspan::config::{Environment, Loaded, Settings};
+use clearspan::listeners::Addresses;
 use clearspan::reload::Ask;
 
 fn main() -> ExitCode {

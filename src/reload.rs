@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::config::{self, Changes, Files, Loaded};
 use crate::forward::Forward;
 use crate::observe::price::Prices;
-use crate::worker;
+use crate::{systemd, worker};
 
 /// Between two looks at the files, and until the second look once something has changed.
 const LOOK: Duration = Duration::from_secs(2);
@@ -127,9 +127,9 @@ impl Reload {
         }
     }
 
-    /// Reads the configuration and takes it, or says why not. From its first line to its last the
-    /// service is reloading.
+    /// Reads the configuration and takes it, or says why not.
     fn reload(&mut self) {
+        systemd::reloading();
         let (files, loaded) = self.loaded.again();
         self.looks = Looks::new(files);
         match loaded.map_err(|error| error.to_string()).and_then(|loaded| self.take(loaded)) {
@@ -143,6 +143,7 @@ impl Reload {
                 tracing::error!("configuration not reloaded, what was in force stays: {why}");
             }
         }
+        systemd::ready();
     }
 
     /// What changed, in words, or the keys that a running proxy cannot take.

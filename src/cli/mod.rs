@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Environment, Loaded};
+use crate::forward::settings::Endpoint;
 use crate::observe::price::Prices;
 
 pub use banner::banner;
@@ -87,10 +88,10 @@ struct Flags {
     config: Option<PathBuf>,
     /// Where apps send their requests [default: 127.0.0.1:4319]
     #[arg(long, global = true, value_name = "ADDR")]
-    listen: Option<SocketAddr>,
+    listen: Option<Endpoint>,
     /// Where /healthz, /readyz and /metrics are [default: 127.0.0.1:4320]
     #[arg(long, global = true, value_name = "ADDR")]
-    admin: Option<SocketAddr>,
+    admin: Option<Endpoint>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -142,7 +143,7 @@ pub fn act(
             exit(if prices::run(&asked, &known, out).unwrap_or(true) { 0 } else { FAILED })
         }
         Some(Command::Healthcheck(asked)) => {
-            match healthcheck::ask(&asked, loaded.settings.admin) {
+            match healthcheck::ask(&asked, &loaded.settings.admin) {
                 Ok(()) => {
                     tell(out, "healthy\n");
                     exit(0)
@@ -230,7 +231,8 @@ mod tests {
         let (next, out, err) = acted(&["--listen", "127.0.0.1:9", "--admin", "127.0.0.1:8"], &[]);
         let Next::Run(loaded) = next else { panic!("{err}") };
         let settings = loaded.settings;
-        assert_eq!((settings.forward.listen.port(), settings.admin.port()), (9, 8));
+        let listeners = [&settings.forward.listen.at, &settings.admin];
+        assert_eq!(listeners.map(ToString::to_string), ["127.0.0.1:9", "127.0.0.1:8"]);
         assert_eq!((out, err), (String::new(), String::new()));
     }
 

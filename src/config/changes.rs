@@ -11,12 +11,13 @@ use crate::observe::price::Override;
 
 /// Single keys that hold from the next exchange, connection or call on. Upstreams and prices do,
 /// too; anything else waits for a restart, also a key that nobody has put here yet.
-const LIVE: [&str; 14] = [
+const LIVE: [&str; 15] = [
     "server.root",
     "limits.max_exchanges",
     "limits.connect_seconds",
     "limits.client_idle_seconds",
     "limits.header_seconds",
+    "limits.handshake_seconds",
     "limits.client_stall_seconds",
     "limits.upstream_idle_seconds",
     "limits.upstream_idle_connections",
@@ -84,7 +85,7 @@ impl Changes {
         let names: BTreeSet<_> = before.iter().chain(after).map(name).collect();
         let of =
             |name: &str, list: &[Upstream]| list.iter().find(|it| it.facts.name == name).cloned();
-        let listen = |it: &Option<Upstream>| it.as_ref().and_then(|it| it.listen);
+        let listen = |it: &Option<Upstream>| it.as_ref().and_then(|it| it.listen.clone());
         let told = self.live.len() + self.restart.len();
         for name in names {
             let (old, new) = (of(&name, before), of(&name, after));
@@ -159,6 +160,7 @@ mod tests {
             "limits.event_bytes = 1",
             "limits.export_queue = 1",
             "limits.flush_seconds = 1",
+            "limits.handshake_seconds = 1",
             "limits.header_seconds = 1",
             "limits.label_values = 1",
             "limits.max_connections = 1",
@@ -175,6 +177,7 @@ mod tests {
             "server.admin = '127.0.0.1:1'",
             "server.listen = '127.0.0.1:1'",
             "server.root = ''",
+            "server.socket_mode = '0600'",
             "telemetry.cost_histogram = false",
             "telemetry.lines = 'off'",
             "telemetry.phase_spans = true",

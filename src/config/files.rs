@@ -18,7 +18,8 @@ impl Files {
     pub(super) fn look(path: PathBuf) -> Self {
         let text = std::fs::read_to_string(&path).unwrap_or_default();
         let named = toml::from_str::<File>(&text).map(|file| named(&file, &path));
-        let named = named.unwrap_or_default().into_iter().map(|named| named.path);
+        let named = named.unwrap_or_default().into_iter();
+        let named = named.filter(|it| it.holds != Holds::Key).map(|named| named.path);
         let all = std::iter::once(path.clone()).chain(named);
         Self(
             all.map(|path| (fingerprint(&path), path)).map(|(print, path)| (path, print)).collect(),
@@ -40,8 +41,19 @@ pub(super) struct Named {
     pub(super) place: String,
     /// Where it is.
     pub(super) path: PathBuf,
-    /// Whether it holds a secret.
-    pub(super) secret: bool,
+    /// What it holds.
+    pub(super) holds: Holds,
+}
+
+/// What a file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// Prices of the operator's own.
+    Prices,
+    /// A header's value.
+    Secret,
+    /// A listener's private key, which that listener itself looks at and reads anew.
+    Key,
 }
 
 /// Every file that `file`, which stands at `at`, names.
@@ -49,7 +61,7 @@ pub(super) fn named(file: &File, at: &Path) -> Vec<Named> {
     let prices = file.pricing.files.iter().enumerate().map(|(number, written)| Named {
         place: format!("pricing.files.{number}"),
         path: pricing::beside(at, written),
-        secret: false,
+        holds: Holds::Prices,
     });
     let exports = file.telemetry.export.iter().enumerate();
     let secrets = exports.flat_map(|(number, export)| {
@@ -58,12 +70,18 @@ pub(super) fn named(file: &File, at: &Path) -> Vec<Named> {
             SecretSource::File(path) => Some(Named {
                 place: format!("telemetry.export.{number}.headers.{name}"),
                 path: path.clone(),
-                secret: true,
+                holds: Holds::Secret,
             }),
             SecretSource::Env(_) => None,
         })
     });
-    prices.chain(secrets).collect()
+    let own = file.upstream.iter().enumerate();
+    let own = own.map(|(number, it)| (format!("upstream.{number}.tls.key"), it.tls.as_ref()));
+    let shared = std::iter::once(("server.tls.key".to_owned(), file.server.tls.as_ref()));
+    let keys = shared.chain(own).filter_map(|(place, tls)| {
+        Some(Named { place, path: tls?.key.clone(), holds: Holds::Key })
+    });
+    prices.chain(secrets).chain(keys).collect()
 }
 
 #[cfg(test)]
@@ -113,14 +131,20 @@ mod tests {
 
     #[test]
     fn each_named_file_has_its_key() {
-        let text = format!("{TEXT}headers = {{ a = {{ file = '/s' }}, b = {{ env = 'B' }} }}\n");
+        let tls = "[server]\ntls = { cert = '/c', key = '/k' }\n";
+        let text =
+            format!("{TEXT}headers = {{ a = {{ file = '/s' }}, b = {{ env = 'B' }} }}\n{tls}");
         let file: File = toml::from_str(&text).unwrap();
         let named = named(&file, Path::new("/etc/x/proxy.toml")).into_iter();
         let told: Vec<_> =
-            named.map(|it| format!("{} {} {}", it.place, it.path.display(), it.secret)).collect();
+            named.map(|it| format!("{} {} {:?}", it.place, it.path.display(), it.holds)).collect();
         assert_eq!(
             told,
-            ["pricing.files.0 /etc/x/own.toml false", "telemetry.export.0.headers.a /s true"]
+            [
+                "pricing.files.0 /etc/x/own.toml Prices",
+                "telemetry.export.0.headers.a /s Secret",
+                "server.tls.key /k Key",
+            ]
         );
     }
 }

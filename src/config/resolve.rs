@@ -9,7 +9,7 @@ use super::file::{File, Lines};
 use super::layers::{Layers, Source};
 use super::otel::Otel;
 use super::smells::Nose;
-use super::{Settings, export, pricing, providers, rules, upstream};
+use super::{Settings, export, pricing, providers, rules, tls, upstream};
 use crate::forward::settings as forward;
 use crate::report::settings as report;
 
@@ -26,8 +26,9 @@ pub(super) fn settings(
     let upstreams = all(written.map(|(at, written)| upstream::resolve(at, written)));
     let exporters = export::resolve(&file.telemetry.export, otel, environment);
     let prices = pricing::resolve(&file.pricing, at);
+    let tls = tls::resolve("server.tls", file.server.tls.as_ref());
     let (places, rest) = (both(upstreams, root(file, layers)), both(exporters, prices));
-    let ((upstreams, root), (exporters, prices)) = both(places, rest)?;
+    let (((upstreams, root), tls), (exporters, prices)) = both(both(places, tls), rest)?;
     let faults = rules::faults(file, &upstreams);
     if !faults.is_empty() {
         return Err(faults);
@@ -44,7 +45,7 @@ pub(super) fn settings(
     warnings.extend(export::warnings(&file.telemetry.export, otel));
     Ok(Settings {
         forward: forward::Settings {
-            listen: file.server.listen.0,
+            listen: forward::Listen { at: file.server.listen.0.clone(), tls },
             upstreams,
             root,
             shape: providers::common_shape(),
@@ -60,7 +61,8 @@ pub(super) fn settings(
             lines: lines(file.telemetry.lines, environment.terminal),
             limits: report_limits(file, otel),
         },
-        admin: file.server.admin.0,
+        admin: file.server.admin.0.clone(),
+        socket_mode: file.server.socket_mode.0,
         prices,
         warnings,
     })

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::fault::Fault;
 use super::file::File;
 use super::quantity::Seconds;
-use crate::forward::settings::Upstream;
+use crate::forward::settings::{Endpoint, Upstream};
 
 const NOWHERE: &str =
     "there is no upstream: leave `upstream` out for the shipped ones, or write one";
@@ -42,6 +42,7 @@ fn no_time(file: &File) -> Vec<Fault> {
         ("connect_seconds", limits.connect_seconds),
         ("client_idle_seconds", limits.client_idle_seconds),
         ("header_seconds", limits.header_seconds),
+        ("handshake_seconds", limits.handshake_seconds),
         ("stall_seconds", limits.stall_seconds),
     ];
     let limits = keys.map(|(key, seconds)| (format!("limits.{key}"), seconds)).into_iter();
@@ -121,35 +122,57 @@ pub(super) fn shadowed(upstreams: &[Upstream]) -> Vec<Fault> {
 }
 
 /// Every listener, by the key that says it.
-pub(super) fn listeners(file: &File, upstreams: &[Upstream]) -> Vec<(String, SocketAddr)> {
-    let ours = [("listen", file.server.listen), ("admin", file.server.admin)];
-    let ours = ours.map(|(key, address)| (format!("server.{key}"), address.0)).into_iter();
+pub(super) fn listeners<'a>(
+    file: &'a File,
+    upstreams: &'a [Upstream],
+) -> Vec<(String, &'a Endpoint)> {
+    let ours = [("listen", &file.server.listen), ("admin", &file.server.admin)];
+    let ours = ours.map(|(key, address)| (format!("server.{key}"), &address.0)).into_iter();
     let own = upstreams.iter().enumerate();
-    let own = own.filter_map(|(at, it)| Some((format!("upstream.{at}.listen"), it.listen?)));
+    let own =
+        own.filter_map(|(at, it)| Some((format!("upstream.{at}.listen"), &it.listen.as_ref()?.at)));
     ours.chain(own).collect()
 }
 
-fn collisions(listeners: &[(String, SocketAddr)]) -> Vec<Fault> {
-    let collide = |a: SocketAddr, b: SocketAddr| {
-        let wildcard = a.ip().is_unspecified() || b.ip().is_unspecified();
-        // Port 0 is whichever is free.
-        a.port() == b.port() && a.port() != 0 && (wildcard || a.ip() == b.ip())
-    };
-    let colliding = pairs(listeners).filter(|((_, later), (_, earlier))| collide(*later, *earlier));
-    colliding
-        .map(|((place, address), (other, _))| {
-            let message = format!("{place} and {other} both listen on port {}", address.port());
-            Fault::at(place, message).or_at(other)
-        })
-        .collect()
+/// Whether the listener that `place` says speaks TLS.
+pub(super) fn speaks_tls(file: &File, upstreams: &[Upstream], place: &str) -> bool {
+    let tls = |it: &Upstream| it.listen.as_ref().is_some_and(|it| it.tls.is_some());
+    let own = upstreams.iter().enumerate().find(|(at, _)| place == format!("upstream.{at}.listen"));
+    own.map_or_else(|| file.server.tls.is_some(), |(_, it)| tls(it))
+}
+
+pub(super) fn is_open(listener: &Endpoint) -> bool {
+    listener.tcp().is_some_and(|address| !address.ip().is_loopback())
+}
+
+fn collisions(listeners: &[(String, &Endpoint)]) -> Vec<Fault> {
+    let colliding = pairs(listeners).filter_map(|((place, later), (other, earlier))| {
+        let shared = shared(later, earlier)?;
+        let message = format!("{place} and {other} both listen on {shared}");
+        Some(Fault::at(place, message).or_at(other))
+    });
+    colliding.collect()
+}
+
+/// What two listeners cannot both have.
+fn shared(a: &Endpoint, b: &Endpoint) -> Option<String> {
+    match (a, b) {
+        (Endpoint::Tcp(a), Endpoint::Tcp(b)) => {
+            let wildcard = a.ip().is_unspecified() || b.ip().is_unspecified();
+            // Port 0 is whichever is free.
+            let same = a.port() == b.port() && a.port() != 0 && (wildcard || a.ip() == b.ip());
+            same.then(|| format!("port {}", a.port()))
+        }
+        (a, b) => (a == b).then(|| a.to_string()),
+    }
 }
 
 /// Upstreams that are ourselves, as far as addresses tell; names are looked up, and seen, when
 /// connecting.
-fn loops(listeners: &[(String, SocketAddr)], upstreams: &[Upstream]) -> Vec<Fault> {
+fn loops(listeners: &[(String, &Endpoint)], upstreams: &[Upstream]) -> Vec<Fault> {
     let found = upstreams.iter().enumerate().filter_map(|(at, it)| {
-        let reaches = |(_, listener): &&(String, SocketAddr)| {
-            reaches(&it.facts.address, it.facts.port, *listener)
+        let reaches = |(_, listener): &&(String, &Endpoint)| {
+            listener.tcp().is_some_and(|ours| reaches(&it.facts.address, it.facts.port, ours))
         };
         let (place, listener) = listeners.iter().find(reaches)?;
         let message =
@@ -302,7 +325,13 @@ mod tests {
 
     #[test]
     fn some_limits_are_never_zero() {
-        for key in ["connect_seconds", "client_idle_seconds", "header_seconds", "stall_seconds"] {
+        for key in [
+            "connect_seconds",
+            "client_idle_seconds",
+            "header_seconds",
+            "handshake_seconds",
+            "stall_seconds",
+        ] {
             one(
                 &format!("[limits]\n{key} = 0"),
                 &format!("limits.{key}"),

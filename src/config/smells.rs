@@ -53,7 +53,10 @@ impl Nose<'_> {
 
     fn open_listeners(&self) -> Vec<Fault> {
         let open = listeners(self.file, self.upstreams).into_iter();
-        let open = open.filter(|(_, address)| !address.ip().is_loopback());
+        let open = open.filter(|(_, address)| rules::is_open(address));
+        let open = open.filter(|(place, _)| {
+            place == "server.admin" || !rules::speaks_tls(self.file, self.upstreams, place)
+        });
         open.map(|(place, address)| {
             let risk = match place.as_str() {
                 "server.admin" => ": whoever reaches it can read the metrics",
@@ -168,6 +171,7 @@ impl Nose<'_> {
             }
         };
         let listeners = listeners(self.file, self.upstreams).into_iter();
+        let listeners = listeners.filter_map(|(place, it)| Some((place, it.tcp()?)));
         let mut reached = listeners.filter(|(_, it)| it.port() == port && here(it));
         reached.next().map(|(place, address)| format!("{place} = {address}"))
     }
@@ -222,7 +226,9 @@ impl Nose<'_> {
     }
 
     fn readable_secrets(&self) -> Vec<Fault> {
-        let secrets = files::named(self.file, self.at).into_iter().filter(|named| named.secret);
+        let secrets = files::named(self.file, self.at)
+            .into_iter()
+            .filter(|named| named.holds != files::Holds::Prices);
         let readable = secrets.filter(|named| is_readable_by_all(&named.path));
         readable
             .map(|named| {
@@ -544,6 +550,26 @@ mod tests {
         let mounted = folder.path().join("..2026/token");
         std::fs::copy(&secret, &mounted).unwrap();
         assert_eq!(smells(&text(&mounted)), [""; 0]);
+    }
+
+    #[test]
+    fn a_listener_with_tls_may_be_open_but_its_key_may_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let [cert, key] = ["cert", "key"].map(|name| folder.path().join(name));
+        std::fs::write(&cert, pair.cert.pem()).unwrap();
+        std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o604)).unwrap();
+        let (cert, key) = (cert.display(), key.display());
+        let text = format!(
+            "[server]\nlisten = '0.0.0.0:4319'\ntls = {{ cert = '{cert}', key = '{key}' }}\n"
+        );
+        assert_eq!(
+            smells(&text),
+            [format!(
+                "proxy.toml, line 3: every user of this machine can read the secret in {key}: chmod 600 (or 640)"
+            )]
+        );
     }
 
     #[test]
