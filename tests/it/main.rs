@@ -49,6 +49,9 @@ mod listeners;
 /// What is reported, value by value.
 #[cfg(test)]
 mod telemetry;
+/// Where telemetry is sent, and how.
+#[cfg(test)]
+mod export;
 /// Each fixture gives the observation beside it.
 #[cfg(test)]
 mod golden;

@@ -269,6 +269,13 @@ impl Proxy {
         line.unwrap_or_else(|| panic!("the line never came; there were {:#?}", self.stdout()))
     }
 
+    /// Waits until standard error holds these words.
+    pub(crate) fn wait_until_said(&self, words: &str) {
+        let has = |lines: &[String]| lines.iter().any(|line| line.contains(words)).then_some(());
+        let said = self.stderr.wait_for(PATIENCE, has);
+        said.unwrap_or_else(|| panic!("{words:?} was never said in {:#?}", self.stderr()));
+    }
+
     /// What `/metrics` says: each series with its labels, and its value.
     pub(crate) fn metrics(&self) -> Metrics {
         let response = self.admin_get("/metrics");
