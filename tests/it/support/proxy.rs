@@ -95,6 +95,7 @@ impl Start {
     pub(crate) fn open_files(mut self, limit: u32) -> Self {
         self.open_files = Some(limit);
         self
+    }
 
     /// With sockets of systemd's, and their names.
     pub(crate) fn given(mut self, sockets: [OwnedFd; 2], names: Option<&str>) -> Self {
