@@ -9,6 +9,7 @@ use http::{Request, Response, Uri, Version, request, response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
+use super::ask::{self, Answer};
 use super::client_io::Client;
 use super::error::Error;
 use super::headers::{self, Framing, ToUpstream};
@@ -44,6 +45,14 @@ pub(super) struct Running {
 impl Running {
     pub(super) fn data(&mut self, chunk: &[u8], last: bool) {
         self.pen.data(chunk, last);
+    }
+
+    /// So many taped bytes do not reach the client; `left`: some that should not, do.
+    pub(super) fn withhold(&mut self, bytes: u64, left: bool) {
+        self.pen.withhold(bytes);
+        if left {
+            self.pen.milestone(Milestone::AskLeft, Instant::now());
+        }
     }
 
     pub(super) fn is_uploading(&self) -> bool {
@@ -101,14 +110,47 @@ impl Forward {
         };
         running.slot = Some(slot);
         let body = RequestTee::new(body, request_pen, Arc::clone(&arrival.client));
-        let sent = match outgoing(head, body, upstream, route, &running.pen) {
-            Ok(request) => send(&live, route.upstream, request, &mut running.pen).await,
-            Err(error) => Err(error),
+        let sent = if ask::may_ask(upstream, &head, &body) {
+            Box::pin(self.ask(&live, route, head, body, &mut running)).await
+        } else {
+            send(&live, route, head, body, &mut running.pen).await
         };
         match sent {
-            Ok((response, lease)) => relay(response, lease, &live, running),
+            Ok(sent) => relay(sent, &live, running),
             Err(error) => reply(&error, asked, &live, Some(upstream), running),
         }
+    }
+
+    /// Sends the request with a question about the stream's usage, where that can be put into it;
+    /// refused, once more as the client wrote it.
+    async fn ask(
+        &self,
+        live: &Live,
+        route: Route,
+        mut head: request::Parts,
+        body: RequestTee,
+        running: &mut Running,
+    ) -> Result<Answered, Error> {
+        let (upstream, _) = live.upstream(route.upstream);
+        let limits = &live.settings.limits;
+        let (body, question) = self.asking.hold(body, upstream, limits, &mut running.pen).await;
+        let Some(question) = question else {
+            return send(live, route, head, body, &mut running.pen).await;
+        };
+        let original = head.clone();
+        question.edit(&mut head);
+        let answered = send(live, route, head, body, &mut running.pen).await?;
+        if !ask::is_refusal(answered.response.status()) {
+            let asked = self.asking.answer(&answered.response, limits, &mut running.pen);
+            return Ok(Answered { asked, ..answered });
+        }
+        running.pen.milestone(Milestone::AskRefused, Instant::now());
+        discard(answered, running).await;
+        let answered = send(live, route, original, question.original(), &mut running.pen).await?;
+        if answered.response.status().is_success() {
+            self.asking.pause(&question, upstream, limits);
+        }
+        Ok(answered)
     }
 
     /// Begins the tape.
@@ -134,13 +176,17 @@ impl Forward {
     }
 }
 
-/// The upstream's answer on its way to the client.
-fn relay(
+/// An answer's head, and what its body needs.
+struct Answered {
     response: Response<Incoming>,
     lease: Lease,
-    live: &Live,
-    mut running: Running,
-) -> Response<Body> {
+    /// Takes out of it what our question caused.
+    asked: Option<Box<Answer>>,
+}
+
+/// The upstream's answer on its way to the client.
+fn relay(answered: Answered, live: &Live, mut running: Running) -> Response<Body> {
+    let Answered { response, lease, asked } = answered;
     let (mut head, body) = response.into_parts();
     lease.mark(&mut running.pen);
     running.pen.head(&headers::tape_response(&head));
@@ -151,7 +197,7 @@ fn relay(
     }
     head.headers = headers::to_client(head.headers, framing);
     let silence = live.settings.limits.upstream_silence;
-    let tee = ResponseTee::new(body, running, lease, silence);
+    let tee = ResponseTee::new(body, running, lease, asked, silence);
     Response::from_parts(head, Body::Tee(Box::new(tee)))
 }
 
@@ -176,16 +222,29 @@ fn reply(
 /// Sends on a leased connection; the answer's head, or our limit on waiting for it.
 async fn send(
     live: &Live,
-    upstream: usize,
-    request: Request<RequestTee>,
+    route: Route,
+    head: request::Parts,
+    body: RequestTee,
     pen: &mut ResponsePen,
-) -> Result<(Response<Incoming>, Lease), Error> {
+) -> Result<Answered, Error> {
+    let (upstream, _) = live.upstream(route.upstream);
+    let request = outgoing(head, body, upstream, route, pen)?;
     let limit = live.settings.limits.upstream_silence;
-    let sending = send::send(live, upstream, request, pen);
-    if limit.is_zero() {
-        return sending.await;
+    let sending = send::send(live, route.upstream, request, pen);
+    let (response, lease) = if limit.is_zero() {
+        sending.await?
+    } else {
+        tokio::time::timeout(limit, sending).await.map_err(|_| Error::Silent)??
+    };
+    Ok(Answered { response, lease, asked: None })
+}
+
+/// Reads an answer that nobody is to see; its connection is kept if that is soon done.
+async fn discard(answered: Answered, running: &Running) {
+    let Answered { response, lease, .. } = answered;
+    if ask::discard(response.into_body()).await && !running.is_uploading() {
+        lease.finish();
     }
-    tokio::time::timeout(limit, sending).await.map_err(|_| Error::Silent)?
 }
 
 /// The request as the upstream is to see it.

@@ -1,8 +1,9 @@
 //! HOT: bytes through, unchanged. Knows sockets, headers and times; no provider, no price, no
 //! OpenTelemetry.
 //!
-//! `accept` takes connections, `exchange` shows a request's whole way: `route`, `headers`, `send` on a
-//! connection from `pool`, and the answer back through `tee`. `reply` has the few answers of our own.
+//! `accept` takes connections, `exchange` shows a request's whole way: `route`, `ask`, `headers`, `send`
+//! on a connection from `pool`, and the answer back through `tee`. `reply` has the few answers of our
+//! own.
 
 /// What forwarding needs to be told.
 pub mod settings;
@@ -24,6 +25,8 @@ pub mod route;
 mod trace_context;
 /// Which header fields cross the proxy.
 mod headers;
+/// Usage of a stream, asked for in the client's stead.
+pub mod ask;
 /// A request on a leased connection.
 mod send;
 /// Connections that wait for their next exchange.
@@ -46,6 +49,7 @@ use std::time::Duration;
 
 use admission::{Admission, Slot};
 use arc_swap::ArcSwap;
+use ask::Asking;
 use live::Live;
 use settings::{Limits, Settings};
 
@@ -61,6 +65,7 @@ pub struct Forward {
     limits: Limits,
     tapes: Tapes,
     admission: Arc<Admission>,
+    asking: Asking,
     // Heads that hyper refused (400, 414, 431): they never become an exchange.
     unread: Arc<AtomicU64>,
 }
@@ -84,6 +89,7 @@ impl Forward {
         Ok(Arc::new(Self {
             limits: settings.limits.clone(),
             admission: Admission::new(settings.limits.exchanges),
+            asking: Asking::new(&settings.limits),
             unread: Arc::default(),
             tapes,
             live: ArcSwap::from_pointee(Live::new(settings, own.into())?),

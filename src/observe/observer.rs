@@ -14,7 +14,9 @@ use super::dialect::{self, Answer, Call, Context, Reads};
 use super::head::{RequestHead, ResponseHead};
 use super::marks::Marks;
 use super::notes::Notes;
-use super::observation::{HttpFacts, Known, Note, Observation, RequestFacts, ResponseFacts};
+use super::observation::{
+    HttpFacts, Known, Note, Observation, RequestFacts, ResponseFacts, StreamUsage,
+};
 use super::shapes::lenient::Unread;
 use super::verdict::{self, Evidence, Reading};
 use crate::tape::{Cause, Direction, End, Entry, Ids, Milestone, Start, Upstream, Vitals};
@@ -37,6 +39,7 @@ pub struct Observer {
     // Until its end.
     request: Option<Body>,
     request_facts: RequestFacts,
+    stream_usage: Option<StreamUsage>,
     response: Option<Response>,
     facts: ResponseFacts,
     marks: Marks,
@@ -86,6 +89,7 @@ impl Observer {
             call,
             request,
             request_facts: RequestFacts::default(),
+            stream_usage: None,
             response: None,
             facts: ResponseFacts::default(),
             notes: Notes::default(),
@@ -98,7 +102,10 @@ impl Observer {
         self.last = self.last.max(at);
         match entry {
             Entry::At(Milestone::RequestEnd) => self.end_request(true),
-            Entry::At(milestone) => self.marks.milestone(milestone, at),
+            Entry::At(milestone) => {
+                self.stream_usage = stream_usage(milestone).or(self.stream_usage);
+                self.marks.milestone(milestone, at);
+            }
             Entry::Head(head) => self.begin_response(head, at),
             Entry::Body(Direction::Request, bytes) => {
                 if let Some(request) = &mut self.request {
@@ -279,7 +286,9 @@ impl Observer {
             is_call: self.call.operation.is_some(),
             streamed: self.facts.streamed,
             reading: self.reading(),
-            asked: !self.call.asks || self.request_facts.include_usage == Some(true),
+            asked: !self.call.asks
+                || self.request_facts.include_usage == Some(true)
+                || self.stream_usage.is_some_and(StreamUsage::is_asked),
             usage: self.facts.usage,
         };
         let ending = verdict::ending(&evidence);
@@ -297,6 +306,7 @@ impl Observer {
             http: self.http,
             operation: self.call.operation,
             request: self.request_facts,
+            stream_usage: self.stream_usage,
             response: self.facts,
             times: self.marks.times,
             gaps: self.marks.gaps,
@@ -383,6 +393,18 @@ impl Reader<'_> {
             Piece::Document(Document::Tail(body)) => self.answer.tail(body, self.facts),
             Piece::Document(Document::TooLong) => *self.too_long = true,
         }
+    }
+}
+
+/// What a moment tells of our question about the stream's usage.
+fn stream_usage(milestone: Milestone) -> Option<StreamUsage> {
+    match milestone {
+        Milestone::Asked => Some(StreamUsage::Asked),
+        Milestone::AskLeft => Some(StreamUsage::AskedVisibly),
+        Milestone::AskRefused => Some(StreamUsage::Refused),
+        Milestone::AskPaused => Some(StreamUsage::Paused),
+        Milestone::AskGivenUp => Some(StreamUsage::OverLimit),
+        _ => None,
     }
 }
 

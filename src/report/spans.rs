@@ -9,7 +9,9 @@ use super::names;
 use super::outcome::{self, Outcome};
 use super::protobuf::{self, Attributes};
 use super::timing::{self, nanos};
-use crate::observe::observation::{Cost, Ending, Known, Note, Observation, Operation, Usage};
+use crate::observe::observation::{
+    Cost, Ending, Known, Note, Observation, Operation, StreamUsage, Usage,
+};
 use crate::tape::Upstream;
 
 /// `ScopeSpans.spans`.
@@ -307,6 +309,8 @@ fn openai(attributes: &mut Attributes<'_>, observation: &Observation, upstream: 
 }
 
 pub(super) fn usage_and_cost(attributes: &mut Attributes<'_>, observation: &Observation) {
+    let stream_usage = observation.stream_usage.map(StreamUsage::as_str);
+    attributes.some_text(names::STREAM_USAGE, stream_usage);
     match &observation.usage {
         Known::Value(usage) => tokens(attributes, usage),
         Known::Unknown(reason) => attributes.text(names::USAGE_MISSING, reason),
