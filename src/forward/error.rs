@@ -76,6 +76,8 @@ impl Error {
         match self {
             Self::NoRoute | Self::Busy | Self::Loop => Cause::Refused(reason),
             Self::ConnectTimeout | Self::Silent => Cause::UpstreamTimeout(reason),
+            // The request's body broke, which comes from the client.
+            Self::Upstream(error) if error.is_user() => Cause::ClientGone,
             _ => Cause::UpstreamReset(reason),
         }
     }
