@@ -29,6 +29,7 @@ pub struct Limits {
     pub ask_memory: Size,
     pub ask_event_bytes: Size,
     pub ask_pause_seconds: Seconds,
+    pub tunnel_idle_seconds: Seconds,
     pub drain_seconds: Seconds,
     pub tape_memory: Size,
     pub tape_exchange: Size,
@@ -65,6 +66,7 @@ impl Default for Limits {
             ask_memory: size(forward.ask_memory),
             ask_event_bytes: size(forward.ask_event),
             ask_pause_seconds: Seconds(forward.ask_pause),
+            tunnel_idle_seconds: Seconds(forward.tunnel_idle),
             drain_seconds: Seconds(forward.drain),
             tape_memory: Size(256 << 20),
             tape_exchange: Size(16 << 20),
@@ -101,6 +103,7 @@ impl Limits {
             ask_memory: self.ask_memory.bytes(),
             ask_event: self.ask_event_bytes.bytes(),
             ask_pause: self.ask_pause_seconds.0,
+            tunnel_idle: self.tunnel_idle_seconds.0,
             drain: self.drain_seconds.0,
         }
     }

@@ -18,6 +18,7 @@ use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use super::error::Error;
+use super::headers::Hop;
 use super::settings::{Limits, Upstream};
 use super::tee::RequestTee;
 use super::upstream_io::{Stamps, Transport, UpstreamIo};
@@ -56,12 +57,20 @@ impl Connector {
     }
 
     /// Connects within the limit.
-    pub(super) async fn connect(&self, upstream: &Upstream) -> Result<(Connection, Steps), Error> {
-        let connecting = self.connect_unlimited(upstream);
+    pub(super) async fn connect(
+        &self,
+        upstream: &Upstream,
+        hop: Hop,
+    ) -> Result<(Connection, Steps), Error> {
+        let connecting = self.connect_unlimited(upstream, hop);
         tokio::time::timeout(self.timeout, connecting).await.map_err(|_| Error::ConnectTimeout)?
     }
 
-    async fn connect_unlimited(&self, upstream: &Upstream) -> Result<(Connection, Steps), Error> {
+    async fn connect_unlimited(
+        &self,
+        upstream: &Upstream,
+        hop: Hop,
+    ) -> Result<(Connection, Steps), Error> {
         let stream = self.tcp(upstream).await?;
         let tcp = Instant::now();
         let (transport, tls) = if upstream.tls {
@@ -74,7 +83,10 @@ impl Connector {
         let io = UpstreamIo::new(transport, Arc::clone(&stamps));
         let (sender, connection) = wire::client().handshake(io).await.map_err(Error::Upstream)?;
         // Its errors reach the exchange that holds the sender.
-        tokio::spawn(connection);
+        match hop {
+            Hop::Exchange => tokio::spawn(connection),
+            Hop::Upgrade => tokio::spawn(connection.with_upgrades()),
+        };
         Ok((Connection { sender, stamps }, Steps { tcp, tls }))
     }
 

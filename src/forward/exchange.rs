@@ -2,23 +2,24 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Instant, SystemTime};
 
-use http::{Request, Response, Uri, Version, request, response};
+use http::{Request, Response, StatusCode, Uri, Version, request, response};
 use http_body::Body as _;
+use http_body_util::Full;
 use hyper::body::Incoming;
 
 use super::ask::{self, Answer};
 use super::client_io::Client;
 use super::error::Error;
-use super::headers::{self, Framing, ToUpstream};
+use super::headers::{self, Framing, Hop, ToUpstream};
 use super::live::Live;
 use super::reply::{self, Asked};
 use super::route::{self, Route, Scope};
 use super::send::{self, Lease};
 use super::settings::Upstream;
 use super::tee::{Body, RequestTee, ResponseTee};
+use super::tunnel::Upgrade;
 use super::{Forward, Slot};
 use crate::tape::{Cause, Milestone, RequestPen, ResponsePen, Start};
 
@@ -28,8 +29,6 @@ pub(super) struct Arrival {
     pub(super) scope: Scope,
     pub(super) peer: Option<SocketAddr>,
     pub(super) client: Arc<Client>,
-    /// Set once the drain's deadline has passed.
-    pub(super) cut: Arc<AtomicBool>,
 }
 
 /// An exchange that is not over: dropped, it ends for the reason that holds then.
@@ -37,7 +36,6 @@ pub(super) struct Arrival {
 pub(super) struct Running {
     pen: ResponsePen,
     client: Arc<Client>,
-    cut: Arc<AtomicBool>,
     // Gives the exchange's place back when dropped.
     slot: Option<Slot>,
 }
@@ -53,6 +51,16 @@ impl Running {
         if left {
             self.pen.milestone(Milestone::AskLeft, Instant::now());
         }
+    }
+
+    /// The client's connection.
+    pub(super) fn client(&self) -> Arc<Client> {
+        Arc::clone(&self.client)
+    }
+
+    /// The pen for what the client sends after its connection was upgraded.
+    pub(super) fn upgraded(&self) -> RequestPen {
+        self.pen.upgraded()
     }
 
     pub(super) fn is_uploading(&self) -> bool {
@@ -71,7 +79,7 @@ impl Drop for Running {
         if !self.pen.ended() {
             let cause = if self.client.stalled() {
                 Cause::ClientStalled
-            } else if self.cut.load(Relaxed) {
+            } else if self.client.is_cut() {
                 Cause::Refused("shutdown")
             } else {
                 Cause::ClientGone
@@ -86,11 +94,12 @@ impl Forward {
     pub(super) async fn exchange(
         self: Arc<Self>,
         arrival: Arrival,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Response<Body> {
         let zero = Instant::now();
         let live = self.live();
         arrival.client.begin(!request.body().is_end_stream());
+        let upgrade = Upgrade::wished(&mut request);
         let (head, body) = request.into_parts();
         let route = route::find(
             &live.settings,
@@ -110,14 +119,18 @@ impl Forward {
         };
         running.slot = Some(slot);
         let body = RequestTee::new(body, request_pen, Arc::clone(&arrival.client));
-        let sent = if ask::may_ask(upstream, &head, &body) {
+        let hop = if upgrade.is_some() { Hop::Upgrade } else { Hop::Exchange };
+        let sent = if ask::may_ask(upstream, &head, &body) && hop == Hop::Exchange {
             Box::pin(self.ask(&live, route, head, body, &mut running)).await
         } else {
-            send(&live, route, head, body, &mut running.pen).await
+            send(&live, route, head, body, hop, &mut running.pen).await
         };
-        match sent {
-            Ok(sent) => relay(sent, &live, running),
-            Err(error) => reply(&error, asked, &live, Some(upstream), running),
+        match (sent, upgrade) {
+            (Ok(answered), Some(upgrade)) if is_switch(&answered.response) => {
+                switch(answered, upgrade, &live, running)
+            }
+            (Ok(answered), _) => relay(answered, &live, running),
+            (Err(error), _) => reply(&error, asked, &live, Some(upstream), running),
         }
     }
 
@@ -135,18 +148,20 @@ impl Forward {
         let limits = &live.settings.limits;
         let (body, question) = self.asking.hold(body, upstream, limits, &mut running.pen).await;
         let Some(question) = question else {
-            return send(live, route, head, body, &mut running.pen).await;
+            return send(live, route, head, body, Hop::Exchange, &mut running.pen).await;
         };
         let original = head.clone();
         question.edit(&mut head);
-        let answered = send(live, route, head, body, &mut running.pen).await?;
+        let answered = send(live, route, head, body, Hop::Exchange, &mut running.pen).await?;
         if !ask::is_refusal(answered.response.status()) {
             let asked = self.asking.answer(&answered.response, limits, &mut running.pen);
             return Ok(Answered { asked, ..answered });
         }
         running.pen.milestone(Milestone::AskRefused, Instant::now());
         discard(answered, running).await;
-        let answered = send(live, route, original, question.original(), &mut running.pen).await?;
+        let answered =
+            send(live, route, original, question.original(), Hop::Exchange, &mut running.pen)
+                .await?;
         if answered.response.status().is_success() {
             self.asking.pause(&question, upstream, limits);
         }
@@ -171,8 +186,8 @@ impl Forward {
             head: headers::tape_request(head),
         };
         let (request_pen, pen) = self.tapes.start(zero, start);
-        let (client, cut) = (Arc::clone(&arrival.client), Arc::clone(&arrival.cut));
-        (request_pen, Running { pen, client, cut, slot: None })
+        let client = Arc::clone(&arrival.client);
+        (request_pen, Running { pen, client, slot: None })
     }
 }
 
@@ -195,10 +210,31 @@ fn relay(answered: Answered, live: &Live, mut running: Running) -> Response<Body
         // The only way to make hyper leave an answer without length or chunks.
         head.version = Version::HTTP_10;
     }
-    head.headers = headers::to_client(head.headers, framing);
+    head.headers = headers::to_client(head.headers, framing, Hop::Exchange);
     let silence = live.settings.limits.upstream_silence;
     let tee = ResponseTee::new(body, running, lease, asked, silence);
     Response::from_parts(head, Body::Tee(Box::new(tee)))
+}
+
+fn is_switch(response: &Response<Incoming>) -> bool {
+    response.status() == StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// The upstream speaks the protocol that the client wished for: from here on bytes go both ways.
+fn switch(
+    answered: Answered,
+    upgrade: Upgrade,
+    live: &Live,
+    mut running: Running,
+) -> Response<Body> {
+    let Answered { mut response, lease, .. } = answered;
+    lease.mark(&mut running.pen);
+    let upstream = hyper::upgrade::on(&mut response);
+    let (mut head, _) = response.into_parts();
+    running.pen.head(&headers::tape_response(&head));
+    head.headers = headers::to_client(head.headers, Framing::Length, Hop::Upgrade);
+    upgrade.join(upstream, running, live.settings.limits.tunnel_idle);
+    Response::from_parts(head, Body::Own(Full::default()))
 }
 
 /// An answer of our own.
@@ -225,12 +261,13 @@ async fn send(
     route: Route,
     head: request::Parts,
     body: RequestTee,
+    hop: Hop,
     pen: &mut ResponsePen,
 ) -> Result<Answered, Error> {
     let (upstream, _) = live.upstream(route.upstream);
-    let request = outgoing(head, body, upstream, route, pen)?;
+    let request = outgoing(head, body, upstream, route, hop, pen)?;
     let limit = live.settings.limits.upstream_silence;
-    let sending = send::send(live, route.upstream, request, pen);
+    let sending = send::send(live, route.upstream, request, hop, pen);
     let (response, lease) = if limit.is_zero() {
         sending.await?
     } else {
@@ -253,6 +290,7 @@ fn outgoing(
     body: RequestTee,
     upstream: &Upstream,
     route: Route,
+    hop: Hop,
     pen: &ResponsePen,
 ) -> Result<Request<RequestTee>, Error> {
     let mut head = head;
@@ -264,7 +302,7 @@ fn outgoing(
     head.version = Version::HTTP_11;
     head.headers = headers::to_upstream(
         head.headers,
-        ToUpstream { host: upstream.host.clone(), framing, traceparent },
+        ToUpstream { host: upstream.host.clone(), framing, hop, traceparent },
     );
     Ok(Request::from_parts(head, body))
 }

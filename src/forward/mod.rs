@@ -37,6 +37,8 @@ mod connect;
 mod upstream_io;
 /// Bodies that let a pen look.
 pub mod tee;
+/// An upgraded connection: bytes both ways.
+mod tunnel;
 /// The answers we make ourselves.
 mod reply;
 /// What can go wrong, and whose fault it is.

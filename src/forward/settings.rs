@@ -91,6 +91,9 @@ pub struct Limits {
     pub ask_event: usize,
     /// How long a model is not asked about whose upstream refused that (`ask_pause_seconds`, 3600).
     pub ask_pause: Duration,
+    /// The longest that neither side of an upgraded connection may send
+    /// (`tunnel_idle_seconds`, 3,600: a realtime session's longest; 0 is no limit).
+    pub tunnel_idle: Duration,
     /// From SIGTERM until what still runs is cut off (`drain_seconds`, 7).
     pub drain: Duration,
 }
@@ -112,6 +115,7 @@ impl Default for Limits {
             ask_memory: 128 << 20,
             ask_event: 64 << 10,
             ask_pause: Duration::from_secs(3600),
+            tunnel_idle: Duration::from_secs(3600),
             drain: Duration::from_secs(7),
         }
     }

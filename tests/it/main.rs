@@ -16,6 +16,9 @@ mod streaming;
 /// Usage asked for in the client's stead.
 #[cfg(test)]
 mod ask;
+/// Connections that change their protocol.
+#[cfg(test)]
+mod upgrade;
 /// Answers of our own.
 #[cfg(test)]
 mod own_answers;
