@@ -146,7 +146,8 @@ impl Forward {
     ) -> Result<Answered, Error> {
         let (upstream, _) = live.upstream(route.upstream);
         let limits = &live.settings.limits;
-        let (body, question) = self.asking.hold(body, upstream, limits, &mut running.pen).await;
+        let (body, question) =
+            self.asking.hold(body, &head, upstream, limits, &mut running.pen).await;
         let Some(question) = question else {
             return send(live, route, head, body, Hop::Exchange, &mut running.pen).await;
         };

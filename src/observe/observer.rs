@@ -305,8 +305,11 @@ impl Observer {
             upstream: self.upstream,
             http: self.http,
             operation: self.call.operation,
+            // Past a limit nobody looked whether a stream was asked for.
+            stream_usage: self
+                .stream_usage
+                .filter(|it| *it != StreamUsage::OverLimit || self.request_facts.stream),
             request: self.request_facts,
-            stream_usage: self.stream_usage,
             response: self.facts,
             times: self.marks.times,
             gaps: self.marks.gaps,
@@ -479,6 +482,33 @@ mod tests {
         data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n\
         data: [DONE]\n\n";
     const SSE: &[u8] = b"200 1.1\ncontent-type: text/event-stream\n";
+
+    #[test]
+    fn the_last_word_about_our_question_counts() {
+        let told = |body: &str, milestones: &[Milestone]| {
+            let mut observer = observer("openai", "POST /v1/chat/completions 1.1\n", 0);
+            observer.see(at(1), Entry::Body(Request, body.as_bytes()));
+            milestones.iter().for_each(|it| observer.see(at(1), Entry::At(*it)));
+            observer.see(at(2), Entry::Head(SSE));
+            observer.see(at(3), Entry::Body(Answered, b"data: [DONE]\n\n"));
+            let seen = observer.finish(&ended(4, Cause::Complete));
+            let missing = match seen.usage {
+                Known::Unknown(reason) => reason,
+                Known::Value(_) => "none",
+            };
+            (seen.stream_usage.map(StreamUsage::as_str), missing)
+        };
+        let stream = r#"{"stream":true}"#;
+        assert_eq!(told(stream, &[]), (None, "not_asked"));
+        assert_eq!(told(stream, &[Milestone::Asked]), (Some("asked"), "not_reported"));
+        let left = [Milestone::Asked, Milestone::AskLeft];
+        assert_eq!(told(stream, &left), (Some("asked_visibly"), "not_reported"));
+        let refused = [Milestone::Asked, Milestone::AskRefused];
+        assert_eq!(told(stream, &refused), (Some("refused"), "not_asked"));
+        assert_eq!(told(stream, &[Milestone::AskPaused]), (Some("paused"), "not_asked"));
+        assert_eq!(told(stream, &[Milestone::AskGivenUp]).0, Some("over_limit"));
+        assert_eq!(told(r#"{"stream":false}"#, &[Milestone::AskGivenUp]).0, None);
+    }
 
     #[test]
     fn marks_and_gaps_are_taken_when_events_are_whole() {

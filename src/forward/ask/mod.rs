@@ -89,6 +89,7 @@ impl Asking {
     pub(super) async fn hold(
         &self,
         body: RequestTee,
+        head: &request::Parts,
         upstream: &Upstream,
         limits: &Limits,
         pen: &mut ResponsePen,
@@ -108,13 +109,17 @@ impl Asking {
             return (original.into_body(client), None);
         };
         let now = Instant::now();
-        if self.pauses.hold_at(now, &upstream.facts.name, splice.model) {
+        // Azure's requests name it in the path.
+        let model = match splice.model {
+            b"" => Bytes::copy_from_slice(head.uri.path().as_bytes()),
+            model => original.bytes.slice_ref(model),
+        };
+        if self.pauses.hold_at(now, &upstream.facts.name, &model) {
             pen.milestone(Milestone::AskPaused, now);
             return (original.into_body(client), None);
         }
         pen.milestone(Milestone::Asked, now);
         let (at, text) = (splice.at, splice.text);
-        let model = original.bytes.slice_ref(splice.model);
         let question = Question { original, at, text, model, client };
         (question.body(), Some(question))
     }

@@ -68,11 +68,11 @@ impl Unsplice {
         self.state = State::Passing;
     }
 
-    /// The event that has begun is held back no longer, and goes on untouched.
+    /// Gives the memory back: the event that has begun is held back no longer, and goes on untouched.
     pub fn let_go(&mut self, out: &mut Vec<u8>) {
+        out.append(&mut std::mem::take(&mut self.held));
         if self.state == State::Held {
             self.too_long = true;
-            out.append(&mut self.held);
             self.after_return = self.after_return.map(|_| Fate::Passed);
             self.state = State::Passing;
         }
@@ -319,6 +319,7 @@ mod tests {
             let (mut unsplice, mut out) = (Unsplice::new(LIMIT), Vec::new());
             unsplice.push(&event.as_bytes()[..cut], &mut out);
             unsplice.let_go(&mut out);
+            assert_eq!(unsplice.held(), 0);
             unsplice.push(&event.as_bytes()[cut..], &mut out);
             unsplice.push(event.as_bytes(), &mut out);
             let held = cut < event.len() - 1;
