@@ -182,7 +182,7 @@ proxy.toml: error at line 2, column 1
 2 | listn = \"127.0.0.1:1\"
   | ^^^^^
 unknown key `listn`: this version knows no such key here; did you mean `listen`?
-it knows `listen`, `admin`, `root`"
+it knows `listen`, `admin`, `root`, `socket_mode`, `tls`"
         );
     }
 
@@ -196,10 +196,9 @@ proxy.toml: error at line 4, column 1
 4 | fallback = \"b\"
   | ^^^^^^^^
 unknown key `fallback`: this version knows no such key here
-it knows `name`, `url`, `provider`, `dialect`, `paths`, `mount`, `stream_usage`, `propagate`, `listen`"
+it knows `name`, `url`, `provider`, `dialect`, `paths`, `mount`, `stream_usage`, `propagate`, `listen`, `tls`"
         );
         for key in [
-            "[server]\ntls = {}",
             "[telemetry]\nsemconv = '1.41'",
             "[telemetry]\ncontent = 'off'",
             "[sampling]",

@@ -19,7 +19,7 @@ use tower_service::Service;
 
 use super::error::Error;
 use super::headers::Hop;
-use super::settings::{Limits, Upstream};
+use super::settings::{Endpoint, Limits, Upstream};
 use super::tee::RequestTee;
 use super::upstream_io::{Stamps, Transport, UpstreamIo};
 use super::wire;
@@ -30,7 +30,7 @@ pub(super) struct Connector {
     tcp: HttpConnector<Resolver>,
     tls: Arc<ClientConfig>,
     // Our own listeners: the proxy does not call itself.
-    own: Arc<[SocketAddr]>,
+    own: Arc<[Endpoint]>,
     timeout: std::time::Duration,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Steps {
 }
 
 impl Connector {
-    pub(super) fn new(limits: &Limits, own: Arc<[SocketAddr]>) -> Result<Self, rustls::Error> {
+    pub(super) fn new(limits: &Limits, own: Arc<[Endpoint]>) -> Result<Self, rustls::Error> {
         let mut tcp = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -111,7 +111,7 @@ impl Connector {
         let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else {
             return false;
         };
-        self.own.iter().any(|own| {
+        self.own.iter().filter_map(Endpoint::tcp).any(|own| {
             let here = own.ip().is_unspecified() && (peer.ip() == local.ip());
             own.port() == peer.port() && (here || own.ip() == canonical(peer.ip()))
         })

@@ -11,6 +11,10 @@ pub mod settings;
 mod live;
 /// How hyper, sockets and the runtime are set up.
 pub mod wire;
+/// Sockets that clients connect to.
+pub mod listen;
+/// TLS towards clients.
+pub mod server_tls;
 /// Listeners and client connections.
 pub mod accept;
 /// A client's connection, closed when it keeps us waiting.
@@ -44,7 +48,6 @@ mod reply;
 /// What can go wrong, and whose fault it is.
 mod error;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -53,7 +56,7 @@ use admission::{Admission, Slot};
 use arc_swap::ArcSwap;
 use ask::Asking;
 use live::Live;
-use settings::{Limits, Settings};
+use settings::{Endpoint, Limits, Settings};
 
 use crate::tape::Tapes;
 
@@ -86,7 +89,7 @@ impl Forward {
     pub fn new(
         settings: Settings,
         tapes: Tapes,
-        own: Vec<SocketAddr>,
+        own: Vec<Endpoint>,
     ) -> Result<Arc<Self>, rustls::Error> {
         Ok(Arc::new(Self {
             limits: settings.limits.clone(),

@@ -74,6 +74,7 @@ impl Observer {
             method: head.method,
             path: head.path,
             route: call.route,
+            scheme: start.scheme,
             version: head.version,
             user_agent: head.user_agent,
             ..HttpFacts::default()
@@ -451,6 +452,7 @@ mod tests {
             upstream: Some(Arc::new(upstream)),
             started: SystemTime::UNIX_EPOCH,
             client: None,
+            scheme: "http",
             mount,
             head: head.as_bytes().to_vec(),
         };
