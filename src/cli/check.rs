@@ -61,6 +61,7 @@ fn upstream(upstream: &Upstream, source: &Source) -> Vec<String> {
         format!("paths = {}", Value::from(upstream.paths.clone())),
     ];
     lines.extend(upstream.mount.as_deref().map(|mount| text("mount", mount)));
+    lines.push(text("stream_usage", if upstream.asks_for_usage { "ask" } else { "observe" }));
     lines.push(format!("propagate = {}", upstream.propagate));
     if let Some(listen) = &upstream.listen {
         lines.push(text("listen", &listen.at.to_string()));
@@ -158,6 +159,11 @@ phase_spans = false
 service_name = \"team\"                    # OTEL_SERVICE_NAME
 
 [limits]
+ask_body_bytes = \"8MiB\"
+ask_event_bytes = \"64KiB\"
+ask_memory = \"128MiB\"
+ask_pause_seconds = 3600
+ask_wait_seconds = 5
 client_idle_seconds = 90
 client_stall_seconds = 600
 connect_seconds = 10
@@ -188,6 +194,7 @@ provider = \"groq\"
 dialect = \"openai\"
 paths = [\"/v1/\"]
 mount = \"/groq\"
+stream_usage = \"observe\"
 propagate = false
 listen = \"127.0.0.1:5\"
 

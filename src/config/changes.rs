@@ -11,7 +11,7 @@ use crate::observe::price::Override;
 
 /// Single keys that hold from the next exchange, connection or call on. Upstreams and prices do,
 /// too; anything else waits for a restart, also a key that nobody has put here yet.
-const LIVE: [&str; 15] = [
+const LIVE: [&str; 20] = [
     "server.root",
     "limits.max_exchanges",
     "limits.connect_seconds",
@@ -23,6 +23,11 @@ const LIVE: [&str; 15] = [
     "limits.upstream_idle_connections",
     "limits.upstream_silence_seconds",
     "limits.tunnel_idle_seconds",
+    "limits.ask_body_bytes",
+    "limits.ask_event_bytes",
+    "limits.ask_memory",
+    "limits.ask_pause_seconds",
+    "limits.ask_wait_seconds",
     "limits.drain_seconds",
     "limits.event_bytes",
     "limits.decoded_bytes",

@@ -103,6 +103,10 @@ pub struct Upstream {
     /// Taken off the front of a path; absent: `/` and its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mount: Option<String>,
+    /// Whether to ask for a stream's usage in the client's stead; absent: as the provider is known
+    /// to take it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream_usage: Option<StreamUsage>,
     /// Replace the app's `traceparent` with ours.
     #[serde(default)]
     pub propagate: bool,
@@ -122,6 +126,7 @@ fn shipped_upstreams() -> Vec<Upstream> {
         dialect: None,
         paths: paths.iter().map(ToString::to_string).collect(),
         mount: Some(format!("/{name}")),
+        stream_usage: None,
         propagate: false,
         listen: None,
         tls: None,
@@ -162,6 +167,16 @@ impl Dialect {
             Self::Unknown => "unknown",
         }
     }
+}
+
+/// What is done about streams whose usage the client did not ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StreamUsage {
+    /// Ask in its stead, and take out of the answer what that caused.
+    Ask,
+    /// Nothing: requests and answers stay as they are.
+    Observe,
 }
 
 /// What is told of exchanges, and to whom.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::fault::Fault;
 use super::providers;
 use super::url::{Refused, Url};
-use super::{file, file::Dialect};
+use super::{file, file::Dialect, file::StreamUsage};
 use crate::forward::settings::{Listen, Upstream};
 use crate::tape::Upstream as Facts;
 
@@ -75,6 +75,10 @@ fn build(written: &file::Upstream, url: Url, mount: String, listen: Option<Liste
         paths: written.paths.clone(),
         mount: Some(mount),
         marker: provider.and_then(providers::Provider::marker),
+        asks_for_usage: match written.stream_usage {
+            Some(usage) => usage == StreamUsage::Ask,
+            None => provider.is_some_and(|provider| provider.asks),
+        },
         propagate: written.propagate,
         listen,
         shape: provider.map_or_else(providers::common_shape, providers::Provider::shape),
@@ -158,6 +162,18 @@ mod tests {
         assert!(upstream.shape.0.starts_with(r#"{"type":"error""#));
         let azure = read("name = 'a'\nurl = 'http://a'\nprovider = 'azure'").unwrap();
         assert_eq!(azure.facts.provider, "azure.ai.openai");
+    }
+
+    #[test]
+    fn openai_and_azure_are_asked_for_usage_unless_told_and_others_if_told() {
+        let asks = |keys: &str| {
+            read(&format!("name = 'a'\nurl = 'http://a'\n{keys}")).unwrap().asks_for_usage
+        };
+        assert!(asks("provider = 'openai'") && asks("provider = 'azure'"));
+        assert!(asks("provider = 'azure.ai.openai'"));
+        assert!(!asks("provider = 'vllm'") && !asks("provider = 'acme'") && !asks(""));
+        assert!(!asks("provider = 'openai'\nstream_usage = 'observe'"));
+        assert!(asks("provider = 'vllm'\nstream_usage = 'ask'"));
     }
 
     #[test]

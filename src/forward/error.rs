@@ -96,6 +96,8 @@ impl Error {
             Self::ClientStalled => Cause::ClientStalled,
             Self::NoRoute | Self::Busy | Self::Loop | Self::BadRequest => Cause::Refused(reason),
             Self::ConnectTimeout | Self::Silent => Cause::UpstreamTimeout(reason),
+            // The request's body broke, which comes from the client.
+            Self::Upstream(error) if error.is_user() => Cause::ClientGone,
             _ => Cause::UpstreamReset(reason),
         }
     }

@@ -80,6 +80,7 @@ mod tests {
             mount: None,
             marker: None,
             propagate: false,
+            asks_for_usage: false,
             listen: None,
             shape: ErrorShape(String::new()),
         }

@@ -1,8 +1,9 @@
 //! HOT: bytes through, unchanged. Knows sockets, headers and times; no provider, no price, no
 //! OpenTelemetry.
 //!
-//! `accept` takes connections, `exchange` shows a request's whole way: `route`, `headers`, `send` on a
-//! connection from `pool`, and the answer back through `tee`. `reply` has the few answers of our own.
+//! `accept` takes connections, `exchange` shows a request's whole way: `route`, `ask`, `headers`, `send`
+//! on a connection from `pool`, and the answer back through `tee`. `reply` has the few answers of our
+//! own.
 
 /// What forwarding needs to be told.
 pub mod settings;
@@ -30,6 +31,8 @@ pub mod route;
 mod trace_context;
 /// Which header fields cross the proxy.
 mod headers;
+/// Usage of a stream, asked for in the client's stead.
+pub mod ask;
 /// A request on a leased connection.
 mod send;
 /// Connections that wait for their next exchange.
@@ -53,6 +56,7 @@ use std::time::Duration;
 
 use admission::{Admission, Slot};
 use arc_swap::ArcSwap;
+use ask::Asking;
 use live::Live;
 use settings::{Endpoint, Settings};
 
@@ -66,6 +70,7 @@ pub struct Forward {
     live: ArcSwap<Live>,
     tapes: Tapes,
     admission: Arc<Admission>,
+    asking: Asking,
     // Heads that hyper refused (400, 414, 431): they never become an exchange.
     unread: Arc<AtomicU64>,
 }
@@ -88,6 +93,7 @@ impl Forward {
     ) -> Result<Arc<Self>, rustls::Error> {
         Ok(Arc::new(Self {
             admission: Admission::new(settings.limits.exchanges),
+            asking: Asking::new(&settings.limits),
             unread: Arc::default(),
             tapes,
             live: ArcSwap::from_pointee(Live::new(settings, own.into())?),

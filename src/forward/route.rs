@@ -131,6 +131,7 @@ mod tests {
             paths: paths.iter().map(ToString::to_string).collect(),
             mount: Some(format!("/{name}")),
             marker: marker.map(http::HeaderName::from_static),
+            asks_for_usage: false,
             propagate: false,
             listen: None,
             shape: ErrorShape(String::new()),

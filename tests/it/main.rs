@@ -13,6 +13,9 @@ mod transparency;
 /// Each chunk when it comes, each ending as it was.
 #[cfg(test)]
 mod streaming;
+/// Usage asked for in the client's stead.
+#[cfg(test)]
+mod ask;
 /// Connections that change their protocol.
 #[cfg(test)]
 mod upgrade;

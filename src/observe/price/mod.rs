@@ -285,6 +285,7 @@ mod tests {
             http: HttpFacts::default(),
             operation: Some(Operation::Chat),
             request: RequestFacts::default(),
+            stream_usage: None,
             response: ResponseFacts { model: Some(model.into()), ..ResponseFacts::default() },
             times: Times::default(),
             gaps: Gaps::default(),
