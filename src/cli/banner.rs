@@ -171,6 +171,39 @@ warning    proxy.toml, line 4: server.admin = [::]:2 is open to other machines: 
     }
 
     #[test]
+    fn https_and_sockets_in_the_file_system_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(path("c"), pair.cert.pem()).unwrap();
+        std::fs::write(path("k"), pair.signing_key.serialize_pem()).unwrap();
+        let file = format!(
+            "[server]
+            listen = '0.0.0.0:1'
+            admin = 'unix:/run/admin.sock'
+            tls = {{ cert = '{}', key = '{}' }}
+            [[upstream]]
+            name = 'shared'
+            url = 'http://h'
+            [[upstream]]
+            name = 'own'
+            url = 'http://h'
+            listen = 'unix:/run/own.sock'",
+            path("c"),
+            path("k"),
+        );
+        let text = greeted(&file, &[]);
+        for line in [
+            "  OPENAI_BASE_URL=https://127.0.0.1:1/shared/v1   # shared\n",
+            "  OPENAI_BASE_URL=http://localhost/v1             # own, over unix:/run/own.sock\n",
+            "metrics    /metrics over unix:/run/admin.sock\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        assert!(!text.contains("open to other machines"), "{text}");
+    }
+
+    #[test]
     fn a_credential_of_an_exporter_is_not_shown() {
         let variables = [
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"),

@@ -194,6 +194,15 @@ listen = \"127.0.0.1:5\"
     }
 
     #[test]
+    fn the_files_of_tls_are_printed_as_they_are_written() {
+        let files = |client_ca| TlsFiles { cert: "/a b".into(), key: "/k".into(), client_ca };
+        assert_eq!(tls(&files(None)), "tls = { cert = \"/a b\", key = \"/k\" }");
+        let client_ca = Some("/c".into());
+        let expected = "tls = { cert = \"/a b\", key = \"/k\", client_ca = \"/c\" }";
+        assert_eq!(tls(&files(client_ca)), expected);
+    }
+
+    #[test]
     fn nowhere_to_send_telemetry_is_a_warning() {
         let (_, text) = checked("", Flags::default(), &[]);
         assert!(text.ends_with(&format!("\n# warning: {NO_EXPORTER}\n")), "{text}");

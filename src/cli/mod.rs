@@ -86,7 +86,7 @@ struct Flags {
     /// The file of settings [default: $CLEARSPAN_CONFIG, else ./proxy.toml if it is there]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where apps send their requests [default: 127.0.0.1:4319]
+    /// Where apps send their requests: address and port, or unix:/path [default: 127.0.0.1:4319]
     #[arg(long, global = true, value_name = "ADDR")]
     listen: Option<Endpoint>,
     /// Where /healthz, /readyz and /metrics are [default: 127.0.0.1:4320]

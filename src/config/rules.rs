@@ -288,6 +288,12 @@ mod tests {
             "upstream.0.listen server.admin",
             "upstream.0.listen and server.admin both listen on port 4320",
         );
+        one(
+            "[server]\nlisten='unix:/a'\nadmin='unix:/a'",
+            "server.admin server.listen",
+            "server.admin and server.listen both listen on unix:/a",
+        );
+        assert_eq!(told("[server]\nlisten='unix:/a'\nadmin='unix:/b'"), []);
         assert_eq!(told("[server]\nlisten='127.0.0.1:0'\nadmin='127.0.0.1:0'"), []);
         assert_eq!(told("[server]\nlisten='127.0.0.1:1'\nadmin='127.0.0.2:1'"), []);
     }

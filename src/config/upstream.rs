@@ -199,6 +199,16 @@ mod tests {
     }
 
     #[test]
+    fn tls_is_that_of_a_listener_and_its_files_are_read() {
+        let text = "name = 'a'\nurl = 'http://a'\ntls = { cert = '/nonexistent', key = '/k' }";
+        let faults = read(text).unwrap_err();
+        assert_eq!(faults, [Fault::at("upstream.0.tls", NO_LISTENER)]);
+        let faults = read(&format!("{text}\nlisten = 'unix:/a'")).unwrap_err();
+        let message = "/nonexistent: No such file or directory (os error 2)";
+        assert_eq!(faults, [Fault::at("upstream.0.tls.cert", message)]);
+    }
+
+    #[test]
     fn a_password_in_a_url_is_never_shown() {
         let faults = read("name = 'a'\nurl = 'https://user:hunter2@a'").unwrap_err();
         assert!(faults[0].secret);
