@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::level_filters::LevelFilter;
 
 use clearspan::cli::{self, Arguments, Next};
 use clearspan::config::{Environment, Loaded, Settings};
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
 
 fn run(loaded: Loaded) -> ExitCode {
     greet(&loaded.settings);
-    log(io::stderr().is_terminal());
+    log(io::stderr().is_terminal(), loaded.settings.log_level);
     let (ask, asked) = Ask::new();
     match clearspan::run(loaded, asked, announce, signals(ask)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -35,8 +36,9 @@ fn run(loaded: Loaded) -> ExitCode {
 }
 
 /// What the program says of itself goes to standard error: text for a person, else JSON lines.
-fn log(for_a_person: bool) {
+fn log(for_a_person: bool, level: LevelFilter) {
     let lines = tracing_subscriber::fmt().with_writer(io::stderr).with_target(false);
+    let lines = lines.with_max_level(level);
     if for_a_person {
         lines.with_ansi(false).init();
     } else {

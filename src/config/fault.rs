@@ -209,7 +209,7 @@ it knows `name`, `url`, `provider`, `dialect`, `paths`, `mount`, `propagate`, `l
             "[telemetry]\ncontent = 'off'",
             "[sampling]",
             "[attribution]",
-            "[[telemetry.export]]\nprotocol = 'grpc'",
+            "[[telemetry.export]]\nprofile = 'latest'",
             "[[upstream]]\nhttp = '2'",
             "[limits]\nask_body_bytes = 1",
         ] {

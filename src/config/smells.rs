@@ -471,14 +471,15 @@ mod tests {
     fn a_collector_that_is_ourselves() {
         let told = |url: &str| smells(&format!("[[telemetry.export]]\nendpoint = '{url}'"));
         let rest = "where Clearspan itself listens (server.listen = 127.0.0.1:4319): each export would be an exchange that is exported";
-        for host in ["localhost", "127.0.0.1"] {
-            let expected = format!("proxy.toml, line 2: telemetry goes to {host}:4319, {rest}");
-            assert_eq!(told(&format!("http://{host}:4319")), [expected]);
-        }
+        let expected = format!("proxy.toml, line 2: telemetry goes to localhost:4319, {rest}");
+        assert_eq!(told("http://localhost:4319"), [expected]);
         assert_eq!(told("http://localhost:4318"), [""; 0]);
-        let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://[::1]:4319")];
-        let told = smells_with("[server]\nlisten = '[::1]:4319'", &variables);
-        assert_eq!(told.len(), 1, "{told:?}");
+        let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://this-machine:4319")];
+        let told = smells_with("[server]\nlisten = '10.0.0.1:4319'", &variables);
+        assert!(
+            told.iter().any(|it| it.starts_with("telemetry goes to this-machine:4319")),
+            "{told:?}"
+        );
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::send::{self, Lease};
 use super::settings::Upstream;
 use super::tee::{Body, RequestTee, ResponseTee};
 use super::tunnel::Upgrade;
+use super::upload::{Broken, Upload};
 use super::{Forward, Slot};
 use crate::tape::{Cause, Milestone, RequestPen, ResponsePen, Start};
 
@@ -54,6 +55,27 @@ impl Running {
     /// The pen for what the client sends after its connection was upgraded.
     pub(super) fn upgraded(&self) -> RequestPen {
         self.pen.upgraded()
+    }
+
+    /// The client's fault, where its request broke off: then the upstream's connection does too.
+    fn fault(&self) -> Option<Error> {
+        let broken = self.upload().broken()?;
+        Some(match broken {
+            _ if self.client.stalled() => Error::ClientStalled,
+            Broken::Gone => Error::ClientGone,
+            Broken::Malformed => Error::BadRequest,
+        })
+    }
+
+    /// How the request's body comes in.
+    pub(super) fn upload(&self) -> &Upload {
+        self.client.upload()
+    }
+
+    /// The upstream broke off within its answer.
+    pub(super) fn end_broken(&mut self) {
+        let cause = self.fault().map_or(Cause::UpstreamReset("connection_broken"), |it| it.cause());
+        self.end(cause);
     }
 
     pub(super) fn is_uploading(&self) -> bool {
@@ -114,15 +136,23 @@ impl Forward {
         let body = RequestTee::new(body, request_pen, Arc::clone(&arrival.client));
         let hop = if upgrade.is_some() { Hop::Upgrade } else { Hop::Exchange };
         let sent = match outgoing(head, body, upstream, route, hop, &running.pen) {
-            Ok(request) => send(&live, route.upstream, request, hop, &mut running.pen).await,
+            Ok(request) => {
+                send(&live, route.upstream, request, hop, &arrival.client, &mut running.pen).await
+            }
             Err(error) => Err(error),
         };
         match (sent, upgrade) {
             (Ok((response, lease)), Some(upgrade)) if is_switch(&response) => {
                 switch(response, lease, upgrade, &live, running)
             }
+            (Ok((response, _)), _) if is_switch(&response) => {
+                reply(&Error::Unasked, asked, &live, Some(upstream), running)
+            }
             (Ok((response, lease)), _) => relay(response, lease, &live, running),
-            (Err(error), _) => reply(&error, asked, &live, Some(upstream), running),
+            (Err(error), _) => {
+                let error = running.fault().unwrap_or(error);
+                reply(&error, asked, &live, Some(upstream), running)
+            }
         }
     }
 
@@ -202,7 +232,9 @@ fn reply(
 ) -> Response<Body> {
     let shape = upstream.map_or(&live.settings.shape, |upstream| &upstream.shape);
     let (head, body) = reply::to(error, asked, &live.settings, shape).into_parts();
-    running.pen.head(&headers::tape_response(&head));
+    if !matches!(error, Error::ClientGone) {
+        running.pen.head(&headers::tape_response(&head));
+    }
     if !body.is_empty() {
         running.data(&body, true);
     }
@@ -216,6 +248,7 @@ async fn send(
     upstream: usize,
     request: Request<RequestTee>,
     hop: Hop,
+    client: &Client,
     pen: &mut ResponsePen,
 ) -> Result<(Response<Incoming>, Lease), Error> {
     let limit = live.settings.limits.upstream_silence;
@@ -223,7 +256,19 @@ async fn send(
     if limit.is_zero() {
         return sending.await;
     }
-    tokio::time::timeout(limit, sending).await.map_err(|_| Error::Silent)?
+    let begun = tokio::time::Instant::now();
+    let mut sending = std::pin::pin!(sending);
+    loop {
+        let due = client.upload().silence_due(begun, limit);
+        match tokio::time::timeout_at(due, sending.as_mut()).await {
+            Ok(sent) => return sent,
+            // Unless the client moved in the meantime.
+            Err(_) if client.upload().silence_due(begun, limit) <= due => {
+                return Err(Error::Silent);
+            }
+            Err(_) => (),
+        }
+    }
 }
 
 /// The request as the upstream is to see it.
