@@ -173,6 +173,8 @@ warning    proxy.toml, line 4: server.admin = [::]:2 is open to other machines: 
         let path = |name: &str| folder.path().join(name).display().to_string();
         std::fs::write(path("c"), pair.cert.pem()).unwrap();
         std::fs::write(path("k"), pair.signing_key.serialize_pem()).unwrap();
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(path("k"), private).unwrap();
         let file = format!(
             "[server]
             listen = '0.0.0.0:1'

@@ -270,6 +270,11 @@ impl Proxy {
         line.unwrap_or_else(|| panic!("the line never came; there were {:#?}", self.stdout()))
     }
 
+    /// Waits until standard error holds these words.
+    pub(crate) fn wait_until_said(&self, words: &str) {
+        self.wait_for_said(0, |line| line.contains(words));
+    }
+
     /// Waits for a line on standard error behind the first `seen`, and says how many there are then.
     pub(crate) fn wait_for_said(&self, seen: usize, found: impl Fn(&str) -> bool) -> usize {
         let behind = |lines: &[String]| {
@@ -283,13 +288,6 @@ impl Proxy {
     /// Where its `proxy.toml` is, and where it was started.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
-    }
-
-    /// Waits until standard error holds these words.
-    pub(crate) fn wait_until_said(&self, words: &str) {
-        let has = |lines: &[String]| lines.iter().any(|line| line.contains(words)).then_some(());
-        let said = self.stderr.wait_for(PATIENCE, has);
-        said.unwrap_or_else(|| panic!("{words:?} was never said in {:#?}", self.stderr()));
     }
 
     /// What `/metrics` says: each series with its labels, and its value.
