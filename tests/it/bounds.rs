@@ -317,8 +317,13 @@ fn flush_seconds_is_how_long_the_end_waits_for_a_collector() {
 fn workers_is_how_many_threads_read_copies() {
     let answering = Answering::always(OK);
     let proxy = limited(&answering.url(), "workers = 3");
-    assert_eq!(proxy.threads("observe"), 3);
     assert_eq!(exchange(proxy.address, get("/v1/x")).text(), "ok");
+    // A thread takes its name once it runs.
+    let deadline = Instant::now() + PATIENCE;
+    while proxy.threads("observe") < 3 && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    assert_eq!(proxy.threads("observe"), 3);
 }
 
 #[test]
