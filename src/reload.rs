@@ -18,7 +18,7 @@ use crate::{systemd, worker};
 
 /// Between two looks at the files, and until the second look once something has changed.
 const LOOK: Duration = Duration::from_secs(2);
-const SETTLE: Duration = Duration::from_millis(250);
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// Asks for a reload. Cloned into whoever hears of a reason.
 #[derive(Clone, Debug)]

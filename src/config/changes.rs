@@ -51,8 +51,8 @@ impl Changes {
         changes.upstreams(&before.settings.forward.upstreams, &after.settings.forward.upstreams);
         let exporters = |it: &Loaded| it.settings.report.exporters.clone();
         if exporters(before) != exporters(after) && !changes.restarts("telemetry.export") {
-            // The same keys, but a secret's file has changed.
-            changes.restart.push("telemetry.export".to_owned());
+            // The same keys, but a file has changed. Were it refused, nothing could be taken any more.
+            changes.live.push("secrets of telemetry.export (used after a restart)".to_owned());
         }
         if prices(before) != prices(after) {
             let count = after.settings.prices.len();
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn where_telemetry_goes_needs_a_restart_and_so_does_its_secret() {
+    fn where_telemetry_goes_needs_a_restart_but_its_secret_refuses_nothing() {
         let export = "[[telemetry.export]]\nendpoint = 'http://a'\n";
         assert_eq!(between("", export).1, ["telemetry.export"]);
         let folder = tempfile::tempdir().unwrap();
@@ -242,7 +242,9 @@ mod tests {
         std::fs::write(&secret, "x").unwrap();
         let before = loaded(&text);
         std::fs::write(&secret, "y").unwrap();
-        assert_eq!(Changes::between(&before, &loaded(&text)).restart, ["telemetry.export"]);
+        let changes = Changes::between(&before, &loaded(&text));
+        assert_eq!(changes.restart, NONE);
+        assert_eq!(changes.live, ["secrets of telemetry.export (used after a restart)"]);
     }
 
     #[test]

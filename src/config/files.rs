@@ -52,7 +52,7 @@ pub(super) enum Holds {
     Prices,
     /// A header's value.
     Secret,
-    /// A listener's private key, which that listener itself looks at and reads anew.
+    /// A private key. A listener's is looked at and read anew by the listener itself.
     Key,
 }
 
@@ -81,7 +81,12 @@ pub(super) fn named(file: &File, at: &Path) -> Vec<Named> {
     let keys = shared.chain(own).filter_map(|(place, tls)| {
         Some(Named { place, path: tls?.key.clone(), holds: Holds::Key })
     });
-    prices.chain(secrets).chain(keys).collect()
+    let exports = file.telemetry.export.iter().enumerate();
+    let clients = exports.filter_map(|(number, it)| {
+        let place = format!("telemetry.export.{number}.key");
+        Some(Named { place, path: it.key.clone()?, holds: Holds::Key })
+    });
+    prices.chain(secrets).chain(keys).chain(clients).collect()
 }
 
 #[cfg(test)]

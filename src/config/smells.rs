@@ -475,6 +475,12 @@ mod tests {
         let expected = format!("proxy.toml, line 2: telemetry goes to localhost:4319, {rest}");
         assert_eq!(told("http://localhost:4319"), [expected]);
         assert_eq!(told("http://localhost:4318"), [""; 0]);
+        let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://this-machine:4319")];
+        let told = smells_with("[server]\nlisten = '10.0.0.1:4319'", &variables);
+        assert!(
+            told.iter().any(|it| it.starts_with("telemetry goes to this-machine:4319")),
+            "{told:?}"
+        );
     }
 
     #[test]
@@ -550,6 +556,7 @@ mod tests {
 
     #[test]
     fn a_listener_with_tls_may_be_open_but_its_key_may_not() {
+        assert_eq!(smells("[server]\nlisten = 'unix:/a'\nadmin = 'unix:/b'"), [""; 0]);
         let folder = tempfile::tempdir().unwrap();
         let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let [cert, key] = ["cert", "key"].map(|name| folder.path().join(name));
