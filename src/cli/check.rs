@@ -1,10 +1,14 @@
 //! `clearspan check`: the settings that hold, written as `proxy.toml` would be, each with who said it
 //! where it is no default. Pure; a secret is never in it.
 
+use std::path::PathBuf;
+
 use toml::Value;
 
-use crate::config::{Loaded, Setting, Source};
-use crate::forward::settings::Upstream;
+use crate::config::proxy::ProxySource;
+use crate::config::secret::SecretSource;
+use crate::config::{Loaded, Setting, Source, file};
+use crate::forward::settings::{Upstream, Way};
 use crate::report::settings::Exporter;
 
 /// Where the comments begin that say who said a value.
@@ -20,9 +24,9 @@ pub(super) fn report(loaded: &Loaded) -> String {
         lines.extend([String::new(), format!("[{section}]")]);
         lines.extend(loaded.said.iter().filter(|it| it.section == section).map(setting));
     }
-    for it in &settings.forward.upstreams {
+    for (it, written) in settings.forward.upstreams.iter().zip(&loaded.written) {
         lines.push(String::new());
-        lines.extend(upstream(it, &loaded.upstreams));
+        lines.extend(upstream(it, written, &loaded.upstreams));
     }
     lines.push(String::new());
     lines.extend(settings.report.exporters.iter().map(exporter));
@@ -43,11 +47,17 @@ fn setting(setting: &Setting) -> String {
     marked(&format!("{} = {}", setting.key, setting.value), &setting.source)
 }
 
-fn upstream(upstream: &Upstream, source: &Source) -> Vec<String> {
+fn upstream(upstream: &Upstream, written: &file::Upstream, source: &Source) -> Vec<String> {
     let facts = &upstream.facts;
-    let scheme = if upstream.tls { "https" } else { "http" };
-    let host = upstream.host.to_str().unwrap_or_default();
-    let url = format!("{scheme}://{host}{}", upstream.base_path);
+    let base_path = &upstream.base_path;
+    let url = match &upstream.way {
+        Way::Unix(path) if base_path.is_empty() => format!("unix:{}", path.display()),
+        Way::Unix(path) => format!("unix:{}:{base_path}", path.display()),
+        Way::Direct(_) | Way::Proxy(..) => {
+            let scheme = if upstream.tls.is_some() { "https" } else { "http" };
+            format!("{scheme}://{}{base_path}", upstream.host.to_str().unwrap_or_default())
+        }
+    };
     let text = |key: &str, value: &str| format!("{key} = {}", Value::from(value));
     let mut lines = vec![
         marked("[[upstream]]", source),
@@ -60,7 +70,30 @@ fn upstream(upstream: &Upstream, source: &Source) -> Vec<String> {
     lines.extend(upstream.mount.as_deref().map(|mount| text("mount", mount)));
     lines.push(format!("propagate = {}", upstream.propagate));
     lines.extend(upstream.listen.map(|listen| text("listen", &listen.to_string())));
+    let path = |key: &str, path: &Option<PathBuf>| {
+        path.as_ref().map(|path| text(key, &path.display().to_string()))
+    };
+    lines.extend(path("ca", &written.ca));
+    lines.extend(path("cert", &written.cert));
+    lines.extend(path("key", &written.key));
+    lines.extend(written.server_name.as_deref().map(|name| text("server_name", name)));
+    lines.extend(proxy(upstream, written));
     lines
+}
+
+/// The egress proxy as it was written, or as the environment names it, which is no key.
+fn proxy(upstream: &Upstream, written: &file::Upstream) -> Option<String> {
+    match (&written.proxy, &upstream.way) {
+        (Some(ProxySource::Text(url)), _) => Some(format!("proxy = {}", Value::from(url.as_str()))),
+        (Some(ProxySource::Secret(SecretSource::Env(name))), _) => {
+            Some(format!("proxy = {{ env = {} }}", Value::from(name.as_str())))
+        }
+        (Some(ProxySource::Secret(SecretSource::File(path))), _) => {
+            Some(format!("proxy = {{ file = {} }}", Value::from(path.display().to_string())))
+        }
+        (None, Way::Proxy(proxy, _)) => Some(format!("# through {proxy}, as the environment says")),
+        (None, _) => None,
+    }
 }
 
 fn exporter(exporter: &Exporter) -> String {
@@ -157,6 +190,7 @@ tape_exchange = \"16MiB\"
 tape_memory = \"1MiB\"                     # proxy.toml
 upstream_idle_connections = 256
 upstream_idle_seconds = 4
+upstream_keepalive_seconds = 60
 upstream_silence_seconds = 0
 workers = 0
 

@@ -196,7 +196,7 @@ proxy.toml: error at line 4, column 1
 4 | stream_usage = \"ask\"
   | ^^^^^^^^^^^^
 unknown key `stream_usage`: this version knows no such key here
-it knows `name`, `url`, `provider`, `dialect`, `paths`, `mount`, `propagate`, `listen`"
+it knows `name`, `url`, `provider`, `dialect`, `paths`, `mount`, `propagate`, `listen`, `ca`, `cert`, `key`, `server_name`, `proxy`"
         );
         for key in [
             "[server]\ntls = {}",

@@ -23,6 +23,7 @@ pub struct Limits {
     pub client_stall_seconds: Seconds,
     pub upstream_idle_seconds: Seconds,
     pub upstream_idle_connections: usize,
+    pub upstream_keepalive_seconds: Seconds,
     pub upstream_silence_seconds: Seconds,
     pub drain_seconds: Seconds,
     pub tape_memory: Size,
@@ -54,6 +55,7 @@ impl Default for Limits {
             client_stall_seconds: Seconds(forward.client_stall),
             upstream_idle_seconds: Seconds(forward.upstream_idle),
             upstream_idle_connections: forward.upstream_idle_connections,
+            upstream_keepalive_seconds: Seconds(forward.upstream_keepalive),
             upstream_silence_seconds: Seconds(forward.upstream_silence),
             drain_seconds: Seconds(forward.drain),
             tape_memory: Size(256 << 20),
@@ -85,6 +87,7 @@ impl Limits {
             client_stall: self.client_stall_seconds.0,
             upstream_idle: self.upstream_idle_seconds.0,
             upstream_idle_connections: self.upstream_idle_connections,
+            upstream_keepalive: self.upstream_keepalive_seconds.0,
             upstream_silence: self.upstream_silence_seconds.0,
             drain: self.drain_seconds.0,
         }

@@ -24,6 +24,16 @@ mod fault;
 mod otel;
 /// URLs.
 mod url;
+/// URLs of Unix sockets.
+mod socket_url;
+/// An egress proxy as it is written.
+pub mod proxy;
+/// Which egress proxy is used.
+mod egress;
+/// An upstream's TLS.
+mod upstream_tls;
+/// How an upstream is reached.
+mod reach;
 /// Providers we know.
 mod providers;
 /// One upstream.
@@ -92,6 +102,8 @@ pub struct Loaded {
     pub file: Option<String>,
     /// Who said where requests go.
     pub upstreams: Source,
+    /// Each `[[upstream]]` as it was written, in the order of the settings' upstreams.
+    pub written: Vec<file::Upstream>,
 }
 
 /// Why the configuration is refused: sentences for a person, with file, line and caret where there
@@ -132,6 +144,7 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Loaded, Error> {
         said: layers.settings(&file)?,
         file: file_name.map(|path| path.display().to_string()),
         upstreams: layers.source("upstream"),
+        written: file.upstream,
     })
 }
 
@@ -223,7 +236,7 @@ mod tests {
 
     #[test]
     fn without_a_word_the_defaults_hold() {
-        let Loaded { settings, said, file, upstreams } = defaults();
+        let Loaded { settings, said, file, upstreams, .. } = defaults();
         assert_eq!((file, upstreams), (None, Source::Default));
         assert!(said.iter().all(|setting| setting.source == Source::Default));
         let forward = &settings.forward;
@@ -235,7 +248,7 @@ mod tests {
             .upstreams
             .iter()
             .map(|it| {
-                let scheme = if it.tls { "https" } else { "http" };
+                let scheme = if it.tls.is_some() { "https" } else { "http" };
                 let marker = it.marker.as_ref().map_or("", |marker| marker.as_str());
                 let facts = &it.facts;
                 let mount = it.mount.as_deref().unwrap_or_default();

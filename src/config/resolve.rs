@@ -19,7 +19,7 @@ pub(super) fn settings(
     mut warnings: Vec<String>,
 ) -> Result<Settings, Vec<Fault>> {
     let written = file.upstream.iter().enumerate();
-    let upstreams = all(written.map(|(at, written)| upstream::resolve(at, written)));
+    let upstreams = all(written.map(|(at, written)| upstream::resolve(at, written, environment)));
     let exporters = export::resolve(&file.telemetry.export, otel, environment);
     let ((upstreams, exporters), root) = both(both(upstreams, exporters), root(file, layers))?;
     let faults = rules::faults(file, &upstreams);

@@ -1,11 +1,13 @@
 //! One exchange, from the client's head to the last byte of the answer.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Instant, SystemTime};
 
-use http::{Request, Response, Uri, Version, request, response};
+use http::header::PROXY_AUTHORIZATION;
+use http::{Request, Response, StatusCode, Uri, Version, request, response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -182,10 +184,17 @@ async fn send(
 ) -> Result<(Response<Incoming>, Lease), Error> {
     let limit = live.settings.limits.upstream_silence;
     let sending = send::send(live, upstream, request, pen);
-    if limit.is_zero() {
-        return sending.await;
+    let sent = if limit.is_zero() {
+        sending.await?
+    } else {
+        tokio::time::timeout(limit, sending).await.map_err(|_| Error::Silent)??
+    };
+    let by_proxy = live.upstream(upstream).0.forwarder().is_some();
+    if by_proxy && sent.0.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+        // For us, not for the client (RFC 9110 11.7.1).
+        return Err(Error::ProxyAuthentication);
     }
-    tokio::time::timeout(limit, sending).await.map_err(|_| Error::Silent)?
+    Ok(sent)
 }
 
 /// The request as the upstream is to see it.
@@ -201,13 +210,27 @@ fn outgoing(
         if body.size_hint().exact().is_some() { Framing::Length } else { Framing::Chunked };
     let traceparent =
         upstream.propagate.then(|| super::trace_context::traceparent(pen.ids())).flatten();
-    head.uri = target(&head.uri, route.mount, &upstream.base_path)?;
+    head.uri = target(&head.uri, route.mount, &prefix(upstream))?;
     head.version = Version::HTTP_11;
     head.headers = headers::to_upstream(
         head.headers,
         ToUpstream { host: upstream.host.clone(), framing, traceparent },
     );
+    if let Some(credentials) = upstream.proxy_authorization() {
+        // Ours go before the app's, which cannot know our proxy.
+        head.headers.insert(PROXY_AUTHORIZATION, credentials.clone());
+    }
     Ok(Request::from_parts(head, body))
+}
+
+/// What stands before the request's path: the base path, and for a proxy that takes the request
+/// itself all that says where it is to go.
+fn prefix(upstream: &Upstream) -> Cow<'_, str> {
+    let host = upstream.forwarder().and_then(|_| upstream.host.to_str().ok());
+    match host {
+        Some(host) => format!("http://{host}{}", upstream.base_path).into(),
+        None => upstream.base_path.as_str().into(),
+    }
 }
 
 /// The request target: what the client sent, without the mount and behind the base path.

@@ -21,7 +21,7 @@ impl Live {
     pub(super) fn new(settings: Settings, own: Arc<[SocketAddr]>) -> Result<Self, rustls::Error> {
         let limits = &settings.limits;
         let pools = settings.upstreams.iter().map(|_| Arc::new(Pool::new(limits))).collect();
-        Ok(Self { connector: Connector::new(limits, own)?, pools, settings })
+        Ok(Self { connector: Connector::new(&settings, own)?, pools, settings })
     }
 
     /// An upstream, by the index that a route names.

@@ -28,8 +28,20 @@ mod headers;
 mod send;
 /// Connections that wait for their next exchange.
 mod pool;
-/// A new connection to an upstream.
+/// A new connection to an upstream, top to bottom.
 mod connect;
+/// How an upstream is reached, as settings say it.
+mod reach;
+/// A connection to a place.
+mod dial;
+/// Whether it leads back to ourselves.
+mod own;
+/// Through an egress proxy.
+mod egress;
+/// What bytes go through below TLS.
+mod socket;
+/// TLS, one configuration for all that are alike.
+mod upstream_tls;
 /// An upstream connection that knows when it wrote.
 mod upstream_io;
 /// Bodies that let a pen look.
