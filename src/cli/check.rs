@@ -188,6 +188,7 @@ series = 2000
 stall_seconds = 2.5                      # proxy.toml
 tape_exchange = \"16MiB\"
 tape_memory = \"1MiB\"                     # proxy.toml
+tunnel_idle_seconds = 3600
 upstream_idle_connections = 256
 upstream_idle_seconds = 4
 upstream_keepalive_seconds = 60

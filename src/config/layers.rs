@@ -271,6 +271,7 @@ mod tests {
                 "limits.stall_seconds",
                 "limits.tape_exchange",
                 "limits.tape_memory",
+                "limits.tunnel_idle_seconds",
                 "limits.upstream_idle_connections",
                 "limits.upstream_idle_seconds",
                 "limits.upstream_keepalive_seconds",

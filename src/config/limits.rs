@@ -25,6 +25,7 @@ pub struct Limits {
     pub upstream_idle_connections: usize,
     pub upstream_keepalive_seconds: Seconds,
     pub upstream_silence_seconds: Seconds,
+    pub tunnel_idle_seconds: Seconds,
     pub drain_seconds: Seconds,
     pub tape_memory: Size,
     pub tape_exchange: Size,
@@ -57,6 +58,7 @@ impl Default for Limits {
             upstream_idle_connections: forward.upstream_idle_connections,
             upstream_keepalive_seconds: Seconds(forward.upstream_keepalive),
             upstream_silence_seconds: Seconds(forward.upstream_silence),
+            tunnel_idle_seconds: Seconds(forward.tunnel_idle),
             drain_seconds: Seconds(forward.drain),
             tape_memory: Size(256 << 20),
             tape_exchange: Size(16 << 20),
@@ -89,6 +91,7 @@ impl Limits {
             upstream_idle_connections: self.upstream_idle_connections,
             upstream_keepalive: self.upstream_keepalive_seconds.0,
             upstream_silence: self.upstream_silence_seconds.0,
+            tunnel_idle: self.tunnel_idle_seconds.0,
             drain: self.drain_seconds.0,
         }
     }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use http::Request;
@@ -40,7 +40,6 @@ pub struct Server {
     phase: watch::Sender<Phase>,
     connections: Arc<Semaphore>,
     limit: usize,
-    cut: Arc<AtomicBool>,
 }
 
 impl Server {
@@ -52,7 +51,6 @@ impl Server {
             phase: watch::Sender::new(Phase::Serving),
             connections: Arc::new(Semaphore::new(limit)),
             limit,
-            cut: Arc::new(AtomicBool::new(false)),
         }
     }
 
@@ -62,7 +60,6 @@ impl Server {
             forward: Arc::clone(&self.forward),
             phase: self.phase.subscribe(),
             connections: Arc::clone(&self.connections),
-            cut: Arc::clone(&self.cut),
             scope,
         };
         tokio::spawn(accepting.run(listener));
@@ -78,7 +75,6 @@ impl Server {
         self.phase.send_replace(Phase::Draining);
         let deadline = self.forward.limits.drain;
         if tokio::time::timeout(deadline, self.closed()).await.is_err() {
-            self.cut.store(true, Relaxed);
             self.phase.send_replace(Phase::Cut);
             self.closed().await;
         }
@@ -95,7 +91,6 @@ struct Accepting {
     forward: Arc<Forward>,
     phase: watch::Receiver<Phase>,
     connections: Arc<Semaphore>,
-    cut: Arc<AtomicBool>,
     scope: Scope,
 }
 
@@ -126,18 +121,13 @@ impl Accepting {
         Ok((stream, permit))
     }
 
-    fn spawn(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
+    fn spawn(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
         let arrival = Arrival {
             scope: self.scope,
             peer: stream.peer_addr().ok(),
-            client: Arc::new(Client::new()),
-            cut: Arc::clone(&self.cut),
+            client: Arc::new(Client::new(place, self.phase.clone())),
         };
-        let serving = serve(Arc::clone(&self.forward), stream, arrival, self.phase.clone());
-        tokio::spawn(async move {
-            serving.await;
-            drop(permit);
-        });
+        tokio::spawn(serve(Arc::clone(&self.forward), stream, arrival, self.phase.clone()));
     }
 }
 
@@ -162,7 +152,8 @@ async fn serve(
             Ok::<_, Infallible>(response)
         }
     });
-    let mut connection = std::pin::pin!(wire::server().serve_connection(io, service));
+    let mut connection =
+        std::pin::pin!(wire::server().serve_connection(io, service).with_upgrades());
     loop {
         tokio::select! {
             // The connection is what nearly always has something to do.

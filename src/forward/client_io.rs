@@ -14,8 +14,10 @@ use std::time::Duration;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::accept::Phase;
 use super::settings::Limits;
 
 /// What the exchange and the connection under it tell each other.
@@ -30,16 +32,22 @@ pub(super) struct Client {
     stalled: AtomicBool,
     // Nanoseconds since `opened` when the last exchange ended.
     quiet_since: AtomicU64,
+    // Where the process is on its way out.
+    phase: watch::Receiver<Phase>,
+    // The connection's place among all, given back when nothing of it is left.
+    _place: OwnedSemaphorePermit,
 }
 
 impl Client {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(place: OwnedSemaphorePermit, phase: watch::Receiver<Phase>) -> Self {
         Self {
             opened: Instant::now(),
             busy: AtomicBool::new(false),
             uploading: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             quiet_since: AtomicU64::new(0),
+            phase,
+            _place: place,
         }
     }
 
@@ -69,6 +77,18 @@ impl Client {
     /// Whether the connection was closed because the client stalled an exchange.
     pub(super) fn stalled(&self) -> bool {
         self.stalled.load(Relaxed)
+    }
+
+    /// Whether the drain's deadline has passed.
+    pub(super) fn is_cut(&self) -> bool {
+        *self.phase.borrow() == Phase::Cut
+    }
+
+    /// Ready once the drain's deadline has passed.
+    pub(super) async fn cut(&self) {
+        let mut phase = self.phase.clone();
+        // The server outlives its connections.
+        drop(phase.wait_for(|phase| *phase == Phase::Cut).await);
     }
 
     fn quiet_since(&self) -> Instant {

@@ -10,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use super::dial::Dialer;
 use super::egress;
 use super::error::Error;
+use super::headers::Hop;
 use super::own::Own;
 use super::reach::{Place, Protocol, Proxy, Way};
 use super::settings::{Settings, Upstream};
@@ -51,13 +52,21 @@ impl Connector {
     }
 
     /// Connects within the limit, which holds for all steps together.
-    pub(super) async fn connect(&self, upstream: &Upstream) -> Result<(Connection, Steps), Error> {
-        let connecting = self.connect_unlimited(upstream);
+    pub(super) async fn connect(
+        &self,
+        upstream: &Upstream,
+        hop: Hop,
+    ) -> Result<(Connection, Steps), Error> {
+        let connecting = self.connect_unlimited(upstream, hop);
         tokio::time::timeout(self.timeout, connecting).await.map_err(|_| Error::ConnectTimeout)?
     }
 
-    async fn connect_unlimited(&self, upstream: &Upstream) -> Result<(Connection, Steps), Error> {
-        let socket = self.reach(upstream).await?;
+    async fn connect_unlimited(
+        &self,
+        upstream: &Upstream,
+        hop: Hop,
+    ) -> Result<(Connection, Steps), Error> {
+        let socket = self.reach(upstream, hop).await?;
         let tcp = Instant::now();
         let (transport, tls) = match &upstream.tls {
             Some(tls) => {
@@ -66,17 +75,17 @@ impl Connector {
             }
             None => (Transport::Plain(TokioIo::new(socket)), None),
         };
-        Ok((handshake(transport).await?, Steps { tcp, tls }))
+        Ok((handshake(transport, hop).await?, Steps { tcp, tls }))
     }
 
     /// Along the upstream's way to where its bytes are taken.
-    async fn reach(&self, upstream: &Upstream) -> Result<Socket, Error> {
+    async fn reach(&self, upstream: &Upstream, hop: Hop) -> Result<Socket, Error> {
         match &upstream.way {
             Way::Direct(place) => self.dialer.tcp(place).await.map(Socket::Tcp),
             Way::Unix(path) => self.dialer.unix(path).await.map(Socket::Unix),
             Way::Proxy(proxy, place) => {
                 let socket = self.proxy(proxy).await.map_err(Error::of_proxy)?;
-                if upstream.forwarder().is_some() {
+                if upstream.forwarder(hop).is_some() {
                     Ok(socket)
                 } else {
                     tunnel(socket, proxy, place).await
@@ -108,11 +117,14 @@ async fn tunnel(socket: Socket, proxy: &Proxy, place: &Place) -> Result<Socket, 
 }
 
 /// HTTP on a transport that is there.
-async fn handshake(transport: Transport) -> Result<Connection, Error> {
+async fn handshake(transport: Transport, hop: Hop) -> Result<Connection, Error> {
     let stamps = Arc::new(Stamps::new());
     let io = UpstreamIo::new(transport, Arc::clone(&stamps));
     let (sender, connection) = wire::client().handshake(io).await.map_err(Error::Upstream)?;
     // Its errors reach the exchange that holds the sender.
-    tokio::spawn(connection);
+    match hop {
+        Hop::Exchange => tokio::spawn(connection),
+        Hop::Upgrade => tokio::spawn(connection.with_upgrades()),
+    };
     Ok(Connection { sender, stamps })
 }

@@ -3,23 +3,24 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Instant, SystemTime};
 
 use http::header::PROXY_AUTHORIZATION;
 use http::{Request, Response, StatusCode, Uri, Version, request, response};
 use http_body::Body as _;
+use http_body_util::Full;
 use hyper::body::Incoming;
 
 use super::client_io::Client;
 use super::error::Error;
-use super::headers::{self, Framing, ToUpstream};
+use super::headers::{self, Framing, Hop, ToUpstream};
 use super::live::Live;
 use super::reply::{self, Asked};
 use super::route::{self, Route, Scope};
 use super::send::{self, Lease};
 use super::settings::Upstream;
 use super::tee::{Body, RequestTee, ResponseTee};
+use super::tunnel::Upgrade;
 use super::{Forward, Slot};
 use crate::tape::{Cause, Milestone, RequestPen, ResponsePen, Start};
 
@@ -29,8 +30,6 @@ pub(super) struct Arrival {
     pub(super) scope: Scope,
     pub(super) peer: Option<SocketAddr>,
     pub(super) client: Arc<Client>,
-    /// Set once the drain's deadline has passed.
-    pub(super) cut: Arc<AtomicBool>,
 }
 
 /// An exchange that is not over: dropped, it ends for the reason that holds then.
@@ -38,7 +37,6 @@ pub(super) struct Arrival {
 pub(super) struct Running {
     pen: ResponsePen,
     client: Arc<Client>,
-    cut: Arc<AtomicBool>,
     // Gives the exchange's place back when dropped.
     slot: Option<Slot>,
 }
@@ -46,6 +44,16 @@ pub(super) struct Running {
 impl Running {
     pub(super) fn data(&mut self, chunk: &[u8], last: bool) {
         self.pen.data(chunk, last);
+    }
+
+    /// The client's connection.
+    pub(super) fn client(&self) -> Arc<Client> {
+        Arc::clone(&self.client)
+    }
+
+    /// The pen for what the client sends after its connection was upgraded.
+    pub(super) fn upgraded(&self) -> RequestPen {
+        self.pen.upgraded()
     }
 
     pub(super) fn is_uploading(&self) -> bool {
@@ -64,7 +72,7 @@ impl Drop for Running {
         if !self.pen.ended() {
             let cause = if self.client.stalled() {
                 Cause::ClientStalled
-            } else if self.cut.load(Relaxed) {
+            } else if self.client.is_cut() {
                 Cause::Refused("shutdown")
             } else {
                 Cause::ClientGone
@@ -79,11 +87,12 @@ impl Forward {
     pub(super) async fn exchange(
         self: Arc<Self>,
         arrival: Arrival,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Response<Body> {
         let zero = Instant::now();
         let live = self.live();
         arrival.client.begin(!request.body().is_end_stream());
+        let upgrade = Upgrade::wished(&mut request);
         let (head, body) = request.into_parts();
         let route = route::find(
             &live.settings,
@@ -103,13 +112,17 @@ impl Forward {
         };
         running.slot = Some(slot);
         let body = RequestTee::new(body, request_pen, Arc::clone(&arrival.client));
-        let sent = match outgoing(head, body, upstream, route, &running.pen) {
-            Ok(request) => send(&live, route.upstream, request, &mut running.pen).await,
+        let hop = if upgrade.is_some() { Hop::Upgrade } else { Hop::Exchange };
+        let sent = match outgoing(head, body, upstream, route, hop, &running.pen) {
+            Ok(request) => send(&live, route.upstream, request, hop, &mut running.pen).await,
             Err(error) => Err(error),
         };
-        match sent {
-            Ok((response, lease)) => relay(response, lease, &live, running),
-            Err(error) => reply(&error, asked, &live, Some(upstream), running),
+        match (sent, upgrade) {
+            (Ok((response, lease)), Some(upgrade)) if is_switch(&response) => {
+                switch(response, lease, upgrade, &live, running)
+            }
+            (Ok((response, lease)), _) => relay(response, lease, &live, running),
+            (Err(error), _) => reply(&error, asked, &live, Some(upstream), running),
         }
     }
 
@@ -131,8 +144,8 @@ impl Forward {
             head: headers::tape_request(head),
         };
         let (request_pen, pen) = self.tapes.start(zero, start);
-        let (client, cut) = (Arc::clone(&arrival.client), Arc::clone(&arrival.cut));
-        (request_pen, Running { pen, client, cut, slot: None })
+        let client = Arc::clone(&arrival.client);
+        (request_pen, Running { pen, client, slot: None })
     }
 }
 
@@ -151,10 +164,31 @@ fn relay(
         // The only way to make hyper leave an answer without length or chunks.
         head.version = Version::HTTP_10;
     }
-    head.headers = headers::to_client(head.headers, framing);
+    head.headers = headers::to_client(head.headers, framing, Hop::Exchange);
     let silence = live.settings.limits.upstream_silence;
     let tee = ResponseTee::new(body, running, lease, silence);
     Response::from_parts(head, Body::Tee(Box::new(tee)))
+}
+
+fn is_switch(response: &Response<Incoming>) -> bool {
+    response.status() == StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// The upstream speaks the protocol that the client wished for: from here on bytes go both ways.
+fn switch(
+    mut response: Response<Incoming>,
+    lease: Lease,
+    upgrade: Upgrade,
+    live: &Live,
+    mut running: Running,
+) -> Response<Body> {
+    lease.mark(&mut running.pen);
+    let upstream = hyper::upgrade::on(&mut response);
+    let (mut head, _) = response.into_parts();
+    running.pen.head(&headers::tape_response(&head));
+    head.headers = headers::to_client(head.headers, Framing::Length, Hop::Upgrade);
+    upgrade.join(upstream, running, live.settings.limits.tunnel_idle);
+    Response::from_parts(head, Body::Own(Full::default()))
 }
 
 /// An answer of our own.
@@ -180,16 +214,17 @@ async fn send(
     live: &Live,
     upstream: usize,
     request: Request<RequestTee>,
+    hop: Hop,
     pen: &mut ResponsePen,
 ) -> Result<(Response<Incoming>, Lease), Error> {
     let limit = live.settings.limits.upstream_silence;
-    let sending = send::send(live, upstream, request, pen);
+    let sending = send::send(live, upstream, request, hop, pen);
     let sent = if limit.is_zero() {
         sending.await?
     } else {
         tokio::time::timeout(limit, sending).await.map_err(|_| Error::Silent)??
     };
-    let by_proxy = live.upstream(upstream).0.forwarder().is_some();
+    let by_proxy = live.upstream(upstream).0.forwarder(hop).is_some();
     if by_proxy && sent.0.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
         // For us, not for the client (RFC 9110 11.7.1).
         return Err(Error::ProxyAuthentication);
@@ -203,6 +238,7 @@ fn outgoing(
     body: RequestTee,
     upstream: &Upstream,
     route: Route,
+    hop: Hop,
     pen: &ResponsePen,
 ) -> Result<Request<RequestTee>, Error> {
     let mut head = head;
@@ -210,13 +246,13 @@ fn outgoing(
         if body.size_hint().exact().is_some() { Framing::Length } else { Framing::Chunked };
     let traceparent =
         upstream.propagate.then(|| super::trace_context::traceparent(pen.ids())).flatten();
-    head.uri = target(&head.uri, route.mount, &prefix(upstream))?;
+    head.uri = target(&head.uri, route.mount, &prefix(upstream, hop))?;
     head.version = Version::HTTP_11;
     head.headers = headers::to_upstream(
         head.headers,
-        ToUpstream { host: upstream.host.clone(), framing, traceparent },
+        ToUpstream { host: upstream.host.clone(), framing, hop, traceparent },
     );
-    if let Some(credentials) = upstream.proxy_authorization() {
+    if let Some(credentials) = upstream.proxy_authorization(hop) {
         // Ours go before the app's, which cannot know our proxy.
         head.headers.insert(PROXY_AUTHORIZATION, credentials.clone());
     }
@@ -225,8 +261,8 @@ fn outgoing(
 
 /// What stands before the request's path: the base path, and for a proxy that takes the request
 /// itself all that says where it is to go.
-fn prefix(upstream: &Upstream) -> Cow<'_, str> {
-    let host = upstream.forwarder().and_then(|_| upstream.host.to_str().ok());
+fn prefix(upstream: &Upstream, hop: Hop) -> Cow<'_, str> {
+    let host = upstream.forwarder(hop).and_then(|_| upstream.host.to_str().ok());
     match host {
         Some(host) => format!("http://{host}{}", upstream.base_path).into(),
         None => upstream.base_path.as_str().into(),

@@ -36,6 +36,15 @@ pub(super) enum Framing {
     Close,
 }
 
+/// Whose the connection is on which a message travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hop {
+    /// Ours, towards each side: what is said of it stays on it.
+    Exchange,
+    /// About to be handed to another protocol, which `Upgrade` names.
+    Upgrade,
+}
+
 /// What a request's fields become on their way to an upstream.
 #[derive(Debug)]
 pub(super) struct ToUpstream {
@@ -43,6 +52,8 @@ pub(super) struct ToUpstream {
     pub(super) host: HeaderValue,
     /// How the body is delimited; never `Close`.
     pub(super) framing: Framing,
+    /// Whether `Upgrade` crosses.
+    pub(super) hop: Hop,
     /// Replaces the app's.
     pub(super) traceparent: Option<HeaderValue>,
 }
@@ -72,6 +83,8 @@ pub(super) fn to_upstream(mut headers: HeaderMap, to: ToUpstream) -> HeaderMap {
             }
         } else if name == TRANSFER_ENCODING {
             out.extend(codings.take().map(|codings| (name, codings)));
+        } else if to.hop == Hop::Upgrade && is_of_upgrade(&name) {
+            upgrading(&mut out, name, value);
         } else if crosses(&name, to.framing, &named) {
             out.append(name, value);
         }
@@ -89,7 +102,7 @@ pub(super) fn to_upstream(mut headers: HeaderMap, to: ToUpstream) -> HeaderMap {
 }
 
 /// An answer's fields as the client is to see them, in their order.
-pub(super) fn to_client(headers: HeaderMap, framing: Framing) -> HeaderMap {
+pub(super) fn to_client(headers: HeaderMap, framing: Framing, hop: Hop) -> HeaderMap {
     if all_cross(&headers, framing) {
         return headers;
     }
@@ -99,6 +112,8 @@ pub(super) fn to_client(headers: HeaderMap, framing: Framing) -> HeaderMap {
     for (name, value) in fields(headers) {
         if name == TRANSFER_ENCODING {
             out.extend(codings.take().map(|codings| (name, codings)));
+        } else if hop == Hop::Upgrade && is_of_upgrade(&name) {
+            upgrading(&mut out, name, value);
         } else if crosses(&name, framing, &named) {
             out.append(name, value);
         }
@@ -163,6 +178,19 @@ fn crosses(name: &HeaderName, framing: Framing, named: &[HeaderName]) -> bool {
         return framing == Framing::Length;
     }
     !is_of_connection(name) && !named.contains(name)
+}
+
+fn is_of_upgrade(name: &HeaderName) -> bool {
+    *name == CONNECTION || *name == UPGRADE
+}
+
+/// Keeps `Upgrade` as sent, and of `Connection` the one word that belongs to it.
+fn upgrading(out: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
+    if name == CONNECTION {
+        out.entry(CONNECTION).or_insert_with(|| HeaderValue::from_static("Upgrade"));
+    } else {
+        out.append(name, value);
+    }
 }
 
 fn is_of_connection(name: &HeaderName) -> bool {
@@ -244,7 +272,12 @@ mod tests {
     }
 
     fn upstream(framing: Framing) -> ToUpstream {
-        ToUpstream { host: HeaderValue::from_static("up"), framing, traceparent: None }
+        ToUpstream {
+            host: HeaderValue::from_static("up"),
+            framing,
+            hop: Hop::Exchange,
+            traceparent: None,
+        }
     }
 
     #[test]
@@ -271,11 +304,11 @@ mod tests {
     #[test]
     fn chunked_comes_back_and_a_length_beside_it_does_not() {
         let headers = map(&[("content-length", "9"), ("transfer-encoding", "chunked"), ("x", "1")]);
-        let out = to_client(headers.clone(), Framing::Chunked);
+        let out = to_client(headers.clone(), Framing::Chunked, Hop::Exchange);
         assert_eq!(list(&out), [("transfer-encoding", "chunked"), ("x", "1")]);
-        let out = to_client(map(&[("x", "1")]), Framing::Chunked);
+        let out = to_client(map(&[("x", "1")]), Framing::Chunked, Hop::Exchange);
         assert_eq!(list(&out), [("x", "1"), ("transfer-encoding", "chunked")]);
-        let out = to_client(map(&[("x", "1")]), Framing::Close);
+        let out = to_client(map(&[("x", "1")]), Framing::Close, Hop::Exchange);
         assert_eq!(list(&out), [("x", "1"), ("connection", "close")]);
     }
 
@@ -287,7 +320,11 @@ mod tests {
             let out = to_upstream(map(&fields), upstream(Framing::Chunked));
             assert_eq!(list(&out), [("host", "up"), ("transfer-encoding", "chunked")]);
         }
-        let out = to_client(map(&[("transfer-encoding", "gzip,chunked")]), Framing::Chunked);
+        let out = to_client(
+            map(&[("transfer-encoding", "gzip,chunked")]),
+            Framing::Chunked,
+            Hop::Exchange,
+        );
         assert_eq!(list(&out), [("transfer-encoding", "gzip, chunked")]);
     }
 
@@ -308,6 +345,19 @@ mod tests {
         let to = ToUpstream { traceparent: ours, ..upstream(Framing::Length) };
         let out = to_upstream(headers, to);
         assert_eq!(list(&out), [("traceparent", "ours"), ("z", "1"), ("host", "up")]);
+    }
+
+    #[test]
+    fn an_upgrade_crosses_with_the_word_that_asks_for_it() {
+        let headers = map(&[
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "websocket"),
+            ("keep-alive", "timeout=5"),
+        ]);
+        let crossed = [("connection", "Upgrade"), ("upgrade", "websocket")];
+        assert_eq!(list(&to_client(headers.clone(), Framing::Length, Hop::Upgrade)), crossed);
+        let to = ToUpstream { hop: Hop::Upgrade, ..upstream(Framing::Length) };
+        assert_eq!(list(&to_upstream(headers, to))[..2], crossed);
     }
 
     #[test]

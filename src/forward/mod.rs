@@ -46,6 +46,8 @@ mod upstream_tls;
 mod upstream_io;
 /// Bodies that let a pen look.
 pub mod tee;
+/// An upgraded connection: bytes both ways.
+mod tunnel;
 /// The answers we make ourselves.
 mod reply;
 /// What can go wrong, and whose fault it is.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::connect::{Connection, Connector, Steps};
 use super::error::Error;
+use super::headers::Hop;
 use super::settings::{Limits, Upstream};
 
 /// Idle connections to one upstream. The one that was used last is used next, so that the others can
@@ -50,7 +51,7 @@ impl Pool {
                 return Ok((connection, None));
             }
         }
-        self.connect(connector, upstream).await
+        self.connect(connector, upstream, Hop::Exchange).await
     }
 
     /// A new connection.
@@ -58,8 +59,9 @@ impl Pool {
         &self,
         connector: &Connector,
         upstream: &Upstream,
+        hop: Hop,
     ) -> Result<Leased, Error> {
-        let (connection, steps) = connector.connect(upstream).await?;
+        let (connection, steps) = connector.connect(upstream, hop).await?;
         Ok((connection, Some(steps)))
     }
 

@@ -10,6 +10,8 @@ use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 
+use super::headers::Hop;
+
 /// Where connections to an upstream lead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -25,13 +27,12 @@ impl Way {
     /// The egress proxy that takes requests themselves, in absolute form (RFC 9112 3.2.2), where
     /// an upstream without TLS is behind one. It is spoken to so, and not asked for a tunnel, since
     /// proxies as a rule allow `CONNECT` to port 443 alone (Squid's `deny CONNECT !SSL_ports`).
-    pub(super) fn forwarder(&self, tls: bool) -> Option<&Proxy> {
-        match self {
-            Self::Proxy(proxy, _) if !tls && matches!(proxy.protocol, Protocol::Http { .. }) => {
-                Some(proxy)
-            }
-            _ => None,
-        }
+    /// An upgrade ends at the proxy that takes its request: it needs a tunnel all the same
+    /// (RFC 6455 4.1).
+    pub(super) fn forwarder(&self, tls: bool, hop: Hop) -> Option<&Proxy> {
+        let Self::Proxy(proxy, _) = self else { return None };
+        let takes_requests = matches!(proxy.protocol, Protocol::Http { .. });
+        (takes_requests && !tls && hop == Hop::Exchange).then_some(proxy)
     }
 }
 
@@ -171,9 +172,11 @@ mod tests {
         let http = proxy(Protocol::Http { tls: false, authorization: None });
         let place = Place { host: "a".into(), port: 80 };
         let way = Way::Proxy(http, place.clone());
-        assert!(way.forwarder(false).is_some() && way.forwarder(true).is_none());
+        assert!(way.forwarder(false, Hop::Exchange).is_some());
+        assert!(way.forwarder(true, Hop::Exchange).is_none());
+        assert!(way.forwarder(false, Hop::Upgrade).is_none(), "it would end at the proxy");
         let socks = Way::Proxy(proxy(Protocol::Socks5 { login: None }), place.clone());
-        assert!(socks.forwarder(false).is_none());
-        assert!(Way::Direct(place).forwarder(false).is_none());
+        assert!(socks.forwarder(false, Hop::Exchange).is_none());
+        assert!(Way::Direct(place).forwarder(false, Hop::Exchange).is_none());
     }
 }

@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 
 use super::connect::{Connection, Steps};
 use super::error::Error;
+use super::headers::Hop;
 use super::live::Live;
 use super::pool::Pool;
 use super::tee::RequestTee;
@@ -17,7 +18,8 @@ use crate::tape::{Milestone, ResponsePen};
 #[derive(Debug)]
 pub(super) struct Lease {
     connection: Connection,
-    pool: Arc<Pool>,
+    // Where it goes once the exchange is over; one that was to be upgraded is closed.
+    pool: Option<Arc<Pool>>,
 }
 
 impl Lease {
@@ -28,7 +30,9 @@ impl Lease {
 
     /// The exchange is over: the connection can serve the next one.
     pub(super) fn finish(self) {
-        self.pool.keep(self.connection);
+        if let Some(pool) = self.pool {
+            pool.keep(self.connection);
+        }
     }
 }
 
@@ -38,24 +42,29 @@ pub(super) async fn send(
     live: &Live,
     upstream: usize,
     request: Request<RequestTee>,
+    hop: Hop,
     pen: &mut ResponsePen,
 ) -> Result<(Response<Incoming>, Lease), Error> {
     let (settings, pool) = live.upstream(upstream);
     pen.milestone(Milestone::Lease, Instant::now());
-    let (mut connection, mut steps) = pool.lease(&live.connector, settings).await?;
+    let (mut connection, mut steps) = match hop {
+        Hop::Exchange => pool.lease(&live.connector, settings).await?,
+        Hop::Upgrade => pool.connect(&live.connector, settings, hop).await?,
+    };
     let mut request = request;
     loop {
         mark(pen, steps);
         match connection.sender.try_send_request(request).await {
             Ok(response) => {
-                return Ok((response, Lease { connection, pool: Arc::clone(pool) }));
+                let pool = (hop == Hop::Exchange).then(|| Arc::clone(pool));
+                return Ok((response, Lease { connection, pool }));
             }
             Err(mut refused) => match refused.take_message() {
                 Some(unsent) if steps.is_none() => request = unsent,
                 _ => return Err(Error::Upstream(refused.into_error())),
             },
         }
-        (connection, steps) = pool.connect(&live.connector, settings).await?;
+        (connection, steps) = pool.connect(&live.connector, settings, hop).await?;
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use super::headers::Hop;
 pub use super::reach::{Place, Protocol, Proxy, Tls, Trust, Way};
 use crate::tape;
 
@@ -54,13 +55,13 @@ pub struct Upstream {
 
 impl Upstream {
     /// The egress proxy that takes its requests themselves, in absolute form.
-    pub(super) fn forwarder(&self) -> Option<&Proxy> {
-        self.way.forwarder(self.tls.is_some())
+    pub(super) fn forwarder(&self, hop: Hop) -> Option<&Proxy> {
+        self.way.forwarder(self.tls.is_some(), hop)
     }
 
     /// The credentials that this proxy wants with each request.
-    pub(super) fn proxy_authorization(&self) -> Option<&HeaderValue> {
-        match &self.forwarder()?.protocol {
+    pub(super) fn proxy_authorization(&self, hop: Hop) -> Option<&HeaderValue> {
+        match &self.forwarder(hop)?.protocol {
             Protocol::Http { authorization, .. } => authorization.as_ref(),
             Protocol::Socks5 { .. } => None,
         }
@@ -100,6 +101,9 @@ pub struct Limits {
     /// The longest silence of an upstream, before the head or within the body
     /// (`upstream_silence_seconds`, 0: no limit, since models think for long).
     pub upstream_silence: Duration,
+    /// The longest that neither side of an upgraded connection may send
+    /// (`tunnel_idle_seconds`, 3,600: a realtime session's longest; 0 is no limit).
+    pub tunnel_idle: Duration,
     /// From SIGTERM until what still runs is cut off (`drain_seconds`, 7).
     pub drain: Duration,
 }
@@ -117,6 +121,7 @@ impl Default for Limits {
             upstream_idle_connections: 256,
             upstream_keepalive: Duration::from_secs(60),
             upstream_silence: Duration::ZERO,
+            tunnel_idle: Duration::from_secs(3600),
             drain: Duration::from_secs(7),
         }
     }

@@ -111,6 +111,7 @@ pub(super) fn streamed_chat() -> Observation {
         reasoning: Some(32),
         input_audio: Some(5),
         output_audio: Some(6),
+        ..Usage::default()
     };
     chat.response = ResponseFacts {
         id: Some("chatcmpl-1".to_owned()),

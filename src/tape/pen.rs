@@ -117,6 +117,14 @@ impl RequestPen {
         }
     }
 
+    /// Hands over what there is. In an upgraded connection both sides take turns for as long as they
+    /// like: what the client said must not reach the worker after what it was answered.
+    pub fn hand_over(&mut self) {
+        if !self.pen.reel.is_empty() {
+            self.pen.hand_over(false);
+        }
+    }
+
     /// Leaves the reel for the response's head to take along, or hands it over if that has passed.
     fn leave(&mut self) {
         let reel = self.pen.take_reel();
@@ -143,6 +151,12 @@ impl ResponsePen {
     /// The exchange's ids.
     pub fn ids(&self) -> &Ids {
         &self.pen.exchange.ids
+    }
+
+    /// A pen for what the client sends after the upgrade of its connection: its request has ended,
+    /// its bytes have not.
+    pub fn upgraded(&self) -> RequestPen {
+        RequestPen::new(Arc::clone(&self.pen.exchange))
     }
 
     /// Tapes a moment; one before zero counts as zero.

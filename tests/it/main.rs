@@ -13,6 +13,9 @@ mod transparency;
 /// Each chunk when it comes, each ending as it was.
 #[cfg(test)]
 mod streaming;
+/// Connections that change their protocol.
+#[cfg(test)]
+mod upgrade;
 /// Answers of our own.
 #[cfg(test)]
 mod own_answers;

@@ -187,27 +187,21 @@ mod tests {
         sum(&usage, &tariff).map(|sum| (sum.total.0, sum.unpriced))
     }
 
-    const USAGE: Usage = Usage {
-        input: Some(100),
-        output: Some(50),
-        cache_read: None,
-        cache_write: None,
-        reasoning: None,
-        input_audio: None,
-        output_audio: None,
-    };
+    fn text_only() -> Usage {
+        Usage { input: Some(100), output: Some(50), ..Usage::default() }
+    }
 
     #[test]
     fn a_part_without_a_rate_of_its_own_stays_in_its_total() {
         let plain = [(Input, 10), (Output, 20)];
         let whole = 100 * 10 + 50 * 20;
         for (usage, unpriced) in [
-            (USAGE, vec![]),
-            (Usage { cache_read: Some(60), ..USAGE }, vec![]),
-            (Usage { reasoning: Some(50), ..USAGE }, vec![]),
-            (Usage { cache_write: Some(60), ..USAGE }, vec!["cache_write"]),
-            (Usage { input_audio: Some(60), ..USAGE }, vec!["input_audio"]),
-            (Usage { output_audio: Some(9), ..USAGE }, vec!["output_audio"]),
+            (text_only(), vec![]),
+            (Usage { cache_read: Some(60), ..text_only() }, vec![]),
+            (Usage { reasoning: Some(50), ..text_only() }, vec![]),
+            (Usage { cache_write: Some(60), ..text_only() }, vec!["cache_write"]),
+            (Usage { input_audio: Some(60), ..text_only() }, vec!["input_audio"]),
+            (Usage { output_audio: Some(9), ..text_only() }, vec!["output_audio"]),
         ] {
             assert_eq!(at(&plain, usage), Ok((whole, unpriced)), "{usage:?}");
         }
@@ -216,16 +210,20 @@ mod tests {
     #[test]
     fn a_part_with_a_rate_of_its_own_leaves_its_total() {
         let rates = [(Input, 10), (CacheRead, 1), (CacheWrite, 12), (Output, 20), (Reasoning, 5)];
-        let usage =
-            Usage { cache_read: Some(30), cache_write: Some(20), reasoning: Some(40), ..USAGE };
+        let usage = Usage {
+            cache_read: Some(30),
+            cache_write: Some(20),
+            reasoning: Some(40),
+            ..text_only()
+        };
         assert_eq!(at(&rates, usage), Ok((50 * 10 + 30 + 20 * 12 + 10 * 20 + 40 * 5, vec![])));
     }
 
     #[test]
     fn output_that_may_all_have_been_reasoning_is_a_lower_bound() {
         let rates = [(Input, 10), (Output, 20), (Reasoning, 5)];
-        assert_eq!(at(&rates, USAGE), Ok((100 * 10 + 50 * 5, vec!["reasoning"])));
-        let none = Usage { reasoning: Some(0), ..USAGE };
+        assert_eq!(at(&rates, text_only()), Ok((100 * 10 + 50 * 5, vec!["reasoning"])));
+        let none = Usage { reasoning: Some(0), ..text_only() };
         assert_eq!(at(&rates, none), Ok((100 * 10 + 50 * 20, vec![])));
     }
 
@@ -233,7 +231,7 @@ mod tests {
     fn audio_that_may_have_been_cached_is_a_lower_bound() {
         let rates =
             [(Input, 4), (CacheRead, 1), (InputAudio, 32), (CacheReadAudio, 1), (Output, 16)];
-        let usage = Usage { cache_read: Some(30), input_audio: Some(80), ..USAGE };
+        let usage = Usage { cache_read: Some(30), input_audio: Some(80), ..text_only() };
         // 30 of the audio cached, 50 not, 20 of text.
         let most = 20 * 4 + 30 + 50 * 32 + 50 * 16;
         assert_eq!(at(&rates, usage), Ok((most, vec!["cache_read_audio"])));
@@ -242,36 +240,36 @@ mod tests {
     #[test]
     fn a_cache_written_for_who_knows_how_long_is_a_lower_bound() {
         let rates = [(Input, 4), (CacheWrite, 5), (CacheWriteHour, 8), (Output, 16)];
-        let usage = Usage { cache_write: Some(30), ..USAGE };
+        let usage = Usage { cache_write: Some(30), ..text_only() };
         assert_eq!(at(&rates, usage), Ok((70 * 4 + 30 * 5 + 50 * 16, vec!["cache_write_1h"])));
-        assert_eq!(at(&rates, USAGE), Ok((100 * 4 + 50 * 16, vec![])));
+        assert_eq!(at(&rates, text_only()), Ok((100 * 4 + 50 * 16, vec![])));
     }
 
     #[test]
     fn a_total_that_was_not_reported_or_has_no_rate_is_missed() {
         let both = [(Input, 4), (Output, 16)];
         let input = [(Input, 4)];
-        assert_eq!(at(&both, Usage { input: None, ..USAGE }), Ok((800, vec!["input"])));
-        assert_eq!(at(&both, Usage { output: None, ..USAGE }), Ok((400, vec!["output"])));
-        assert_eq!(at(&input, USAGE), Ok((400, vec!["output"])));
-        assert_eq!(at(&input, Usage { output: None, ..USAGE }), Ok((400, vec![])));
-        assert_eq!(at(&[(OutputAudio, 4)], USAGE), Err(Unpriced::PriceUnknown));
-        assert_eq!(at(&[], USAGE), Err(Unpriced::PriceUnknown));
+        assert_eq!(at(&both, Usage { input: None, ..text_only() }), Ok((800, vec!["input"])));
+        assert_eq!(at(&both, Usage { output: None, ..text_only() }), Ok((400, vec!["output"])));
+        assert_eq!(at(&input, text_only()), Ok((400, vec!["output"])));
+        assert_eq!(at(&input, Usage { output: None, ..text_only() }), Ok((400, vec![])));
+        assert_eq!(at(&[(OutputAudio, 4)], text_only()), Err(Unpriced::PriceUnknown));
+        assert_eq!(at(&[], text_only()), Err(Unpriced::PriceUnknown));
     }
 
     #[test]
     fn a_part_above_its_whole_is_no_usage() {
         let rates = [(Input, 10), (CacheRead, 1), (CacheWrite, 2), (Output, 20), (InputAudio, 9)];
         for usage in [
-            Usage { cache_read: Some(101), ..USAGE },
-            Usage { cache_read: Some(60), cache_write: Some(41), ..USAGE },
-            Usage { cache_read: Some(60), input_audio: Some(41), ..USAGE },
-            Usage { cache_read: Some(u64::MAX), cache_write: Some(1), ..USAGE },
-            Usage { input_audio: Some(101), ..USAGE },
-            Usage { output_audio: Some(51), ..USAGE },
-            Usage { reasoning: Some(51), ..USAGE },
-            Usage { cache_read: Some(1), input: None, ..USAGE },
-            Usage { input: Some(u64::MAX), ..USAGE },
+            Usage { cache_read: Some(101), ..text_only() },
+            Usage { cache_read: Some(60), cache_write: Some(41), ..text_only() },
+            Usage { cache_read: Some(60), input_audio: Some(41), ..text_only() },
+            Usage { cache_read: Some(u64::MAX), cache_write: Some(1), ..text_only() },
+            Usage { input_audio: Some(101), ..text_only() },
+            Usage { output_audio: Some(51), ..text_only() },
+            Usage { reasoning: Some(51), ..text_only() },
+            Usage { cache_read: Some(1), input: None, ..text_only() },
+            Usage { input: Some(u64::MAX), ..text_only() },
         ] {
             assert_eq!(at(&rates, usage), Err(Unpriced::UsageInconsistent), "{usage:?}");
         }
