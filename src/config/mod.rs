@@ -224,12 +224,23 @@ mod tests {
         let secret = folder.path().join("otlp-token");
         std::fs::write(&secret, "abc").unwrap();
         let text = text.replace("/run/secrets/otlp-token", &secret.display().to_string());
-        let variables = [("OTLP_AUTHORIZATION", "Bearer abc")];
+        let pair = rcgen::generate_simple_self_signed(["client".to_owned()]).unwrap();
+        for name in ["ca.pem", "client.pem"] {
+            std::fs::write(folder.path().join(name), pair.cert.pem()).unwrap();
+        }
+        let key = pair.signing_key.serialize_pem();
+        std::fs::write(folder.path().join("client.key"), key).unwrap();
+        let text = text.replace("/run/tls", &folder.path().display().to_string());
+        let variables =
+            [("OTLP_AUTHORIZATION", "Bearer abc"), ("EGRESS_PROXY", "http://user:pass@proxy")];
         let settings = load_text(&text, &Flags::default(), &variables).unwrap().settings;
         assert_eq!(settings.report.exporters.len(), 1);
         assert_eq!(settings.report.exporters[0].headers.len(), 2);
         assert_eq!(settings.prices.len(), 1);
-        let gateway = settings.forward.upstreams.last().unwrap();
+        let [.., gateway, inside] = settings.forward.upstreams.as_slice() else { panic!() };
+        assert!(matches!(inside.way, forward::Way::Proxy(..)));
+        let trust = &inside.tls.as_ref().unwrap().trust;
+        assert!(trust.authorities.is_some() && trust.identity.is_some());
         assert_eq!((&*gateway.facts.provider, &*gateway.facts.dialect), ("acme", "openai"));
         assert!(gateway.listen.is_some());
     }

@@ -124,7 +124,7 @@ mod tests {
                 address: "h".into(),
                 port: Some(80),
             }),
-            way: Way::Unix("/run/upstream".into()),
+            way: crate::forward::settings::Way::Unix("/run/upstream".into()),
             tls: None,
             host: http::HeaderValue::from_static("h"),
             base_path: String::new(),
