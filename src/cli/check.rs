@@ -220,10 +220,34 @@ listen = \"127.0.0.1:5\"
 
     #[test]
     fn what_is_printed_can_be_used_as_a_file() {
-        let (first, text) = checked("", Flags::default(), &[]);
-        let (second, _) = checked(&text, Flags::default(), &[]);
-        let forward = |loaded: &Loaded| format!("{:#?}", loaded.settings.forward);
-        assert_eq!(forward(&first), forward(&second));
-        assert_eq!(format!("{:?}", first.settings.tape), format!("{:?}", second.settings.tape));
+        let reached = "
+            [[upstream]]
+            name = 'socket'
+            url = 'unix:/run/a.sock:/base/'
+            [[upstream]]
+            name = 'bare'
+            url = 'unix:///run/b.sock'
+            [[upstream]]
+            name = 'inside'
+            url = 'https://a.corp'
+            server_name = 'b.corp'
+            proxy = { env = 'EGRESS' }
+            [[upstream]]
+            name = 'outside'
+            url = 'http://a.com'
+            proxy = 'none'
+            [[upstream]]
+            name = 'far'
+            url = 'http://b.com'
+            proxy = 'socks5://proxy'";
+        let variables = [("EGRESS", "http://user:hunter2@proxy"), ("HTTP_PROXY", "http://all")];
+        for file in ["", reached] {
+            let (first, text) = checked(file, Flags::default(), &variables);
+            let (second, again) = checked(&text, Flags::default(), &variables);
+            let forward = |loaded: &Loaded| format!("{:#?}", loaded.settings.forward);
+            assert_eq!(forward(&first), forward(&second));
+            assert_eq!(format!("{:?}", first.settings.tape), format!("{:?}", second.settings.tape));
+            assert!(![text, again, forward(&first)].concat().contains("hunter2"));
+        }
     }
 }

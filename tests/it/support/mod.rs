@@ -7,6 +7,10 @@ pub(crate) mod wire;
 pub(crate) mod client;
 /// An upstream that answers with exact bytes.
 pub(crate) mod origin;
+/// An upstream that speaks TLS.
+pub(crate) mod secured;
+/// Egress proxies.
+pub(crate) mod egress;
 /// Takes the telemetry in, or fails to.
 pub(crate) mod collector;
 /// What the collector received, as plain values.
