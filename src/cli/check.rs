@@ -221,6 +221,8 @@ listen = \"127.0.0.1:5\"
     #[test]
     fn what_is_printed_can_be_used_as_a_file() {
         let reached = "
+            [server]
+            root = ''
             [[upstream]]
             name = 'socket'
             url = 'unix:/run/a.sock:/base/'
