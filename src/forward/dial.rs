@@ -198,7 +198,7 @@ mod tests {
     async fn a_dead_address_leaves_time_for_the_next_of_its_family() {
         let (_hole, port) = BlackHole::at("127.0.0.2:0".parse().unwrap());
         let alive = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
-        let limit = Duration::from_secs(2);
+        let limit = Duration::from_secs(4);
         let dialer = dialer(&["127.0.0.2", "127.0.0.1"], limit);
         let place = named(port);
         let stream = tokio::time::timeout(limit, dialer.tcp(&place)).await.expect("in time");

@@ -111,7 +111,7 @@ impl fmt::Display for Proxy {
 }
 
 /// TLS with an upstream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// The name that is asked for (SNI) and that the upstream's certificate must bear.
     pub server_name: ServerName<'static>,
@@ -134,6 +134,8 @@ impl Trust {
         self.authorities.is_none() && self.identity.is_none()
     }
 }
+
+impl Eq for Trust {}
 
 impl PartialEq for Trust {
     fn eq(&self, other: &Self) -> bool {

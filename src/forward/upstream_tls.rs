@@ -8,6 +8,7 @@ use rustls::client::WantsClientCert;
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
+use rustls_native_certs::CertificateResult;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -100,11 +101,15 @@ fn configure(
     Ok(config)
 }
 
-/// The system's authorities (`SSL_CERT_FILE` and `SSL_CERT_DIR` go before them), or bundled ones
-/// where it has none. Where they cannot be read nobody is trusted in their place.
+/// The system's authorities; `SSL_CERT_FILE` and `SSL_CERT_DIR` go before them.
 fn system_roots() -> RootCertStore {
+    roots(rustls_native_certs::load_native_certs())
+}
+
+/// What was found, or bundled authorities where there is nothing to find. Where something cannot be
+/// read nobody is trusted in its place.
+fn roots(native: CertificateResult) -> RootCertStore {
     let mut roots = RootCertStore::empty();
-    let native = rustls_native_certs::load_native_certs();
     for error in &native.errors {
         tracing::warn!("cannot read all certificate authorities of the system: {error}");
     }
@@ -113,4 +118,19 @@ fn system_roots() -> RootCertStore {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     roots
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn bundled_authorities_are_for_a_system_that_has_none() {
+        assert!(!roots(CertificateResult::default()).is_empty());
+        let missing = Path::new("/nonexistent.pem");
+        let unreadable = rustls_native_certs::load_certs_from_paths(Some(missing), None);
+        assert!(roots(unreadable).is_empty());
+    }
 }
