@@ -40,19 +40,21 @@ pub mod report;
 pub mod admin;
 /// Drives the cold path.
 pub mod worker;
+/// What systemd gives us and is told.
+pub mod systemd;
+/// All sockets that we listen on.
+pub mod listeners;
 
 use std::io::{self, IsTerminal as _};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
 use std::thread::{self, JoinHandle};
 
-use tokio::net::TcpListener;
-
 use forward::Forward;
 use forward::accept::Server;
-use forward::route::Scope;
+use forward::settings::Endpoint;
+use listeners::Listeners;
 use observe::observation::Observation;
 use observe::price::Prices;
 use report::Reporter;
@@ -62,19 +64,12 @@ use worker::Worker;
 /// Why the proxy could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// A listener's address cannot be had.
-    #[error(
-        "cannot listen on {address}: {error}\n  is another process there? choose another address with {key}"
-    )]
-    Listen {
-        /// The address asked for.
-        address: SocketAddr,
-        /// The key that says it.
-        key: &'static str,
-        /// What the system says.
-        #[source]
-        error: io::Error,
-    },
+    /// A listener cannot be had.
+    #[error(transparent)]
+    Listen(#[from] listeners::Error),
+    /// A listener cannot speak TLS: its files were good a moment ago, and are no more.
+    #[error("cannot speak TLS: {0}")]
+    ServerTls(#[from] forward::server_tls::Error),
     /// The system gives no threads.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
@@ -86,40 +81,30 @@ pub enum RunError {
     Report(#[from] report::Error),
 }
 
-/// Where a running proxy listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Addresses {
-    /// The shared listener.
-    pub shared: SocketAddr,
-    /// Listeners of one upstream, with its name.
-    pub own: Vec<(SocketAddr, String)>,
-    /// The admin listener.
-    pub admin: SocketAddr,
-}
-
 /// Runs the proxy until `until` is ready, then drains and flushes. `ready` is told where it listens.
 ///
 /// # Errors
 /// When a listener, a thread or TLS cannot be had; nothing was served then.
 pub fn run(
     settings: config::Settings,
-    ready: impl FnOnce(&Addresses),
+    ready: impl FnOnce(&listeners::Addresses),
     until: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     // Two descriptors for each exchange; what the system does not allow shows when they run out.
     let _raised = rlimit::increase_nofile_limit(u64::MAX);
-    forward::wire::runtime()?.block_on(serve(settings, ready, until))
+    let given = systemd::Given::of_process().map_err(listeners::Error::Given)?;
+    forward::wire::runtime()?.block_on(serve(settings, given, ready, until))
 }
 
 async fn serve(
     settings: config::Settings,
-    ready: impl FnOnce(&Addresses),
+    given: systemd::Given,
+    ready: impl FnOnce(&listeners::Addresses),
     until: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let (listeners, addresses) = listen(&settings).await?;
+    let Listeners { doors, admin, addresses } = listeners::open(&settings, given).await?;
     let (tapes, receivers) = Tapes::new(settings.tape.clone());
-    let own = listeners.proxied.iter().filter_map(|(it, _)| it.local_addr().ok()).collect();
-    let forward = Forward::new(settings.forward.clone(), tapes.clone(), own)?;
+    let forward = Forward::new(settings.forward.clone(), tapes.clone(), addresses.all())?;
     let cold = Arc::new(worker::Shared {
         settings: Arc::new(settings.observe.clone()),
         account: Arc::clone(tapes.account()),
@@ -139,20 +124,22 @@ async fn serve(
 
     let telemetry = Arc::new(telemetry);
     let server = Arc::new(Server::new(Arc::clone(&forward)));
-    for (listener, scope) in listeners.proxied {
-        server.listen(listener, scope);
-    }
+    server.listen(doors)?;
     let sweeping = tokio::spawn(forward.sweep());
+    let living = tokio::spawn(systemd::keep_alive());
     let routes = routes(Arc::clone(&telemetry), Arc::clone(&server));
-    let admin = tokio::spawn(admin::serve(listeners.admin, routes, std::future::pending()));
+    let accept = async move || admin.accept().await.map(|(stream, _)| stream);
+    let admin = tokio::spawn(admin::serve(accept, routes, std::future::pending()));
 
     let mut until = std::pin::pin!(until);
     // Asked once before anything is announced: from then on no signal is too early.
     let is_over = std::future::poll_fn(|cx| Poll::Ready(until.as_mut().poll(cx).is_ready())).await;
     ready(&addresses);
+    systemd::ready();
     if !is_over {
         until.await;
     }
+    systemd::stopping();
     server.drain().await;
     sweeping.abort();
     let flush = settings.report.limits.flush;
@@ -165,38 +152,13 @@ async fn serve(
         tracing::error!("a panic at the end: the last telemetry may be lost");
     }
     admin.abort();
+    living.abort();
     Ok(())
-}
-
-/// Bound sockets, before anything runs.
-struct Listeners {
-    proxied: Vec<(TcpListener, Scope)>,
-    admin: TcpListener,
-}
-
-async fn listen(settings: &config::Settings) -> Result<(Listeners, Addresses), RunError> {
-    let shared = bind(settings.forward.listen, "server.listen").await?;
-    let admin = bind(settings.admin, "server.admin").await?;
-    let mut addresses =
-        Addresses { shared: shared.local_addr()?, own: Vec::new(), admin: admin.local_addr()? };
-    let mut proxied = vec![(shared, Scope::Shared)];
-    for (index, upstream) in settings.forward.upstreams.iter().enumerate() {
-        if let Some(address) = upstream.listen {
-            let listener = bind(address, "the upstream's `listen`").await?;
-            addresses.own.push((listener.local_addr()?, upstream.facts.name.clone()));
-            proxied.push((listener, Scope::Own(index)));
-        }
-    }
-    Ok((Listeners { proxied, admin }, addresses))
-}
-
-async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, RunError> {
-    TcpListener::bind(address).await.map_err(|error| RunError::Listen { address, key, error })
 }
 
 /// Counts that reporting reads from the rest of the program.
 fn sources(
-    addresses: &Addresses,
+    addresses: &listeners::Addresses,
     forward: &Forward,
     tapes: &Tapes,
     cold: &Arc<worker::Shared>,
@@ -205,7 +167,10 @@ fn sources(
     let (torn, dropped) = (tapes.clone(), tapes.clone());
     let cold = Arc::clone(cold);
     report::Sources {
-        listen: Some(addresses.shared),
+        listen: Some(match &addresses.shared.at {
+            Endpoint::Tcp(address) => (address.ip().to_string(), Some(address.port())),
+            Endpoint::Unix(path) => (path.display().to_string(), None),
+        }),
         active: Box::new(move || admission.running()),
         unread: Box::new(move || unread.load(Relaxed)),
         torn: Box::new(move || torn.counts().torn.load(Relaxed)),

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-use clearspan::Addresses;
 use clearspan::cli::{self, Arguments, Next};
 use clearspan::config::{Environment, Settings};
+use clearspan::listeners::Addresses;
 
 fn main() -> ExitCode {
     // `clap` answers --help and --version, and ends with 2 on wrong usage.

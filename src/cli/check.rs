@@ -8,7 +8,7 @@ use toml::Value;
 use crate::config::proxy::ProxySource;
 use crate::config::secret::SecretSource;
 use crate::config::{Loaded, Setting, Source, file};
-use crate::forward::settings::{Upstream, Way};
+use crate::forward::settings::{TlsFiles, Upstream, Way};
 use crate::report::settings::Exporter;
 
 /// Where the comments begin that say who said a value.
@@ -23,6 +23,9 @@ pub(super) fn report(loaded: &Loaded) -> String {
     for section in ["server", "telemetry", "limits"] {
         lines.extend([String::new(), format!("[{section}]")]);
         lines.extend(loaded.said.iter().filter(|it| it.section == section).map(setting));
+        if section == "server" {
+            lines.extend(settings.forward.listen.tls.as_ref().map(tls));
+        }
     }
     for (it, written) in settings.forward.upstreams.iter().zip(&loaded.written) {
         lines.push(String::new());
@@ -69,7 +72,10 @@ fn upstream(upstream: &Upstream, written: &file::Upstream, source: &Source) -> V
     ];
     lines.extend(upstream.mount.as_deref().map(|mount| text("mount", mount)));
     lines.push(format!("propagate = {}", upstream.propagate));
-    lines.extend(upstream.listen.map(|listen| text("listen", &listen.to_string())));
+    if let Some(listen) = &upstream.listen {
+        lines.push(text("listen", &listen.at.to_string()));
+        lines.extend(listen.tls.as_ref().map(tls));
+    }
     let path = |key: &str, path: &Option<PathBuf>| {
         path.as_ref().map(|path| text(key, &path.display().to_string()))
     };
@@ -94,6 +100,13 @@ fn proxy(upstream: &Upstream, written: &file::Upstream) -> Option<String> {
         (None, Way::Proxy(proxy, _)) => Some(format!("# through {proxy}, as the environment says")),
         (None, _) => None,
     }
+}
+
+fn tls(files: &TlsFiles) -> String {
+    let client_ca = files.client_ca.as_ref().map(|path| ("client_ca", path));
+    let keys = [("cert", &files.cert), ("key", &files.key)].into_iter().chain(client_ca);
+    let keys = keys.map(|(key, path)| format!("{key} = {}", Value::from(&*path.to_string_lossy())));
+    format!("tls = {{ {} }}", keys.collect::<Vec<_>>().join(", "))
 }
 
 fn exporter(exporter: &Exporter) -> String {
@@ -148,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_holds_is_printed_with_who_said_it() {
-        let flags = Flags { admin: Some(([127, 0, 0, 1], 1).into()), ..Flags::default() };
+        let flags = Flags { admin: Some("127.0.0.1:1".parse().unwrap()), ..Flags::default() };
         let variables = [
             ("CLEARSPAN_SERVER_LISTEN", "0.0.0.0:4319"),
             ("OTEL_SERVICE_NAME", "team"),
@@ -164,6 +177,7 @@ mod tests {
 admin = \"127.0.0.1:1\"                    # --admin
 listen = \"0.0.0.0:4319\"                  # CLEARSPAN_SERVER_LISTEN
 root = \"ollama\"
+socket_mode = \"0660\"
 
 [telemetry]
 cost_histogram = true
@@ -180,6 +194,7 @@ drain_seconds = 7
 event_bytes = \"8MiB\"
 export_queue = \"32MiB\"
 flush_seconds = 2
+handshake_seconds = 10
 header_seconds = 10
 label_values = 200
 max_connections = 20000
@@ -210,6 +225,15 @@ listen = \"127.0.0.1:5\"
 # warning: server.listen = 0.0.0.0:4319 is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted
 "
         );
+    }
+
+    #[test]
+    fn the_files_of_tls_are_printed_as_they_are_written() {
+        let files = |client_ca| TlsFiles { cert: "/a b".into(), key: "/k".into(), client_ca };
+        assert_eq!(tls(&files(None)), "tls = { cert = \"/a b\", key = \"/k\" }");
+        let client_ca = Some("/c".into());
+        let expected = "tls = { cert = \"/a b\", key = \"/k\", client_ca = \"/c\" }";
+        assert_eq!(tls(&files(client_ca)), expected);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Environment, Settings};
+use crate::forward::settings::Endpoint;
 use crate::observe::price::Prices;
 
 pub use banner::banner;
@@ -85,12 +86,12 @@ struct Flags {
     /// The file of settings [default: $CLEARSPAN_CONFIG, else ./proxy.toml if it is there]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where apps send their requests [default: 127.0.0.1:4319]
+    /// Where apps send their requests: address and port, or unix:/path [default: 127.0.0.1:4319]
     #[arg(long, global = true, value_name = "ADDR")]
-    listen: Option<SocketAddr>,
+    listen: Option<Endpoint>,
     /// Where /healthz, /readyz and /metrics are [default: 127.0.0.1:4320]
     #[arg(long, global = true, value_name = "ADDR")]
-    admin: Option<SocketAddr>,
+    admin: Option<Endpoint>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -142,7 +143,7 @@ pub fn act(
             exit(if prices::run(&asked, &known, out).unwrap_or(true) { 0 } else { FAILED })
         }
         Some(Command::Healthcheck(asked)) => {
-            match healthcheck::ask(&asked, loaded.settings.admin) {
+            match healthcheck::ask(&asked, &loaded.settings.admin) {
                 Ok(()) => {
                     tell(out, "healthy\n");
                     exit(0)
@@ -229,7 +230,8 @@ mod tests {
     fn without_a_subcommand_it_runs_with_what_was_typed() {
         let (next, out, err) = acted(&["--listen", "127.0.0.1:9", "--admin", "127.0.0.1:8"], &[]);
         let Next::Run(settings) = next else { panic!("{err}") };
-        assert_eq!((settings.forward.listen.port(), settings.admin.port()), (9, 8));
+        let listeners = [&settings.forward.listen.at, &settings.admin];
+        assert_eq!(listeners.map(ToString::to_string), ["127.0.0.1:9", "127.0.0.1:8"]);
         assert_eq!((out, err), (String::new(), String::new()));
     }
 

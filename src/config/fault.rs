@@ -182,7 +182,7 @@ proxy.toml: error at line 2, column 1
 2 | listn = \"127.0.0.1:1\"
   | ^^^^^
 unknown key `listn`: this version knows no such key here; did you mean `listen`?
-it knows `listen`, `admin`, `root`"
+it knows `listen`, `admin`, `root`, `socket_mode`, `tls`"
         );
     }
 
@@ -196,10 +196,9 @@ proxy.toml: error at line 4, column 1
 4 | stream_usage = \"ask\"
   | ^^^^^^^^^^^^
 unknown key `stream_usage`: this version knows no such key here
-it knows `name`, `url`, `provider`, `dialect`, `paths`, `mount`, `propagate`, `listen`, `ca`, `cert`, `key`, `server_name`, `proxy`"
+it knows `name`, `url`, `provider`, `dialect`, `paths`, `mount`, `propagate`, `listen`, `tls`, `ca`, `cert`, `key`, `server_name`, `proxy`"
         );
         for key in [
-            "[server]\ntls = {}",
             "[telemetry]\nsemconv = '1.41'",
             "[telemetry]\ncontent = 'off'",
             "[sampling]",

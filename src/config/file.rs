@@ -1,14 +1,14 @@
 //! The shape of `proxy.toml`, key for key, with its defaults. Knows no rule that reaches across keys.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::limits::Limits;
 use super::proxy::ProxySource;
-use super::quantity::{Address, Seconds};
+use super::quantity::{Address, Mode, Seconds};
 use super::secret::SecretSource;
 use crate::observe::price::Override;
 
@@ -51,13 +51,37 @@ pub struct Server {
     pub admin: Address,
     /// Name of the upstream that answers `GET /` and `HEAD /`; empty: none does.
     pub root: String,
+    /// Permissions of sockets in the file system that we listen on.
+    pub socket_mode: Mode,
+    /// TLS of `listen`; absent: plain HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
 }
 
 impl Default for Server {
     fn default() -> Self {
-        let local = |port| Address((Ipv4Addr::LOCALHOST, port).into());
-        Self { listen: local(4319), admin: local(4320), root: "ollama".into() }
+        let local = |port| Address(SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into());
+        Self {
+            listen: local(4319),
+            admin: local(4320),
+            root: "ollama".into(),
+            socket_mode: Mode(0o660),
+            tls: None,
+        }
     }
+}
+
+/// What TLS of a listener is made of: paths of PEM files.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate, and behind it those that lead to its root.
+    pub cert: PathBuf,
+    /// The certificate's private key.
+    pub key: PathBuf,
+    /// Who signs the certificate that each client must show; absent: clients need none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<PathBuf>,
 }
 
 /// One place where requests can go.
@@ -86,6 +110,9 @@ pub struct Upstream {
     /// A listener of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<Address>,
+    /// TLS of that listener; absent: plain HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Whom we trust to sign its certificate, in place of those whom the system trusts (PEM).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
@@ -113,6 +140,7 @@ fn shipped_upstreams() -> Vec<Upstream> {
         mount: Some(format!("/{name}")),
         propagate: false,
         listen: None,
+        tls: None,
         ca: None,
         cert: None,
         key: None,
@@ -139,6 +167,8 @@ pub enum Dialect {
     Openai,
     /// Ollama's own and its compatible routes.
     Ollama,
+    /// Anthropic's.
+    Anthropic,
     /// None that we read: status, times and bytes only.
     Unknown,
 }
@@ -149,6 +179,7 @@ impl Dialect {
         match self {
             Self::Openai => "openai",
             Self::Ollama => "ollama",
+            Self::Anthropic => "anthropic",
             Self::Unknown => "unknown",
         }
     }

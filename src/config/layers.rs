@@ -239,7 +239,10 @@ mod tests {
         let (mut layers, _) = layers(file, &variables).unwrap();
         layers.push(Source::Flag("--admin"), "server", "admin", "127.0.0.1:5".into());
         let server = layers.file().unwrap().server;
-        assert_eq!((server.listen.0.port(), server.admin.0.port(), &*server.root), (3, 5, "a"));
+        assert_eq!(
+            (server.listen.0.to_string(), server.admin.0.to_string(), &*server.root),
+            ("127.0.0.1:3".into(), "127.0.0.1:5".into(), "a")
+        );
         let said = ["server.root", "server.listen", "server.admin", "limits.workers"];
         assert_eq!(
             said.map(|place| layers.source(place).to_string()),
@@ -263,6 +266,7 @@ mod tests {
                 "limits.event_bytes",
                 "limits.export_queue",
                 "limits.flush_seconds",
+                "limits.handshake_seconds",
                 "limits.header_seconds",
                 "limits.label_values",
                 "limits.max_connections",
@@ -280,6 +284,7 @@ mod tests {
                 "server.admin",
                 "server.listen",
                 "server.root",
+                "server.socket_mode",
                 "telemetry.cost_histogram",
                 "telemetry.lines",
                 "telemetry.phase_spans",
@@ -333,7 +338,7 @@ mod tests {
             (
                 "CLEARSPAN_SERVER_LISTEN",
                 "4319",
-                "invalid type: integer `4319`, expected an IP address and a port, like \"127.0.0.1:4319\" or \"[::1]:4319\"",
+                "invalid type: integer `4319`, expected an IP address and a port, like \"127.0.0.1:4319\" or \"[::1]:4319\", or a socket's path, like \"unix:/run/clearspan.sock\"",
             ),
         ] {
             let told = layers("", &[(variable, text)]).unwrap_err();

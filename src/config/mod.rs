@@ -36,6 +36,8 @@ mod upstream_tls;
 mod reach;
 /// Providers we know.
 mod providers;
+/// TLS of a listener.
+mod tls;
 /// One upstream.
 mod upstream;
 /// Where telemetry is sent.
@@ -45,7 +47,6 @@ mod rules;
 /// The second step.
 mod resolve;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use toml::Value;
@@ -67,9 +68,9 @@ pub struct Flags {
     /// `--config`: the file. Absent: `CLEARSPAN_CONFIG`, else `./proxy.toml` if it is there.
     pub config: Option<PathBuf>,
     /// `--listen`: goes before `server.listen`.
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<forward::Endpoint>,
     /// `--admin`: goes before `server.admin`.
-    pub admin: Option<SocketAddr>,
+    pub admin: Option<forward::Endpoint>,
 }
 
 /// Every stage's settings. They cannot be wrong.
@@ -84,7 +85,9 @@ pub struct Settings {
     /// For telemetry.
     pub report: report::Settings,
     /// For our own listener.
-    pub admin: SocketAddr,
+    pub admin: forward::Endpoint,
+    /// Permissions of sockets in the file system that we listen on.
+    pub socket_mode: u32,
     /// `[[pricing.model]]`, in the order written.
     pub prices: Vec<Override>,
     /// What is allowed but seldom meant, or was ignored; a sentence each.
@@ -130,7 +133,7 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Loaded, Error> {
     }
     layers.push_variables(environment, &mut warnings)?;
     for (flag, key, address) in
-        [("--listen", "listen", flags.listen), ("--admin", "admin", flags.admin)]
+        [("--listen", "listen", &flags.listen), ("--admin", "admin", &flags.admin)]
     {
         if let Some(address) = address {
             layers.push(Source::Flag(flag), "server", key, Value::String(address.to_string()));
@@ -224,12 +227,22 @@ mod tests {
         let secret = folder.path().join("otlp-token");
         std::fs::write(&secret, "abc").unwrap();
         let text = text.replace("/run/secrets/otlp-token", &secret.display().to_string());
-        let pair = rcgen::generate_simple_self_signed(["client".to_owned()]).unwrap();
-        for name in ["ca.pem", "client.pem"] {
-            std::fs::write(folder.path().join(name), pair.cert.pem()).unwrap();
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        for (name, pem) in [
+            ("tls.crt", pair.cert.pem()),
+            ("tls.key", pair.signing_key.serialize_pem()),
+            ("clients.crt", pair.cert.pem()),
+        ] {
+            std::fs::write(folder.path().join(name), pem).unwrap();
         }
-        let key = pair.signing_key.serialize_pem();
-        std::fs::write(folder.path().join("client.key"), key).unwrap();
+        let text = text.replace("/etc/clearspan", &folder.path().display().to_string());
+        for (name, pem) in [
+            ("ca.pem", pair.cert.pem()),
+            ("client.pem", pair.cert.pem()),
+            ("client.key", pair.signing_key.serialize_pem()),
+        ] {
+            std::fs::write(folder.path().join(name), pem).unwrap();
+        }
         let text = text.replace("/run/tls", &folder.path().display().to_string());
         let variables =
             [("OTLP_AUTHORIZATION", "Bearer abc"), ("EGRESS_PROXY", "http://user:pass@proxy")];
@@ -242,7 +255,8 @@ mod tests {
         let trust = &inside.tls.as_ref().unwrap().trust;
         assert!(trust.authorities.is_some() && trust.identity.is_some());
         assert_eq!((&*gateway.facts.provider, &*gateway.facts.dialect), ("acme", "openai"));
-        assert!(gateway.listen.is_some());
+        assert!(gateway.listen.as_ref().unwrap().tls.as_ref().unwrap().client_ca.is_none());
+        assert!(settings.forward.listen.tls.unwrap().client_ca.is_some());
     }
 
     #[test]
@@ -252,7 +266,7 @@ mod tests {
         assert!(said.iter().all(|setting| setting.source == Source::Default));
         let forward = &settings.forward;
         assert_eq!(
-            (forward.listen.to_string(), settings.admin.to_string()),
+            (forward.listen.at.to_string(), settings.admin.to_string()),
             ("127.0.0.1:4319".into(), "127.0.0.1:4320".into())
         );
         let upstreams: Vec<_> = forward
@@ -277,7 +291,7 @@ mod tests {
             upstreams,
             [
                 "openai openai openai https://api.openai.com /v1/ /openai ",
-                "anthropic anthropic unknown https://api.anthropic.com /v1/messages,/v1/complete,/v1/organizations/ /anthropic anthropic-version",
+                "anthropic anthropic anthropic https://api.anthropic.com /v1/messages,/v1/complete,/v1/organizations/ /anthropic anthropic-version",
                 "gemini gcp.gemini unknown https://generativelanguage.googleapis.com /v1beta/ /gemini x-goog-api-key",
                 "ollama ollama ollama http://127.0.0.1:11434 /api/ /ollama ",
             ]
@@ -292,14 +306,18 @@ mod tests {
     #[test]
     fn flags_go_before_variables_before_the_file_before_defaults() {
         let text = "[server]\nlisten = '127.0.0.1:1'\nadmin = '127.0.0.1:2'\n[limits]\nworkers = 2\nseries = 7\n";
-        let flags = Flags { listen: Some(([127, 0, 0, 1], 3).into()), ..Flags::default() };
+        let flags = Flags { listen: Some("127.0.0.1:3".parse().unwrap()), ..Flags::default() };
         let variables = [
             ("CLEARSPAN_SERVER_LISTEN", "127.0.0.1:4"),
             ("CLEARSPAN_SERVER_ADMIN", "127.0.0.1:5"),
             ("CLEARSPAN_LIMITS_WORKERS", "6"),
         ];
         let Loaded { settings, said, .. } = load_text(text, &flags, &variables).unwrap();
-        assert_eq!((settings.forward.listen.port(), settings.admin.port()), (3, 5));
+        let forward = &settings.forward;
+        assert_eq!(
+            [&forward.listen.at, &settings.admin].map(ToString::to_string),
+            ["127.0.0.1:3", "127.0.0.1:5"]
+        );
         assert_eq!((settings.tape.workers, settings.report.limits.series), (6, 7));
         assert_eq!(settings.report.limits.label_values, 200);
         let said = said.iter().filter(|it| !matches!(it.source, Source::Default | Source::File(_)));
@@ -446,7 +464,7 @@ proxy.toml: error at line 2, column 10
   |          ^^^^^^^^^^^^^^^^
 server.admin and server.listen both listen on port 4320"
         );
-        let flags = Flags { admin: Some(([127, 0, 0, 1], 4319).into()), ..Flags::default() };
+        let flags = Flags { admin: Some("127.0.0.1:4319".parse().unwrap()), ..Flags::default() };
         let told = load(&flags, &Environment::of([])).unwrap_err().to_string();
         assert_eq!(told, "--admin: server.admin and server.listen both listen on port 4319");
         let variables = [("CLEARSPAN_SERVER_ROOT", "nobody")];

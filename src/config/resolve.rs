@@ -6,7 +6,7 @@ use super::fault::{Fault, all};
 use super::file::{File, Lines};
 use super::layers::{Layers, Source};
 use super::otel::Otel;
-use super::{Settings, export, providers, rules, upstream};
+use super::{Settings, export, providers, rules, tls, upstream};
 use crate::forward::settings as forward;
 use crate::report::settings as report;
 
@@ -21,7 +21,9 @@ pub(super) fn settings(
     let written = file.upstream.iter().enumerate();
     let upstreams = all(written.map(|(at, written)| upstream::resolve(at, written, environment)));
     let exporters = export::resolve(&file.telemetry.export, otel, environment);
-    let ((upstreams, exporters), root) = both(both(upstreams, exporters), root(file, layers))?;
+    let tls = tls::resolve("server.tls", file.server.tls.as_ref());
+    let ((upstreams, exporters), (root, tls)) =
+        both(both(upstreams, exporters), both(root(file, layers), tls))?;
     let faults = rules::faults(file, &upstreams);
     if !faults.is_empty() {
         return Err(faults);
@@ -30,7 +32,7 @@ pub(super) fn settings(
     warnings.extend(export::warnings(&file.telemetry.export, otel));
     Ok(Settings {
         forward: forward::Settings {
-            listen: file.server.listen.0,
+            listen: forward::Listen { at: file.server.listen.0.clone(), tls },
             upstreams,
             root,
             shape: providers::common_shape(),
@@ -46,7 +48,8 @@ pub(super) fn settings(
             lines: lines(file.telemetry.lines, environment.terminal),
             limits: report_limits(file, otel),
         },
-        admin: file.server.admin.0,
+        admin: file.server.admin.0.clone(),
+        socket_mode: file.server.socket_mode.0,
         prices: file.pricing.model.clone(),
         warnings,
     })

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::fault::Fault;
 use super::file::File;
 use super::quantity::Seconds;
-use crate::forward::settings::{self as forward, Upstream, Way};
+use crate::forward::settings::{self as forward, Endpoint, Upstream, Way};
 
 const NOWHERE: &str =
     "there is no upstream: leave `upstream` out for the shipped ones, or write one";
@@ -24,10 +24,11 @@ pub(super) fn faults(file: &File, upstreams: &[Upstream]) -> Vec<Fault> {
 
 /// What is allowed, but seldom meant.
 pub(super) fn warnings(file: &File, upstreams: &[Upstream]) -> Vec<String> {
-    let open = listeners(file, upstreams).into_iter().filter(|(_, it)| !it.ip().is_loopback());
-    let open = open.map(|(place, address)| match place.as_str() {
-        "server.admin" => format!("{place} = {address} is open to other machines: whoever reaches it can read the metrics"),
-        _ => format!("{place} = {address} is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted"),
+    let open = listeners(file, upstreams).into_iter().filter(|(_, it)| is_open(it));
+    let open = open.filter_map(|(place, at)| match place.as_str() {
+        "server.admin" => Some(format!("{place} = {at} is open to other machines: whoever reaches it can read the metrics")),
+        _ if speaks_tls(file, upstreams, &place) => None,
+        _ => Some(format!("{place} = {at} is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted")),
     });
     open.chain(shadowed(upstreams)).collect()
 }
@@ -52,6 +53,7 @@ fn no_time(file: &File) -> Vec<Fault> {
         ("connect_seconds", limits.connect_seconds),
         ("client_idle_seconds", limits.client_idle_seconds),
         ("header_seconds", limits.header_seconds),
+        ("handshake_seconds", limits.handshake_seconds),
         ("stall_seconds", limits.stall_seconds),
     ];
     let limits = keys.map(|(key, seconds)| (format!("limits.{key}"), seconds)).into_iter();
@@ -129,34 +131,53 @@ fn shadowed(upstreams: &[Upstream]) -> impl Iterator<Item = String> {
 }
 
 /// Every listener, by the key that says it.
-fn listeners(file: &File, upstreams: &[Upstream]) -> Vec<(String, SocketAddr)> {
-    let ours = [("listen", file.server.listen), ("admin", file.server.admin)];
-    let ours = ours.map(|(key, address)| (format!("server.{key}"), address.0)).into_iter();
+fn listeners<'a>(file: &'a File, upstreams: &'a [Upstream]) -> Vec<(String, &'a Endpoint)> {
+    let ours = [("listen", &file.server.listen), ("admin", &file.server.admin)];
+    let ours = ours.map(|(key, address)| (format!("server.{key}"), &address.0)).into_iter();
     let own = upstreams.iter().enumerate();
-    let own = own.filter_map(|(at, it)| Some((format!("upstream.{at}.listen"), it.listen?)));
+    let own =
+        own.filter_map(|(at, it)| Some((format!("upstream.{at}.listen"), &it.listen.as_ref()?.at)));
     ours.chain(own).collect()
 }
 
-fn collisions(listeners: &[(String, SocketAddr)]) -> Vec<Fault> {
-    let collide = |a: SocketAddr, b: SocketAddr| {
-        let wildcard = a.ip().is_unspecified() || b.ip().is_unspecified();
-        // Port 0 is whichever is free.
-        a.port() == b.port() && a.port() != 0 && (wildcard || a.ip() == b.ip())
-    };
-    let colliding = pairs(listeners).filter(|((_, later), (_, earlier))| collide(*later, *earlier));
-    colliding
-        .map(|((place, address), (other, _))| {
-            let message = format!("{place} and {other} both listen on port {}", address.port());
-            Fault::at(place, message).or_at(other)
-        })
-        .collect()
+/// Whether the listener that `place` says speaks TLS.
+fn speaks_tls(file: &File, upstreams: &[Upstream], place: &str) -> bool {
+    let tls = |it: &Upstream| it.listen.as_ref().is_some_and(|it| it.tls.is_some());
+    let own = upstreams.iter().enumerate().find(|(at, _)| place == format!("upstream.{at}.listen"));
+    own.map_or_else(|| file.server.tls.is_some(), |(_, it)| tls(it))
+}
+
+fn is_open(listener: &Endpoint) -> bool {
+    listener.tcp().is_some_and(|address| !address.ip().is_loopback())
+}
+
+fn collisions(listeners: &[(String, &Endpoint)]) -> Vec<Fault> {
+    let colliding = pairs(listeners).filter_map(|((place, later), (other, earlier))| {
+        let shared = shared(later, earlier)?;
+        let message = format!("{place} and {other} both listen on {shared}");
+        Some(Fault::at(place, message).or_at(other))
+    });
+    colliding.collect()
+}
+
+/// What two listeners cannot both have.
+fn shared(a: &Endpoint, b: &Endpoint) -> Option<String> {
+    match (a, b) {
+        (Endpoint::Tcp(a), Endpoint::Tcp(b)) => {
+            let wildcard = a.ip().is_unspecified() || b.ip().is_unspecified();
+            // Port 0 is whichever is free.
+            let same = a.port() == b.port() && a.port() != 0 && (wildcard || a.ip() == b.ip());
+            same.then(|| format!("port {}", a.port()))
+        }
+        (a, b) => (a == b).then(|| a.to_string()),
+    }
 }
 
 /// Upstreams that are ourselves, as far as addresses tell; names are looked up, and seen, when
 /// connecting.
-fn loops(listeners: &[(String, SocketAddr)], upstreams: &[Upstream]) -> Vec<Fault> {
+fn loops(listeners: &[(String, &Endpoint)], upstreams: &[Upstream]) -> Vec<Fault> {
     let found = upstreams.iter().enumerate().filter_map(|(at, it)| {
-        let reaches = |(_, listener): &&(String, SocketAddr)| leads_to(&it.way, *listener);
+        let reaches = |(_, listener): &&(String, &Endpoint)| leads_to(&it.way, listener);
         let (place, listener) = listeners.iter().find(reaches)?;
         let message =
             format!("`{}` would be Clearspan itself: {place} = {listener}", it.facts.name);
@@ -167,15 +188,17 @@ fn loops(listeners: &[(String, SocketAddr)], upstreams: &[Upstream]) -> Vec<Faul
 
 /// Whether a connection of ours along this way ends at our listener. Behind a proxy, a place is
 /// seen from the proxy: `127.0.0.1` is its machine, not ours.
-fn leads_to(way: &Way, listener: SocketAddr) -> bool {
-    match way {
-        Way::Direct(place) => reaches(place, listener),
-        Way::Proxy(proxy, place) => {
+fn leads_to(way: &Way, listener: &Endpoint) -> bool {
+    match (way, listener) {
+        (Way::Direct(place), Endpoint::Tcp(listener)) => reaches(place, *listener),
+        (Way::Proxy(proxy, place), Endpoint::Tcp(listener)) => {
             let same = place.host.parse().is_ok_and(|ip: IpAddr| ip == listener.ip());
             let seen_from_anywhere = same && !listener.ip().is_loopback();
-            reaches(&proxy.place, listener) || (seen_from_anywhere && place.port == listener.port())
+            reaches(&proxy.place, *listener)
+                || (seen_from_anywhere && place.port == listener.port())
         }
-        Way::Unix(_) => false,
+        (Way::Unix(path), Endpoint::Unix(listener)) => path == listener,
+        _ => false,
     }
 }
 
@@ -288,6 +311,12 @@ mod tests {
             "upstream.0.listen server.admin",
             "upstream.0.listen and server.admin both listen on port 4320",
         );
+        one(
+            "[server]\nlisten='unix:/a'\nadmin='unix:/a'",
+            "server.admin server.listen",
+            "server.admin and server.listen both listen on unix:/a",
+        );
+        assert_eq!(told("[server]\nlisten='unix:/a'\nadmin='unix:/b'"), []);
         assert_eq!(told("[server]\nlisten='127.0.0.1:0'\nadmin='127.0.0.1:0'"), []);
         assert_eq!(told("[server]\nlisten='127.0.0.1:1'\nadmin='127.0.0.2:1'"), []);
     }
@@ -325,7 +354,13 @@ mod tests {
 
     #[test]
     fn some_limits_are_never_zero() {
-        for key in ["connect_seconds", "client_idle_seconds", "header_seconds", "stall_seconds"] {
+        for key in [
+            "connect_seconds",
+            "client_idle_seconds",
+            "header_seconds",
+            "handshake_seconds",
+            "stall_seconds",
+        ] {
             one(
                 &format!("[limits]\n{key} = 0"),
                 &format!("limits.{key}"),
@@ -341,6 +376,18 @@ mod tests {
             told("[limits]\nclient_stall_seconds=0\nupstream_silence_seconds=0\ndrain_seconds=0"),
             []
         );
+    }
+
+    #[test]
+    fn a_listener_with_tls_or_in_the_file_system_is_not_open() {
+        let tls = "tls={cert='a', key='b'}";
+        let warned = |text: &str| {
+            let (file, upstreams) = read(text);
+            warnings(&file, &upstreams).len()
+        };
+        let server = "[server]\nlisten='0.0.0.0:1'\n";
+        assert_eq!([warned(server), warned(&format!("{server}{tls}"))], [1, 0]);
+        assert_eq!(warned("[server]\nlisten='unix:/a'\nadmin='unix:/b'"), 0);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -98,8 +98,8 @@ impl Client {
 
 /// The connection.
 #[derive(Debug)]
-pub(super) struct ClientIo {
-    io: TokioIo<TcpStream>,
+pub(super) struct ClientIo<S> {
+    io: TokioIo<S>,
     client: Arc<Client>,
     idle: Duration,
     header: Duration,
@@ -114,8 +114,8 @@ pub(super) struct ClientIo {
     write_timer: Timer,
 }
 
-impl ClientIo {
-    pub(super) fn new(stream: TcpStream, client: Arc<Client>, limits: &Limits) -> Self {
+impl<S> ClientIo<S> {
+    pub(super) fn new(stream: S, client: Arc<Client>, limits: &Limits) -> Self {
         Self {
             io: TokioIo::new(stream),
             last_active: client.opened,
@@ -208,7 +208,7 @@ impl Timer {
     }
 }
 
-impl Read for ClientIo {
+impl<S: AsyncRead + Unpin> Read for ClientIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -225,7 +225,7 @@ impl Read for ClientIo {
     }
 }
 
-impl Write for ClientIo {
+impl<S: AsyncWrite + Unpin> Write for ClientIo<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -249,10 +249,59 @@ impl Write for ClientIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        // TLS holds bytes back that the socket does not take.
+        let outcome = Pin::new(&mut self.io).poll_flush(cx);
+        self.after_write(cx, outcome)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let outcome = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.after_write(cx, outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// Takes every byte and gets none of them away, as TLS over a full socket.
+    struct Stuck;
+
+    impl AsyncWrite for Stuck {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_of_what_is_held_back_has_stalled() {
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let client = Arc::new(Client::new(place, watch::Sender::new(Phase::Serving).subscribe()));
+        client.begin(false);
+        let limits = Limits { client_stall: Duration::from_millis(30), ..Limits::default() };
+        let mut io = ClientIo::new(Stuck, Arc::clone(&client), &limits);
+        let written = poll_fn(|cx| Pin::new(&mut io).poll_write(cx, b"token")).await;
+        assert_eq!(written.unwrap(), 5);
+        let flushed = poll_fn(|cx| Pin::new(&mut io).poll_flush(cx)).await;
+        assert_eq!(flushed.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(client.stalled());
+        let closed = poll_fn(|cx| Pin::new(&mut io).poll_shutdown(cx)).await;
+        assert_eq!(closed.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -1,6 +1,5 @@
 //! A new connection to an upstream: along its way, TLS, and hyper's handshake. Knows no exchange.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use super::error::Error;
 use super::headers::Hop;
 use super::own::Own;
 use super::reach::{Place, Protocol, Proxy, Way};
-use super::settings::{Settings, Upstream};
+use super::settings::{Endpoint, Settings, Upstream};
 use super::socket::Socket;
 use super::tee::RequestTee;
 use super::upstream_io::{Stamps, Transport, UpstreamIo};
@@ -44,8 +43,8 @@ pub(super) struct Steps {
 }
 
 impl Connector {
-    /// `own`: the addresses that we listen on, which are never called.
-    pub(super) fn new(settings: &Settings, own: Arc<[SocketAddr]>) -> Result<Self, rustls::Error> {
+    /// `own`: where we listen, which are never called.
+    pub(super) fn new(settings: &Settings, own: Arc<[Endpoint]>) -> Result<Self, rustls::Error> {
         let limits = &settings.limits;
         let dialer = Dialer::new(limits, Own::new(own));
         Ok(Self { dialer, tls: ClientTls::new(&settings.upstreams)?, timeout: limits.connect })
@@ -81,8 +80,8 @@ impl Connector {
     /// Along the upstream's way to where its bytes are taken.
     async fn reach(&self, upstream: &Upstream, hop: Hop) -> Result<Socket, Error> {
         match &upstream.way {
-            Way::Direct(place) => self.dialer.tcp(place).await.map(Socket::Tcp),
-            Way::Unix(path) => self.dialer.unix(path).await.map(Socket::Unix),
+            Way::Direct(place) => self.dialer.tcp(place).await,
+            Way::Unix(path) => self.dialer.unix(path).await,
             Way::Proxy(proxy, place) => {
                 let socket = self.proxy(proxy).await.map_err(Error::of_proxy)?;
                 if upstream.forwarder(hop).is_some() {
@@ -96,14 +95,12 @@ impl Connector {
 
     /// A connection to the egress proxy itself.
     async fn proxy(&self, proxy: &Proxy) -> Result<Socket, Error> {
-        let stream = self.dialer.tcp(&proxy.place).await?;
-        match proxy.protocol {
-            Protocol::Http { tls: true, .. } => {
-                let stream = self.tls.with_proxy(&proxy.place.host, stream).await?;
-                Ok(Socket::Proxy(Box::new(stream)))
-            }
-            _ => Ok(Socket::Tcp(stream)),
+        let socket = self.dialer.tcp(&proxy.place).await?;
+        if !matches!(proxy.protocol, Protocol::Http { tls: true, .. }) {
+            return Ok(socket);
         }
+        let stream = self.tls.with_proxy(&proxy.place.host, socket).await?;
+        Ok(Socket::Proxy(Box::new(stream)))
     }
 }
 

@@ -12,13 +12,14 @@ use std::vec;
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tower_service::Service;
 
 use super::error::Error;
 use super::own::Own;
 use super::reach::Place;
 use super::settings::Limits;
+use super::socket::Socket;
 
 /// Probes without an answer until the connection counts as dead, four to an interval of `Limits`.
 const KEEPALIVE_PROBES: u32 = 4;
@@ -52,15 +53,20 @@ impl Dialer {
     }
 
     /// A TCP connection that does not lead back to us.
-    pub(super) async fn tcp(&self, place: &Place) -> Result<TcpStream, Error> {
+    pub(super) async fn tcp(&self, place: &Place) -> Result<Socket, Error> {
         let connecting = self.tcp.clone().call(uri(place)?);
         let stream = connecting.await.map_err(|error| classify(&error))?.into_inner();
-        if self.own.answers(&stream) { Err(Error::Loop) } else { Ok(stream) }
+        self.other(Socket::Tcp(stream))
     }
 
-    /// A connection to a Unix socket.
-    pub(super) async fn unix(&self, path: &Path) -> Result<UnixStream, Error> {
-        UnixStream::connect(path).await.map_err(|error| unreachable(&error))
+    /// A connection to a Unix socket that does not lead back to us.
+    pub(super) async fn unix(&self, path: &Path) -> Result<Socket, Error> {
+        let stream = UnixStream::connect(path).await.map_err(|error| unreachable(&error))?;
+        self.other(Socket::Unix(stream))
+    }
+
+    fn other(&self, socket: Socket) -> Result<Socket, Error> {
+        if self.own.answers(&socket) { Err(Error::Loop) } else { Ok(socket) }
     }
 }
 
@@ -141,16 +147,25 @@ impl Service<Name> for Resolver {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use tokio::net::{TcpListener, TcpSocket};
+    use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
 
     use super::*;
+    use crate::forward::settings::Endpoint;
 
     fn limits(connect: Duration) -> Limits {
         Limits { connect, ..Limits::default() }
     }
 
-    fn own(listeners: &[SocketAddr]) -> Own {
+    fn own(listeners: &[Endpoint]) -> Own {
         Own::new(listeners.into())
+    }
+
+    /// The TCP connection, if it was made.
+    fn stream(dialed: Result<Socket, Error>) -> TcpStream {
+        match dialed {
+            Ok(Socket::Tcp(stream)) => stream,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// A dialer for which every name has these addresses.
@@ -189,8 +204,9 @@ mod tests {
         let (_hole, port) = BlackHole::at("[::1]:0".parse().unwrap());
         let alive = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let began = Instant::now();
-        let stream = dialer(&["::1", "127.0.0.1"], Duration::from_secs(60)).tcp(&named(port)).await;
-        assert_eq!(stream.unwrap().peer_addr().unwrap(), alive.local_addr().unwrap());
+        let reached =
+            dialer(&["::1", "127.0.0.1"], Duration::from_secs(60)).tcp(&named(port)).await;
+        assert_eq!(stream(reached).peer_addr().unwrap(), alive.local_addr().unwrap());
         assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     }
 
@@ -201,8 +217,8 @@ mod tests {
         let limit = Duration::from_secs(4);
         let dialer = dialer(&["127.0.0.2", "127.0.0.1"], limit);
         let place = named(port);
-        let stream = tokio::time::timeout(limit, dialer.tcp(&place)).await.expect("in time");
-        assert_eq!(stream.unwrap().peer_addr().unwrap(), alive.local_addr().unwrap());
+        let reached = tokio::time::timeout(limit, dialer.tcp(&place)).await.expect("in time");
+        assert_eq!(stream(reached).peer_addr().unwrap(), alive.local_addr().unwrap());
     }
 
     #[tokio::test]
@@ -221,7 +237,7 @@ mod tests {
             [(Duration::from_secs(60), true), (Duration::ZERO, false)]
         {
             let limits = Limits { upstream_keepalive, ..Limits::default() };
-            let stream = Dialer::new(&limits, own(&[])).tcp(&place).await.unwrap();
+            let stream = stream(Dialer::new(&limits, own(&[])).tcp(&place).await);
             let socket = TcpSocket::from_std_stream(stream.into_std().unwrap());
             assert_eq!(socket.keepalive().unwrap(), probed);
         }
@@ -232,7 +248,16 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let place = Place { host: "localhost".into(), port: address.port() };
-        let dialer = Dialer::new(&Limits::default(), own(&[address]));
+        let folder = tempfile::tempdir().unwrap();
+        let [path, other] = ["own", "other"].map(|name| folder.path().join(name));
+        let _listening = [&path, &other].map(|path| UnixListener::bind(path).unwrap());
+        let own = own(&[address.into(), Endpoint::Unix(path.clone())]);
+        let dialer = Dialer::new(&Limits::default(), own);
         assert!(matches!(dialer.tcp(&place).await, Err(Error::Loop)));
+        assert!(matches!(dialer.unix(&path).await, Err(Error::Loop)));
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(matches!(dialer.unix(&link).await, Err(Error::Loop)), "by another name");
+        assert!(dialer.unix(&other).await.is_ok());
     }
 }

@@ -29,6 +29,8 @@ use crate::tape::{Cause, Milestone, RequestPen, ResponsePen, Start};
 pub(super) struct Arrival {
     pub(super) scope: Scope,
     pub(super) peer: Option<SocketAddr>,
+    /// `http` or `https`.
+    pub(super) scheme: &'static str,
     pub(super) client: Arc<Client>,
 }
 
@@ -140,6 +142,7 @@ impl Forward {
             upstream: route.map(|it| Arc::clone(&live.upstream(it.upstream).0.facts)),
             started: SystemTime::now(),
             client: arrival.peer,
+            scheme: arrival.scheme,
             mount: route.map_or(0, |it| it.mount),
             head: headers::tape_request(head),
         };

@@ -1,12 +1,11 @@
 //! The settings in force and what stands on them. An exchange keeps those it began with; knows no
 //! exchange.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::connect::Connector;
 use super::pool::Pool;
-use super::settings::{Settings, Upstream};
+use super::settings::{Endpoint, Settings, Upstream};
 
 /// What a reload replaces as a whole.
 pub(super) struct Live {
@@ -18,7 +17,7 @@ pub(super) struct Live {
 
 impl Live {
     /// `own`: the addresses that we listen on, which are never called.
-    pub(super) fn new(settings: Settings, own: Arc<[SocketAddr]>) -> Result<Self, rustls::Error> {
+    pub(super) fn new(settings: Settings, own: Arc<[Endpoint]>) -> Result<Self, rustls::Error> {
         let limits = &settings.limits;
         let pools = settings.upstreams.iter().map(|_| Arc::new(Pool::new(limits))).collect();
         Ok(Self { connector: Connector::new(&settings, own)?, pools, settings })

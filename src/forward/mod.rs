@@ -10,6 +10,10 @@ pub mod settings;
 mod live;
 /// How hyper, sockets and the runtime are set up.
 pub mod wire;
+/// Sockets that clients connect to.
+pub mod listen;
+/// TLS towards clients.
+pub mod server_tls;
 /// Listeners and client connections.
 pub mod accept;
 /// A client's connection, closed when it keeps us waiting.
@@ -53,7 +57,6 @@ mod reply;
 /// What can go wrong, and whose fault it is.
 mod error;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -61,7 +64,7 @@ use std::time::Duration;
 use admission::{Admission, Slot};
 use arc_swap::ArcSwap;
 use live::Live;
-use settings::{Limits, Settings};
+use settings::{Endpoint, Limits, Settings};
 
 use crate::tape::Tapes;
 
@@ -93,7 +96,7 @@ impl Forward {
     pub fn new(
         settings: Settings,
         tapes: Tapes,
-        own: Vec<SocketAddr>,
+        own: Vec<Endpoint>,
     ) -> Result<Arc<Self>, rustls::Error> {
         Ok(Arc::new(Self {
             limits: settings.limits.clone(),

@@ -3,23 +3,31 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
+use super::settings::Endpoint;
+use super::socket::Socket;
 
 /// Our own listeners: the proxy does not call itself, be it as an upstream or as an egress proxy.
 #[derive(Clone, Debug)]
-pub(super) struct Own(Arc<[SocketAddr]>);
+pub(super) struct Own(Arc<[Endpoint]>);
 
 impl Own {
-    pub(super) fn new(listeners: Arc<[SocketAddr]>) -> Self {
+    pub(super) fn new(listeners: Arc<[Endpoint]>) -> Self {
         Self(listeners)
     }
 
     /// Whether the other end is one of them.
-    pub(super) fn answers(&self, stream: &TcpStream) -> bool {
-        let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else {
-            return false;
-        };
-        self.0.iter().any(|own| is_at(*own, peer, local))
+    pub(super) fn answers(&self, socket: &Socket) -> bool {
+        self.0.iter().any(|own| match (own, socket) {
+            (Endpoint::Tcp(own), Socket::Tcp(stream)) => {
+                let ends = stream.peer_addr().and_then(|peer| Ok((peer, stream.local_addr()?)));
+                ends.is_ok_and(|(peer, local)| is_at(*own, peer, local))
+            }
+            // The path that the listener was bound to, however we were told of it.
+            (Endpoint::Unix(own), Socket::Unix(stream)) => {
+                stream.peer_addr().is_ok_and(|peer| peer.as_pathname() == Some(own))
+            }
+            _ => false,
+        })
     }
 }
 

@@ -112,7 +112,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::forward::settings::{ErrorShape, Limits};
+    use crate::forward::settings::{ErrorShape, Limits, Listen};
     use crate::tape;
 
     fn upstream(name: &str, paths: &[&str], marker: Option<&'static str>) -> Upstream {
@@ -139,7 +139,7 @@ mod tests {
 
     fn settings() -> Settings {
         Settings {
-            listen: ([127, 0, 0, 1], 0).into(),
+            listen: Listen { at: "127.0.0.1:0".parse().unwrap(), tls: None },
             upstreams: vec![
                 upstream("openai", &["/v1/"], None),
                 upstream("anthropic", &["/v1/messages"], Some("anthropic-version")),

@@ -14,7 +14,7 @@ pub(super) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
     /// TLS with an egress proxy.
-    Proxy(Box<TlsStream<TcpStream>>),
+    Proxy(Box<TlsStream<Self>>),
 }
 
 /// Runs `$call` on whichever socket it is.

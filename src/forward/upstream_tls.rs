@@ -9,7 +9,6 @@ use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use rustls_native_certs::CertificateResult;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -73,11 +72,11 @@ impl ClientTls {
     pub(super) async fn with_proxy(
         &self,
         host: &str,
-        stream: TcpStream,
-    ) -> Result<TlsStream<TcpStream>, Error> {
+        socket: Socket,
+    ) -> Result<TlsStream<Socket>, Error> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| Error::Unresolved)?;
         let connecting = TlsConnector::from(Arc::clone(&self.system));
-        connecting.connect(name, stream).await.map_err(Error::Tls)
+        connecting.connect(name, socket).await.map_err(Error::Tls)
     }
 }
 

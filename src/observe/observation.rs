@@ -76,6 +76,8 @@ pub struct HttpFacts {
     /// A low-cardinality name of the path (`/v1/chat/completions`, `/v1/models/{id}`), for
     /// `http.route`; absent where the dialect does not know the path.
     pub route: Option<&'static str>,
+    /// `http` or `https`: how the client reached us.
+    pub scheme: &'static str,
     /// `1.0`, `1.1` or `2`: what the client spoke.
     pub version: &'static str,
     /// The status the client got, ours or the upstream's; absent when it left before one.
@@ -280,6 +282,8 @@ pub struct Units {
     pub output_time: Option<Duration>,
     /// Documents' pages, or a reranker's searches, as the provider counts them.
     pub documents: Option<u64>,
+    /// Tokens that another model used on the way, which the totals leave out (Anthropic's advisor).
+    pub other_models: Option<u64>,
 }
 
 /// When things happened, since zero: the moment the request head was read. Absent: it did not happen.

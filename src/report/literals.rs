@@ -44,6 +44,7 @@ fn posted(path: &str, route: Option<&'static str>, status: Option<u16>) -> Obser
             method: "POST".to_owned(),
             path: path.to_owned(),
             route,
+            scheme: "http",
             version: "1.1",
             status,
             request_bytes: 210,

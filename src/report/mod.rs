@@ -46,7 +46,6 @@ mod receiver;
 mod whole;
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -67,8 +66,9 @@ pub type Count = Box<dyn Fn() -> u64 + Send + Sync>;
 
 /// What only the rest of the program knows. Counts are read at each collection of metrics.
 pub struct Sources {
-    /// The address that clients call; for `server.address` of SERVER spans.
-    pub listen: Option<SocketAddr>,
+    /// The address that clients call, or a socket's path, and the port where there is one; for
+    /// `server.address` of SERVER spans.
+    pub listen: Option<(String, Option<u16>)>,
     /// Exchanges under way now.
     pub active: Count,
     /// Tapes torn since the start.
@@ -113,7 +113,7 @@ pub fn start(
     };
     let (stop, stopped) = watch::channel(None);
     let mut plan = Plan::new(&settings, stopped)?;
-    let listen = sources.listen;
+    let listen = sources.listen.clone();
     let exports = std::mem::take(&mut plan.exports);
     let metrics = Arc::new(Metrics::new(&settings, sources, exports, lines.clone()));
     let (spans, logs) = (plan.queues(names::TRACES), plan.queues(names::LOGS));
@@ -140,7 +140,7 @@ struct Shared {
     style: Lines,
     colour: bool,
     phases: bool,
-    listen: Option<SocketAddr>,
+    listen: Option<(String, Option<u16>)>,
     metrics: Arc<Metrics>,
 }
 
@@ -170,7 +170,7 @@ impl Reporter {
     fn new(shared: Arc<Shared>) -> Self {
         let own = Own {
             recorder: shared.metrics.recorder(),
-            spans: Spans::new(shared.phases, shared.listen),
+            spans: Spans::new(shared.phases, shared.listen.clone()),
             line: String::new(),
             scratch: Vec::new(),
             record: Vec::new(),

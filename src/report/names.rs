@@ -123,7 +123,7 @@ attributes! {
     OPENAI_FINGERPRINT = "openai.response.system_fingerprint";
     /// What went wrong: the provider's code, the status, or our reason. Absent on success.
     ERROR_TYPE = "error.type";
-    /// On a CLIENT span the upstream; on a SERVER span our own listener.
+    /// On a CLIENT span the upstream; on a SERVER span our own listener (a socket's path included).
     SERVER_ADDRESS = "server.address";
     /// See `server.address`.
     SERVER_PORT = "server.port";
@@ -143,7 +143,7 @@ attributes! {
     RESPONSE_SIZE = "http.response.body.size";
     /// The path as the client sent it, without the query.
     URL_PATH = "url.path";
-    /// `http`: what clients speak to us.
+    /// `http` or `https`: what clients speak to us.
     URL_SCHEME = "url.scheme";
     /// The client's HTTP version.
     PROTOCOL_VERSION = "network.protocol.version";

@@ -2,7 +2,6 @@
 //! between. Knows how each is encoded, not how it is sent.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::names;
@@ -41,15 +40,14 @@ enum Kind {
 #[derive(Debug)]
 pub(super) struct Spans {
     phases: bool,
-    listen: Option<(String, u16)>,
+    listen: Option<(String, Option<u16>)>,
     body: Vec<u8>,
     text: String,
 }
 
 impl Spans {
     /// With spans for phases or not, and the address that clients call.
-    pub(super) fn new(phases: bool, listen: Option<SocketAddr>) -> Self {
-        let listen = listen.map(|at| (at.ip().to_string(), at.port()));
+    pub(super) fn new(phases: bool, listen: Option<(String, Option<u16>)>) -> Self {
         Self { phases, listen, body: Vec::new(), text: String::new() }
     }
 
@@ -94,7 +92,7 @@ impl Spans {
         let mut attributes = Attributes { to: body, field: ATTRIBUTES };
         write_method(&mut attributes, &http.method);
         attributes.text(names::URL_PATH, &http.path);
-        attributes.text(names::URL_SCHEME, "http");
+        attributes.text(names::URL_SCHEME, http.scheme);
         attributes.some_text(names::ROUTE, http.route);
         attributes.some_int(names::STATUS, http.status);
         attributes.some_text(names::ERROR_TYPE, outcome.server.as_deref());
@@ -108,7 +106,7 @@ impl Spans {
         }
         if let Some((address, port)) = listen {
             attributes.text(names::SERVER_ADDRESS, address);
-            attributes.int(names::SERVER_PORT, i64::from(*port));
+            attributes.some_int(names::SERVER_PORT, *port);
         }
         attributes.some_int(names::REQUEST_SIZE, Some(http.request_bytes));
         attributes.some_int(names::RESPONSE_SIZE, Some(http.response_bytes));
@@ -354,7 +352,7 @@ mod tests {
 
     fn spans(phases: bool, of: &Observation) -> Vec<Span> {
         let mut to = Vec::new();
-        let listen = "127.0.0.1:4319".parse().unwrap();
+        let listen = ("127.0.0.1".to_owned(), Some(4319));
         let count = Spans::new(phases, Some(listen)).write(of, &outcome::of(of), &mut to);
         let spans = ScopeSpans::decode(&to[..]).unwrap().spans;
         assert_eq!(spans.len(), count);

@@ -28,7 +28,7 @@ pub(super) fn settings(exporters: Vec<Exporter>) -> Settings {
 
 pub(super) fn sources() -> Sources {
     Sources {
-        listen: Some("127.0.0.1:4319".parse().unwrap()),
+        listen: Some(("127.0.0.1".to_owned(), Some(4319))),
         active: Box::new(|| 3),
         unread: Box::new(|| 7),
         torn: Box::new(|| 4),

@@ -31,6 +31,12 @@ mod limits;
 /// How it ends.
 #[cfg(test)]
 mod shutdown;
+/// Clients over TLS.
+#[cfg(test)]
+mod https;
+/// Sockets in the file system, IPv6, systemd.
+#[cfg(test)]
+mod listeners;
 /// What is reported, value by value.
 #[cfg(test)]
 mod telemetry;
@@ -46,3 +52,6 @@ mod recordings;
 /// Real clients and a real server.
 #[cfg(test)]
 mod real;
+/// What is shipped to run it with.
+#[cfg(test)]
+mod deploy;

@@ -455,3 +455,14 @@ fn what_check_prints_holds_no_credentials() {
     );
     assert!(check(&[]).contains("not shown, it may hold a secret"));
 }
+
+#[test]
+fn a_socket_that_is_our_own_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("own.sock").display().to_string();
+    let config = format!("[server]\nlisten = \"unix:{path}\"\nadmin = \"127.0.0.1:0\"\n")
+        + &upstream("openai", &format!("unix:{path}:/base"), "paths = [\"/v1/\"]");
+    let (status, printed) = Start::new(config).fail();
+    assert_eq!(status.code(), Some(78), "{printed}");
+    assert!(printed.contains("itself"), "{printed}");
+}

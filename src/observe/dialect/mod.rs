@@ -7,6 +7,8 @@
 pub mod openai;
 /// Ollama's own routes.
 pub mod ollama;
+/// Anthropic's Messages.
+pub mod anthropic;
 /// Everything else.
 pub mod unknown;
 
@@ -172,6 +174,8 @@ pub enum Found {
 /// How to read a call of `method` to `path` (mount and query taken off).
 pub fn find(upstream: Option<&Upstream>, method: &str, path: &str) -> Call {
     let found = match upstream.map_or("unknown", |upstream| &upstream.dialect) {
+        "openai" | "ollama" if anthropic::is_spoken_at(path) => anthropic::find(method, path),
+        "anthropic" => anthropic::find(method, path),
         "openai" => openai::find(method, path),
         "ollama" => ollama::find(method, path),
         _ => Found::Other { route: None, usage: method == "POST" },

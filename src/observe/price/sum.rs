@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Unpriced;
 use super::table::{Dimension, Tariff};
-use crate::observe::observation::{Cost, CostBasis, CostPart, NanoUsd, Usage};
+use crate::observe::observation::{Cost, CostBasis, CostPart, NanoUsd, Units, Usage};
 
 /// One hour in nanoseconds, the unit of the part `hour`.
 const HOUR_NANOS: u64 = 3_600_000_000_000;
@@ -45,6 +45,7 @@ pub(super) fn sum(usage: &Usage, tariff: &Tariff<'_>) -> Result<Sum, Unpriced> {
     let mut ledger = Ledger { tariff, counts: Vec::new(), unpriced: tariff.unpriced.clone() };
     ledger.count_input(usage)?;
     ledger.count_output(usage)?;
+    ledger.miss_units(usage);
     ledger.add_up(usage.input.unwrap_or(0))
 }
 
@@ -95,7 +96,8 @@ impl Ledger<'_> {
         let [read, write, audio] =
             [usage.cache_read, usage.cache_write, usage.input_audio].map(Option::unwrap_or_default);
         let cached = read.checked_add(write).ok_or(Unpriced::UsageInconsistent)?;
-        if cached > total || audio > total {
+        let long = usage.cache_write_long.unwrap_or(0);
+        if cached > total || audio > total || long > write {
             return Err(Unpriced::UsageInconsistent);
         }
         // How much of the audio was read from the cache is not reported. All that can have been is
@@ -108,11 +110,12 @@ impl Ledger<'_> {
             self.take(CacheReadAudio, both),
             // Without a rate of its own a cached token costs what any input token costs.
             self.take(CacheRead, read - both),
-            self.take_or_miss(CacheWrite, write),
+            self.take_or_miss(CacheWrite, write - long),
+            self.take_or_miss(CacheWriteHour, long),
             self.take_or_miss(InputAudio, audio - both),
         ];
-        // How long the cache is to last is not reported; the shortest is the cheapest.
-        if write > 0 && self.has(CacheWriteHour) {
+        // Where it is not reported how long the cache is to last, the shortest is the cheapest.
+        if write > 0 && usage.cache_write_long.is_none() && self.has(CacheWriteHour) {
             self.unpriced.push(CacheWriteHour.as_str());
         }
         self.take_total(Input, usage.input.map(|_| rest(total, &special)).transpose()?);
@@ -137,6 +140,16 @@ impl Ledger<'_> {
         let special = [self.take(Reasoning, reasoning), self.take_or_miss(OutputAudio, audio)];
         self.take_total(Output, usage.output.map(|_| rest(total, &special)).transpose()?);
         Ok(())
+    }
+
+    /// What was used beside tokens costs more than the tokens do.
+    fn miss_units(&mut self, usage: &Usage) {
+        let Units { web_searches, other_models, .. } = usage.units;
+        for (count, name) in [(web_searches, "web_search"), (other_models, "other_models")] {
+            if count > Some(0) {
+                self.unpriced.push(name);
+            }
+        }
     }
 
     /// Counts what is left of a total; one that was not reported is missed where it has a price.
@@ -243,6 +256,24 @@ mod tests {
         let usage = Usage { cache_write: Some(30), ..text_only() };
         assert_eq!(at(&rates, usage), Ok((70 * 4 + 30 * 5 + 50 * 16, vec!["cache_write_1h"])));
         assert_eq!(at(&rates, text_only()), Ok((100 * 4 + 50 * 16, vec![])));
+    }
+
+    #[test]
+    fn each_lifetime_of_the_cache_has_its_price() {
+        let rates = [(Input, 4), (CacheWrite, 5), (CacheWriteHour, 8), (Output, 16)];
+        let usage = Usage { cache_write: Some(30), cache_write_long: Some(10), ..text_only() };
+        assert_eq!(at(&rates, usage), Ok((70 * 4 + 20 * 5 + 10 * 8 + 50 * 16, vec![])));
+        let long = Usage { cache_write: Some(9), cache_write_long: Some(10), ..text_only() };
+        assert_eq!(at(&rates, long), Err(Unpriced::UsageInconsistent));
+    }
+
+    #[test]
+    fn what_is_used_beside_tokens_makes_a_lower_bound() {
+        let rates = [(Input, 4), (Output, 16)];
+        let units = |web_searches| Units { web_searches, ..Units::default() };
+        let usage = |searches| Usage { units: units(searches), ..text_only() };
+        assert_eq!(at(&rates, usage(Some(2))), Ok((100 * 4 + 50 * 16, vec!["web_search"])));
+        assert_eq!(at(&rates, usage(Some(0))), Ok((100 * 4 + 50 * 16, vec![])));
     }
 
     #[test]

@@ -5,6 +5,8 @@
 pub(crate) mod wire;
 /// A client that sends exact bytes.
 pub(crate) mod client;
+/// Certificates, and a client that speaks TLS.
+pub(crate) mod tls;
 /// An upstream that answers with exact bytes.
 pub(crate) mod origin;
 /// An upstream that speaks TLS.
@@ -17,6 +19,8 @@ pub(crate) mod collector;
 pub(crate) mod signals;
 /// The binary as a child process.
 pub(crate) mod proxy;
+/// What a PromQL expression names.
+pub(crate) mod promql;
 /// What may differ between what was sent and what arrived.
 pub(crate) mod compare;
 /// Exchanges of our own making, in files.

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -54,7 +55,12 @@ pub(crate) struct Start {
     config: String,
     env: Vec<(String, String)>,
     reads_stdout: bool,
+    given: Option<[OwnedFd; 2]>,
 }
+
+/// Gives the process what stands at 0 and 1 as systemd gives sockets.
+const GIVE: &str =
+    "export LISTEN_FDS=2 LISTEN_PID=$$; exec \"$0\" \"$@\" 3<&0 4<&1 </dev/null >/dev/null";
 
 impl Start {
     /// With this text as its `proxy.toml`. `[server]` is added unless it is there.
@@ -64,7 +70,7 @@ impl Start {
             let server = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
             config.insert_str(0, server);
         }
-        Self { config, env: Vec::new(), reads_stdout: true }
+        Self { config, env: Vec::new(), reads_stdout: true, given: None }
     }
 
     /// With a variable; the rest of the environment is empty.
@@ -79,19 +85,36 @@ impl Start {
         self
     }
 
+    /// With sockets of systemd's, and their names.
+    pub(crate) fn given(mut self, sockets: [OwnedFd; 2], names: Option<&str>) -> Self {
+        self.env.extend(names.map(|names| ("LISTEN_FDNAMES".to_owned(), names.to_owned())));
+        self.given = Some(sockets);
+        self.stdout_unread()
+    }
+
     fn spawn(&self) -> (Child, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("proxy.toml");
         std::fs::write(&file, &self.config).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_clearspan"))
+        let binary = env!("CARGO_BIN_EXE_clearspan");
+        let (mut command, stdin, stdout) = match &self.given {
+            None => (Command::new(binary), Stdio::null(), Stdio::piped()),
+            Some(sockets) => {
+                let mut command = Command::new("/bin/sh");
+                command.args(["-c", GIVE, binary]);
+                let [first, second] = sockets.each_ref().map(|it| it.try_clone().unwrap().into());
+                (command, first, second)
+            }
+        };
+        let child = command
             .arg("--config")
             .arg(&file)
             .current_dir(folder.path())
             .env_clear()
             .env("HOME", folder.path())
             .envs(self.env.iter().cloned())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdin(stdin)
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
@@ -157,12 +180,12 @@ impl Listeners {
         let mut listeners = Self::default();
         for line in lines {
             if let Some(address) = line.strip_prefix("clearspan: admin on ") {
-                listeners.admin = address.parse().ok();
+                listeners.admin = Some(tcp(address));
             } else if let Some(rest) = line.strip_prefix("clearspan: listening on ") {
                 match rest.split_once(" for upstream ") {
-                    None => listeners.shared = rest.parse().ok(),
+                    None => listeners.shared = Some(tcp(rest)),
                     Some((address, name)) => {
-                        listeners.own.insert(name.to_owned(), address.parse().unwrap());
+                        listeners.own.insert(name.to_owned(), tcp(address));
                     }
                 }
             }
@@ -172,6 +195,14 @@ impl Listeners {
 
     fn count(&self) -> usize {
         usize::from(self.shared.is_some()) + self.own.len()
+    }
+}
+
+/// A listener's address; a socket in the file system has none.
+fn tcp(said: &str) -> SocketAddr {
+    match said.trim_end_matches(" (https)") {
+        path if path.starts_with("unix:") => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        address => address.parse().unwrap(),
     }
 }
 
