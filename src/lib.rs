@@ -86,14 +86,32 @@ pub enum RunError {
 /// # Errors
 /// When a listener, a thread or TLS cannot be had; nothing was served then.
 pub fn run(
-    settings: config::Settings,
+    mut settings: config::Settings,
     ready: impl FnOnce(&listeners::Addresses),
     until: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    // Two descriptors for each exchange; what the system does not allow shows when they run out.
-    let _raised = rlimit::increase_nofile_limit(u64::MAX);
+    if let Ok(files) = rlimit::increase_nofile_limit(u64::MAX) {
+        let limits = &mut settings.forward.limits;
+        let affordable = affordable(limits.connections, files);
+        if affordable < limits.connections {
+            tracing::info!(
+                files,
+                "open files are limited: {affordable} client connections at once"
+            );
+        }
+        limits.connections = affordable;
+    }
     let given = systemd::Given::of_process().map_err(listeners::Error::Given)?;
     forward::wire::runtime()?.block_on(serve(settings, given, ready, until))
+}
+
+/// Client connections that a limit on open files leaves room for: each needs a second descriptor for
+/// its upstream, and one that is accepted without it could only be turned away.
+fn affordable(connections: usize, files: u64) -> usize {
+    // Our own listeners, the admin's clients, exporters, the runtime.
+    const OTHERS: u64 = 64;
+    let room = files.saturating_sub(OTHERS) / 2;
+    connections.min(usize::try_from(room).unwrap_or(usize::MAX)).max(1)
 }
 
 async fn serve(
@@ -204,5 +222,18 @@ fn stop(cold: &worker::Shared, workers: Vec<JoinHandle<()>>) {
         if worker.join().is_err() {
             tracing::error!("a worker ended with a panic: some observations are lost");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::affordable;
+
+    #[test]
+    fn there_are_as_many_clients_as_descriptors_for_two_sockets_each() {
+        assert_eq!(affordable(20_000, 1 << 20), 20_000);
+        assert_eq!(affordable(20_000, 1024), 480);
+        assert_eq!(affordable(100, 1024), 100);
+        assert_eq!(affordable(100, 20), 1);
     }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::level_filters::LevelFilter;
 
 use clearspan::cli::{self, Arguments, Next};
 use clearspan::config::{Environment, Settings};
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
 
 fn run(settings: Settings) -> ExitCode {
     greet(&settings);
-    log(io::stderr().is_terminal());
+    log(io::stderr().is_terminal(), settings.log_level);
     match clearspan::run(settings, announce, stopped()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -33,8 +34,9 @@ fn run(settings: Settings) -> ExitCode {
 }
 
 /// What the program says of itself goes to standard error: text for a person, else JSON lines.
-fn log(for_a_person: bool) {
+fn log(for_a_person: bool, level: LevelFilter) {
     let lines = tracing_subscriber::fmt().with_writer(io::stderr).with_target(false);
+    let lines = lines.with_max_level(level);
     if for_a_person {
         lines.with_ansi(false).init();
     } else {

@@ -35,11 +35,7 @@ fn destinations(exporters: &[Exporter]) -> Vec<String> {
             "is sent nowhere: set OTEL_EXPORTER_OTLP_ENDPOINT=http://HOST:4318".to_owned(),
         ];
     }
-    let told = |exporter: &Exporter| {
-        let urls = [&exporter.traces, &exporter.metrics, &exporter.logs];
-        let urls: Vec<_> = urls.into_iter().flatten().map(ToString::to_string).collect();
-        format!("goes to {}", urls.join(", "))
-    };
+    let told = |exporter: &Exporter| format!("goes to {}", exporter.destinations().join(", "));
     exporters.iter().map(told).collect()
 }
 

@@ -9,7 +9,7 @@ use crate::config::proxy::ProxySource;
 use crate::config::secret::SecretSource;
 use crate::config::{Loaded, Setting, Source, file};
 use crate::forward::settings::{TlsFiles, Upstream, Way};
-use crate::report::settings::Exporter;
+use crate::report::settings::{Exporter, Temporality};
 
 /// Where the comments begin that say who said a value.
 const COMMENT_COLUMN: usize = 40;
@@ -110,13 +110,14 @@ fn tls(files: &TlsFiles) -> String {
 }
 
 fn exporter(exporter: &Exporter) -> String {
-    let urls = [&exporter.traces, &exporter.metrics, &exporter.logs].into_iter().flatten();
-    let urls: Vec<_> = urls.map(ToString::to_string).collect();
     let mut how = vec![if exporter.gzip { "gzip" } else { "not compressed" }.to_owned()];
     how.push(format!("at most {} s", exporter.timeout.as_secs_f64()));
+    if exporter.temporality != Temporality::Cumulative {
+        how.push("sums as deltas".to_owned());
+    }
     // A secret prints as `***`.
     how.extend(exporter.headers.iter().map(|(name, secret)| format!("{name}: {secret:?}")));
-    format!("# telemetry goes to {} ({})", urls.join(", "), how.join(", "))
+    format!("# telemetry goes to {} ({})", exporter.destinations().join(", "), how.join(", "))
 }
 
 /// `line`, and behind it who said it, unless nobody did.
@@ -157,7 +158,11 @@ mod tests {
         [[telemetry.export]]
         endpoint = 'http://c'
         signals = ['traces']
-        headers = { authorization = { env = 'TOKEN' } }";
+        headers = { authorization = { env = 'TOKEN' } }
+        [[telemetry.export]]
+        endpoint = 'http://d:4317'
+        protocol = 'grpc'
+        temporality = 'delta'";
 
     #[test]
     fn what_holds_is_printed_with_who_said_it() {
@@ -221,6 +226,7 @@ propagate = false
 listen = \"127.0.0.1:5\"
 
 # telemetry goes to http://c/v1/traces (not compressed, at most 10 s, authorization: ***)
+# telemetry goes to http://d:4317 (gRPC: traces, metrics, logs) (not compressed, at most 10 s, sums as deltas)
 # [[pricing.model]]: 1 of your own
 # warning: server.listen = 0.0.0.0:4319 is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted
 "

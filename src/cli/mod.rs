@@ -44,7 +44,7 @@ Point your apps at it and change nothing else:
 (also ANTHROPIC_BASE_URL=http://127.0.0.1:4319/anthropic, GOOGLE_GEMINI_BASE_URL=http://127.0.0.1:4319/gemini)
 
 Each call is a line on standard output and counts in http://127.0.0.1:4320/metrics. Traces, metrics and
-logs go to the OTLP endpoint (http/protobuf) that OTEL_EXPORTER_OTLP_ENDPOINT or proxy.toml names;
+logs go to the OTLP endpoint (HTTP or gRPC) that OTEL_EXPORTER_OTLP_ENDPOINT or proxy.toml names;
 without one they go nowhere. Prompts, answers and keys are never reported.";
 
 const AFTER_HELP: &str = "\

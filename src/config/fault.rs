@@ -204,7 +204,7 @@ it knows `name`, `url`, `provider`, `dialect`, `paths`, `mount`, `propagate`, `l
             "[sampling]",
             "[attribution]",
             "[pricing]\nfiles = []",
-            "[[telemetry.export]]\nprotocol = 'grpc'",
+            "[[telemetry.export]]\nprofile = 'latest'",
             "[[upstream]]\nhttp = '2'",
             "[limits]\nask_body_bytes = 1",
         ] {

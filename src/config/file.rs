@@ -229,8 +229,11 @@ pub enum Lines {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Export {
-    /// Base URL; `/v1/traces`, `/v1/metrics`, `/v1/logs` are put behind it.
+    /// Base URL; `/v1/traces`, `/v1/metrics`, `/v1/logs` are put behind it, over gRPC nothing.
     pub endpoint: String,
+    /// How it is spoken to.
+    #[serde(default)]
+    pub protocol: Protocol,
     /// Sent with each export.
     #[serde(default)]
     pub headers: BTreeMap<String, SecretSource>,
@@ -243,6 +246,43 @@ pub struct Export {
     /// The longest that one export may take.
     #[serde(default = "Export::timeout")]
     pub timeout_seconds: Seconds,
+    /// From when sums count.
+    #[serde(default)]
+    pub temporality: Temporality,
+    /// Certificates (PEM) that alone are trusted; absent: the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// Our certificate (PEM), for an endpoint that asks for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert: Option<PathBuf>,
+    /// Its key (PEM).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+}
+
+/// What carries OTLP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Protocol {
+    /// Over HTTP, as protobuf.
+    #[default]
+    #[serde(rename = "http/protobuf")]
+    Http,
+    /// Over gRPC.
+    #[serde(rename = "grpc")]
+    Grpc,
+}
+
+/// From when sums count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Temporality {
+    /// From the start of the process.
+    #[default]
+    Cumulative,
+    /// From the export before.
+    Delta,
+    /// As delta where that saves memory.
+    Lowmemory,
 }
 
 impl Export {
@@ -287,6 +327,15 @@ impl Signal {
             Self::Traces => "/v1/traces",
             Self::Metrics => "/v1/metrics",
             Self::Logs => "/v1/logs",
+        }
+    }
+
+    /// The method that takes it over gRPC.
+    pub(super) fn method(self) -> &'static str {
+        match self {
+            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            Self::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
         }
     }
 

@@ -20,8 +20,14 @@ pub mod environment;
 mod layers;
 /// How a fault in the file is told.
 mod fault;
+/// How standard variables are written.
+mod variables;
 /// The standard variables.
 mod otel;
+/// Those that say where telemetry goes.
+mod otlp;
+/// Files of certificates and keys.
+mod pem;
 /// URLs.
 mod url;
 /// URLs of Unix sockets.
@@ -50,6 +56,7 @@ mod resolve;
 use std::path::{Path, PathBuf};
 
 use toml::Value;
+use tracing::level_filters::LevelFilter;
 
 pub use environment::Environment;
 pub use layers::{Setting, Source};
@@ -84,6 +91,8 @@ pub struct Settings {
     pub observe: observe::Settings,
     /// For telemetry.
     pub report: report::Settings,
+    /// What the program says of itself on standard error (`OTEL_LOG_LEVEL`, info).
+    pub log_level: LevelFilter,
     /// For our own listener.
     pub admin: forward::Endpoint,
     /// Permissions of sockets in the file system that we listen on.
@@ -360,8 +369,9 @@ mod tests {
         ];
         let report = load(&Flags::default(), &Environment::of(variables)).unwrap().settings.report;
         let limits = &report.limits;
-        let times = (limits.delay.as_millis(), limits.metric_interval.as_millis());
-        assert_eq!((limits.batch, times), (100, (250, 5000)));
+        let times = (limits.spans.delay.as_millis(), limits.metric_interval.as_millis());
+        assert_eq!((limits.spans.records, times), (100, (250, 5000)));
+        assert_eq!(limits.logs, report::Batching::default());
         assert_eq!(report.exporters.len(), 1);
     }
 
@@ -496,19 +506,35 @@ url = \"https://user:hunter2@a\"
     }
 
     #[test]
+    fn telemetry_is_not_sent_to_the_proxy_itself() {
+        let told = "server.listen: telemetry would be sent to Clearspan itself: server.listen = 127.0.0.1:4319";
+        assert_eq!(refused("[[telemetry.export]]\nendpoint = 'http://127.0.0.1:4319'"), told);
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4319");
+        let by_variable = load(&Flags::default(), &Environment::of([endpoint]));
+        assert_eq!(by_variable.unwrap_err().to_string(), told);
+        let elsewhere = "[[telemetry.export]]\nendpoint = 'http://127.0.0.1:4318'";
+        assert!(load_text(elsewhere, &Flags::default(), &[]).is_ok());
+    }
+
+    #[test]
     fn warnings_of_every_kind_reach_the_settings() {
         let variables = [
             ("CLEARSPAN_SERVER_LISTEN", "0.0.0.0:4319"),
             ("CLEARSPAN_SERVER_LISTN", "x"),
             ("OTEL_SDK_DISABLED", "true"),
-            ("OTEL_TRACES_SAMPLER", "always_on"),
+            ("OTEL_METRICS_EXEMPLAR_FILTER", "always_on"),
         ];
         let warnings =
             load(&Flags::default(), &Environment::of(variables)).unwrap().settings.warnings;
         let begins: Vec<_> = warnings.iter().filter_map(|it| it.split(' ').next()).collect();
         assert_eq!(
             begins,
-            ["OTEL_TRACES_SAMPLER", "CLEARSPAN_SERVER_LISTN", "server.listen", "OTEL_SDK_DISABLED"]
+            [
+                "OTEL_METRICS_EXEMPLAR_FILTER",
+                "CLEARSPAN_SERVER_LISTN",
+                "server.listen",
+                "OTEL_SDK_DISABLED"
+            ]
         );
     }
 }

@@ -7,6 +7,7 @@ use super::fault::Fault;
 use super::file::File;
 use super::quantity::Seconds;
 use crate::forward::settings::{self as forward, Endpoint, Upstream, Way};
+use crate::report::settings::Exporter;
 
 const NOWHERE: &str =
     "there is no upstream: leave `upstream` out for the shipped ones, or write one";
@@ -171,6 +172,33 @@ fn shared(a: &Endpoint, b: &Endpoint) -> Option<String> {
         }
         (a, b) => (a == b).then(|| a.to_string()),
     }
+}
+
+/// Exports that would come back to us and be exported in turn, as far as addresses tell.
+pub(super) fn exports_to_ourselves(
+    file: &File,
+    upstreams: &[Upstream],
+    exporters: &[Exporter],
+) -> Vec<Fault> {
+    let listeners = listeners(file, upstreams);
+    let urls = exporters.iter().flat_map(|it| [&it.traces, &it.metrics, &it.logs]).flatten();
+    let ours = urls.filter_map(|url| {
+        let scheme = if url.scheme_str() == Some("https") { 443 } else { 80 };
+        let host = url.host()?.trim_matches(['[', ']']);
+        let reaches = |(_, listener): &&(String, &Endpoint)| {
+            let port = url.port_u16().unwrap_or(scheme);
+            let place = forward::Place { host: host.to_owned(), port };
+            listener.tcp().is_some_and(|ours| reaches(&place, ours))
+        };
+        listeners.iter().find(reaches)
+    });
+    let fault = |(place, listener): &(String, &Endpoint)| {
+        Fault::at(
+            place,
+            format!("telemetry would be sent to Clearspan itself: {place} = {listener}"),
+        )
+    };
+    ours.take(1).map(fault).collect()
 }
 
 /// Upstreams that are ourselves, as far as addresses tell; names are looked up, and seen, when

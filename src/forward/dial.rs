@@ -76,6 +76,10 @@ pub(super) fn uri(place: &Place) -> Result<Uri, Error> {
     uri.build().map_err(|_| Error::Unresolved)
 }
 
+/// No descriptor is left, in the system or for this process: our own lack, not the upstream's.
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+
 /// The connector's error has no public kind: the cause under it has.
 fn classify(error: &(dyn std::error::Error + 'static)) -> Error {
     let mut cause = Some(error);
@@ -94,6 +98,9 @@ fn classify(error: &(dyn std::error::Error + 'static)) -> Error {
 }
 
 fn unreachable(error: &io::Error) -> Error {
+    if matches!(error.raw_os_error(), Some(ENFILE | EMFILE)) {
+        return Error::Busy;
+    }
     match error.kind() {
         io::ErrorKind::ConnectionRefused => Error::ConnectionRefused,
         io::ErrorKind::TimedOut => Error::ConnectTimeout,
@@ -241,6 +248,17 @@ mod tests {
             let socket = TcpSocket::from_std_stream(stream.into_std().unwrap());
             assert_eq!(socket.keepalive().unwrap(), probed);
         }
+    }
+
+    #[test]
+    fn a_lack_of_descriptors_is_ours_and_the_rest_is_the_upstreams() {
+        let of = |code| classify(&io::Error::from_raw_os_error(code)).reason();
+        assert_eq!([ENFILE, EMFILE].map(of), ["busy", "busy"]);
+        // ECONNREFUSED has a number for each system; its kind is the same on all.
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert_eq!(classify(&refused).reason(), "connection_refused");
+        let other = io::Error::from(io::ErrorKind::HostUnreachable);
+        assert_eq!(classify(&other).reason(), "connect_failed");
     }
 
     #[tokio::test]

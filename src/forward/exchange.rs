@@ -21,6 +21,7 @@ use super::send::{self, Lease};
 use super::settings::Upstream;
 use super::tee::{Body, RequestTee, ResponseTee};
 use super::tunnel::Upgrade;
+use super::upload::{Broken, Upload};
 use super::{Forward, Slot};
 use crate::tape::{Cause, Milestone, RequestPen, ResponsePen, Start};
 
@@ -56,6 +57,27 @@ impl Running {
     /// The pen for what the client sends after its connection was upgraded.
     pub(super) fn upgraded(&self) -> RequestPen {
         self.pen.upgraded()
+    }
+
+    /// The client's fault, where its request broke off: then the upstream's connection does too.
+    fn fault(&self) -> Option<Error> {
+        let broken = self.upload().broken()?;
+        Some(match broken {
+            _ if self.client.stalled() => Error::ClientStalled,
+            Broken::Gone => Error::ClientGone,
+            Broken::Malformed => Error::BadRequest,
+        })
+    }
+
+    /// How the request's body comes in.
+    pub(super) fn upload(&self) -> &Upload {
+        self.client.upload()
+    }
+
+    /// The upstream broke off within its answer.
+    pub(super) fn end_broken(&mut self) {
+        let cause = self.fault().map_or(Cause::UpstreamReset("connection_broken"), |it| it.cause());
+        self.end(cause);
     }
 
     pub(super) fn is_uploading(&self) -> bool {
@@ -116,15 +138,23 @@ impl Forward {
         let body = RequestTee::new(body, request_pen, Arc::clone(&arrival.client));
         let hop = if upgrade.is_some() { Hop::Upgrade } else { Hop::Exchange };
         let sent = match outgoing(head, body, upstream, route, hop, &running.pen) {
-            Ok(request) => send(&live, route.upstream, request, hop, &mut running.pen).await,
+            Ok(request) => {
+                send(&live, route.upstream, request, hop, &arrival.client, &mut running.pen).await
+            }
             Err(error) => Err(error),
         };
         match (sent, upgrade) {
             (Ok((response, lease)), Some(upgrade)) if is_switch(&response) => {
                 switch(response, lease, upgrade, &live, running)
             }
+            (Ok((response, _)), _) if is_switch(&response) => {
+                reply(&Error::Unasked, asked, &live, Some(upstream), running)
+            }
             (Ok((response, lease)), _) => relay(response, lease, &live, running),
-            (Err(error), _) => reply(&error, asked, &live, Some(upstream), running),
+            (Err(error), _) => {
+                let error = running.fault().unwrap_or(error);
+                reply(&error, asked, &live, Some(upstream), running)
+            }
         }
     }
 
@@ -204,7 +234,9 @@ fn reply(
 ) -> Response<Body> {
     let shape = upstream.map_or(&live.settings.shape, |upstream| &upstream.shape);
     let (head, body) = reply::to(error, asked, &live.settings, shape).into_parts();
-    running.pen.head(&headers::tape_response(&head));
+    if !matches!(error, Error::ClientGone) {
+        running.pen.head(&headers::tape_response(&head));
+    }
     if !body.is_empty() {
         running.data(&body, true);
     }
@@ -218,21 +250,40 @@ async fn send(
     upstream: usize,
     request: Request<RequestTee>,
     hop: Hop,
+    client: &Client,
     pen: &mut ResponsePen,
 ) -> Result<(Response<Incoming>, Lease), Error> {
     let limit = live.settings.limits.upstream_silence;
     let sending = send::send(live, upstream, request, hop, pen);
-    let sent = if limit.is_zero() {
-        sending.await?
-    } else {
-        tokio::time::timeout(limit, sending).await.map_err(|_| Error::Silent)??
-    };
-    let by_proxy = live.upstream(upstream).0.forwarder(hop).is_some();
-    if by_proxy && sent.0.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-        // For us, not for the client (RFC 9110 11.7.1).
-        return Err(Error::ProxyAuthentication);
+    let checked = |sent| of_upstream(live, upstream, hop, sent);
+    if limit.is_zero() {
+        return sending.await.and_then(checked);
     }
-    Ok(sent)
+    let begun = tokio::time::Instant::now();
+    let mut sending = std::pin::pin!(sending);
+    loop {
+        let due = client.upload().silence_due(begun, limit);
+        match tokio::time::timeout_at(due, sending.as_mut()).await {
+            Ok(sent) => return sent.and_then(checked),
+            // Unless the client moved in the meantime.
+            Err(_) if client.upload().silence_due(begun, limit) <= due => {
+                return Err(Error::Silent);
+            }
+            Err(_) => (),
+        }
+    }
+}
+
+/// What an egress proxy wants of us is not for the client (RFC 9110 11.7.1).
+fn of_upstream(
+    live: &Live,
+    upstream: usize,
+    hop: Hop,
+    sent: (Response<Incoming>, Lease),
+) -> Result<(Response<Incoming>, Lease), Error> {
+    let by_proxy = live.upstream(upstream).0.forwarder(hop).is_some();
+    let wants = sent.0.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
+    if by_proxy && wants { Err(Error::ProxyAuthentication) } else { Ok(sent) }
 }
 
 /// The request as the upstream is to see it.

@@ -18,6 +18,8 @@ pub mod server_tls;
 pub mod accept;
 /// A client's connection, closed when it keeps us waiting.
 mod client_io;
+/// How a request's body comes in, and breaks off.
+mod upload;
 /// How many exchanges run at once.
 pub mod admission;
 /// One exchange, top to bottom.

@@ -28,6 +28,18 @@ mod fail_open;
 /// A limit on everything.
 #[cfg(test)]
 mod limits;
+/// What each fault is to the client, and what is recorded of it.
+#[cfg(test)]
+mod faults;
+/// Every bound of `[limits]`, just below and just above.
+#[cfg(test)]
+mod bounds;
+/// Shapes on which two parsers may disagree, from either side.
+#[cfg(test)]
+mod smuggling;
+/// Too much of everything, at constant memory.
+#[cfg(test)]
+mod heavy;
 /// How it ends.
 #[cfg(test)]
 mod shutdown;
@@ -40,6 +52,9 @@ mod listeners;
 /// What is reported, value by value.
 #[cfg(test)]
 mod telemetry;
+/// Where telemetry is sent, and how.
+#[cfg(test)]
+mod export;
 /// Each fixture gives the observation beside it.
 #[cfg(test)]
 mod golden;

@@ -15,6 +15,8 @@ pub(crate) mod secured;
 pub(crate) mod egress;
 /// Takes the telemetry in, or fails to.
 pub(crate) mod collector;
+/// A collector that speaks gRPC, or TLS.
+pub(crate) mod otlp_server;
 /// What the collector received, as plain values.
 pub(crate) mod signals;
 /// The binary as a child process.

@@ -55,6 +55,7 @@ pub(crate) struct Start {
     config: String,
     env: Vec<(String, String)>,
     reads_stdout: bool,
+    open_files: Option<u32>,
     given: Option<[OwnedFd; 2]>,
 }
 
@@ -70,7 +71,7 @@ impl Start {
             let server = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
             config.insert_str(0, server);
         }
-        Self { config, env: Vec::new(), reads_stdout: true, given: None }
+        Self { config, env: Vec::new(), reads_stdout: true, open_files: None, given: None }
     }
 
     /// With a variable; the rest of the environment is empty.
@@ -79,9 +80,20 @@ impl Start {
         self
     }
 
+    /// Sends telemetry as soon as there is some, so that a test need not wait for a batch to fill.
+    pub(crate) fn reports_at_once(self) -> Self {
+        self.env("OTEL_BSP_SCHEDULE_DELAY", "20").env("OTEL_BLRP_SCHEDULE_DELAY", "20")
+    }
+
     /// With a standard output that nobody ever reads.
     pub(crate) fn stdout_unread(mut self) -> Self {
         self.reads_stdout = false;
+        self
+    }
+
+    /// May have so many files and sockets open at once.
+    pub(crate) fn open_files(mut self, limit: u32) -> Self {
+        self.open_files = Some(limit);
         self
     }
 
@@ -97,13 +109,21 @@ impl Start {
         let file = folder.path().join("proxy.toml");
         std::fs::write(&file, &self.config).unwrap();
         let binary = env!("CARGO_BIN_EXE_clearspan");
-        let (mut command, stdin, stdout) = match &self.given {
-            None => (Command::new(binary), Stdio::null(), Stdio::piped()),
-            Some(sockets) => {
-                let mut command = Command::new("/bin/sh");
-                command.args(["-c", GIVE, binary]);
+        // A shell becomes the program: what it changes before is not this process' own.
+        let through = |script: &str| {
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", script, binary]);
+            command
+        };
+        let (mut command, stdin, stdout) = match (&self.given, self.open_files) {
+            (None, None) => (Command::new(binary), Stdio::null(), Stdio::piped()),
+            (None, Some(limit)) => {
+                let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+                (through(&script), Stdio::null(), Stdio::piped())
+            }
+            (Some(sockets), _) => {
                 let [first, second] = sockets.each_ref().map(|it| it.try_clone().unwrap().into());
-                (command, first, second)
+                (through(GIVE), first, second)
             }
         };
         let child = command
@@ -249,6 +269,13 @@ impl Proxy {
         line.unwrap_or_else(|| panic!("the line never came; there were {:#?}", self.stdout()))
     }
 
+    /// Waits until standard error holds these words.
+    pub(crate) fn wait_until_said(&self, words: &str) {
+        let has = |lines: &[String]| lines.iter().any(|line| line.contains(words)).then_some(());
+        let said = self.stderr.wait_for(PATIENCE, has);
+        said.unwrap_or_else(|| panic!("{words:?} was never said in {:#?}", self.stderr()));
+    }
+
     /// What `/metrics` says: each series with its labels, and its value.
     pub(crate) fn metrics(&self) -> Metrics {
         let response = self.admin_get("/metrics");
@@ -272,6 +299,29 @@ impl Proxy {
     /// `GET` on the admin listener.
     pub(crate) fn admin_get(&self, path: &str) -> Response {
         client::exchange(self.admin, client::get(path))
+    }
+
+    /// The most memory that it ever had resident, in KiB. Linux says it in `/proc`.
+    pub(crate) fn peak_memory_kib(&self) -> usize {
+        self.proc_status("VmHWM:")
+    }
+
+    /// The memory that it has resident now, in KiB.
+    pub(crate) fn memory_kib(&self) -> usize {
+        self.proc_status("VmRSS:")
+    }
+
+    /// How many of its threads have this name.
+    pub(crate) fn threads(&self, name: &str) -> usize {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")));
+        names.filter(|it| it.as_ref().is_ok_and(|it| it.trim() == name)).count()
+    }
+
+    fn proc_status(&self, key: &str) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(key)).expect(key);
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     /// Sends a signal: `TERM`, `INT`.
