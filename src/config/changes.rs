@@ -11,7 +11,7 @@ use crate::observe::price::Override;
 
 /// Single keys that hold from the next exchange, connection or call on. Upstreams and prices do,
 /// too; anything else waits for a restart, also a key that nobody has put here yet.
-const LIVE: [&str; 20] = [
+const LIVE: [&str; 21] = [
     "server.root",
     "limits.max_exchanges",
     "limits.connect_seconds",
@@ -21,6 +21,7 @@ const LIVE: [&str; 20] = [
     "limits.client_stall_seconds",
     "limits.upstream_idle_seconds",
     "limits.upstream_idle_connections",
+    "limits.upstream_keepalive_seconds",
     "limits.upstream_silence_seconds",
     "limits.tunnel_idle_seconds",
     "limits.ask_body_bytes",
@@ -157,6 +158,11 @@ mod tests {
     #[test]
     fn every_key_is_taken_live_or_needs_a_restart_by_name() {
         let changed = [
+            "limits.ask_body_bytes = 1",
+            "limits.ask_event_bytes = 1",
+            "limits.ask_memory = 1",
+            "limits.ask_pause_seconds = 1",
+            "limits.ask_wait_seconds = 1",
             "limits.client_idle_seconds = 1",
             "limits.client_stall_seconds = 1",
             "limits.connect_seconds = 1",
@@ -177,6 +183,7 @@ mod tests {
             "limits.tunnel_idle_seconds = 1",
             "limits.upstream_idle_connections = 1",
             "limits.upstream_idle_seconds = 1",
+            "limits.upstream_keepalive_seconds = 1",
             "limits.upstream_silence_seconds = 1",
             "limits.workers = 1",
             "server.admin = '127.0.0.1:1'",

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::limits::Limits;
+use super::proxy::ProxySource;
 use super::quantity::{Address, Mode, Seconds};
 use super::secret::SecretSource;
 use crate::observe::price::Override;
@@ -116,6 +117,21 @@ pub struct Upstream {
     /// TLS of that listener; absent: plain HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// Whom we trust to sign its certificate, in place of those whom the system trusts (PEM).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// Our certificate for an upstream that asks for one, and those between it and its authority (PEM).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert: Option<PathBuf>,
+    /// The key of `cert` (PEM, not encrypted).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+    /// The name that its certificate bears, where that is not the URL's host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// The egress proxy before it; absent: the one that the environment names, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxySource>,
 }
 
 fn shipped_upstreams() -> Vec<Upstream> {
@@ -130,6 +146,11 @@ fn shipped_upstreams() -> Vec<Upstream> {
         propagate: false,
         listen: None,
         tls: None,
+        ca: None,
+        cert: None,
+        key: None,
+        server_name: None,
+        proxy: None,
     };
     vec![
         shipped("openai", "https://api.openai.com", &["/v1/"]),

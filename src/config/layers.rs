@@ -299,6 +299,7 @@ mod tests {
                 "limits.tunnel_idle_seconds",
                 "limits.upstream_idle_connections",
                 "limits.upstream_idle_seconds",
+                "limits.upstream_keepalive_seconds",
                 "limits.upstream_silence_seconds",
                 "limits.workers",
                 "server.admin",

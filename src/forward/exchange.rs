@@ -1,9 +1,11 @@
 //! One exchange, from the client's head to the last byte of the answer.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use http::header::PROXY_AUTHORIZATION;
 use http::{Request, Response, StatusCode, Uri, Version, request, response};
 use http_body::Body as _;
 use http_body_util::Full;
@@ -305,6 +307,11 @@ async fn send(
     let sending = send::send(live, route.upstream, request, hop, pen);
     let (response, lease) =
         if limit.is_zero() { sending.await? } else { within(limit, &client, sending).await? };
+    // What an egress proxy wants of us is not for the client (RFC 9110 11.7.1).
+    let wants = response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
+    if wants && upstream.forwarder(hop).is_some() {
+        return Err(Error::ProxyAuthentication);
+    }
     Ok(Answered { response, lease, asked: None })
 }
 
@@ -351,13 +358,27 @@ fn outgoing(
         if body.size_hint().exact().is_some() { Framing::Length } else { Framing::Chunked };
     let traceparent =
         upstream.propagate.then(|| super::trace_context::traceparent(pen.ids())).flatten();
-    head.uri = target(&head.uri, route.mount, &upstream.base_path)?;
+    head.uri = target(&head.uri, route.mount, &prefix(upstream, hop))?;
     head.version = Version::HTTP_11;
     head.headers = headers::to_upstream(
         head.headers,
         ToUpstream { host: upstream.host.clone(), framing, hop, traceparent },
     );
+    if let Some(credentials) = upstream.proxy_authorization(hop) {
+        // Ours go before the app's, which cannot know our proxy.
+        head.headers.insert(PROXY_AUTHORIZATION, credentials.clone());
+    }
     Ok(Request::from_parts(head, body))
+}
+
+/// What stands before the request's path: the base path, and for a proxy that takes the request
+/// itself all that says where it is to go.
+fn prefix(upstream: &Upstream, hop: Hop) -> Cow<'_, str> {
+    let host = upstream.forwarder(hop).and_then(|_| upstream.host.to_str().ok());
+    match host {
+        Some(host) => format!("http://{host}{}", upstream.base_path).into(),
+        None => upstream.base_path.as_str().into(),
+    }
 }
 
 /// The request target: what the client sent, without the mount and behind the base path.

@@ -37,8 +37,20 @@ pub mod ask;
 mod send;
 /// Connections that wait for their next exchange.
 mod pool;
-/// A new connection to an upstream.
+/// A new connection to an upstream, top to bottom.
 mod connect;
+/// How an upstream is reached, as settings say it.
+mod reach;
+/// A connection to a place.
+mod dial;
+/// Whether it leads back to ourselves.
+mod own;
+/// Through an egress proxy.
+mod egress;
+/// What bytes go through below TLS.
+mod socket;
+/// TLS, one configuration for all that are alike.
+mod upstream_tls;
 /// An upstream connection that knows when it wrote.
 mod upstream_io;
 /// Bodies that let a pen look.
@@ -102,11 +114,16 @@ impl Forward {
 
     /// From the next exchange on these settings hold; those that run keep what they began with.
     /// What was bound at the start stays: listeners, and how many connections are accepted.
-    pub fn replace(&self, settings: Settings) {
-        self.admission.set_limit(settings.limits.exchanges);
+    ///
+    /// # Errors
+    /// When TLS cannot be set up; the old settings stay.
+    pub fn replace(&self, settings: Settings) -> Result<(), rustls::Error> {
+        let exchanges = settings.limits.exchanges;
         let old = self.live();
-        self.live.store(Arc::new(old.succeeded_by(settings)));
+        self.live.store(Arc::new(old.succeeded_by(settings)?));
+        self.admission.set_limit(exchanges);
         old.retire_all_but(&self.live());
+        Ok(())
     }
 
     /// The settings in force now.

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use super::headers::Hop;
+pub use super::reach::{Place, Protocol, Proxy, Tls, Trust, Way};
 use crate::tape;
 
 /// Everything that forwarding needs to be told.
@@ -32,8 +34,10 @@ pub struct Settings {
 pub struct Upstream {
     /// What the cold path is told of it.
     pub facts: Arc<tape::Upstream>,
-    /// Whether its connections are TLS.
-    pub tls: bool,
+    /// Where its connections lead.
+    pub way: Way,
+    /// TLS, if its connections have it.
+    pub tls: Option<Tls>,
     /// The value of `Host`: the URL's authority as written.
     pub host: HeaderValue,
     /// Put in front of each request's path; empty, or begins with `/` and does not end with it.
@@ -52,6 +56,21 @@ pub struct Upstream {
     pub listen: Option<Listen>,
     /// The shape of our own answers in its stead.
     pub shape: ErrorShape,
+}
+
+impl Upstream {
+    /// The egress proxy that takes its requests themselves, in absolute form.
+    pub(super) fn forwarder(&self, hop: Hop) -> Option<&Proxy> {
+        self.way.forwarder(self.tls.is_some(), hop)
+    }
+
+    /// The credentials that this proxy wants with each request.
+    pub(super) fn proxy_authorization(&self, hop: Hop) -> Option<&HeaderValue> {
+        match &self.forwarder(hop)?.protocol {
+            Protocol::Http { authorization, .. } => authorization.as_ref(),
+            Protocol::Socks5 { .. } => None,
+        }
+    }
 }
 
 /// One listener.
@@ -148,7 +167,7 @@ pub struct Limits {
     pub exchanges: usize,
     /// Client connections at once (`max_connections`, 20,000); above it they wait in the backlog.
     pub connections: usize,
-    /// For name resolution, TCP and TLS to an upstream (`connect_seconds`, 10).
+    /// For name resolution, TCP, an egress proxy and TLS to an upstream (`connect_seconds`, 10).
     pub connect: Duration,
     /// An idle client connection is closed after this (`client_idle_seconds`, 90).
     pub client_idle: Duration,
@@ -164,6 +183,9 @@ pub struct Limits {
     pub upstream_idle: Duration,
     /// Idle connections kept for each upstream (`upstream_idle_connections`, 256).
     pub upstream_idle_connections: usize,
+    /// A quiet upstream connection is probed after this, so that a NAT keeps it and a dead one is
+    /// seen (`upstream_keepalive_seconds`, 60; 0: never).
+    pub upstream_keepalive: Duration,
     /// The longest silence of an upstream, before the head or within the body
     /// (`upstream_silence_seconds`, 0: no limit, since models think for long).
     pub upstream_silence: Duration,
@@ -196,6 +218,7 @@ impl Default for Limits {
             client_stall: Duration::from_secs(600),
             upstream_idle: Duration::from_secs(4),
             upstream_idle_connections: 256,
+            upstream_keepalive: Duration::from_secs(60),
             upstream_silence: Duration::ZERO,
             ask_body: 8 << 20,
             ask_wait: Duration::from_secs(5),

@@ -438,7 +438,7 @@ mod tests {
             provider: dialect.to_owned(),
             dialect: dialect.to_owned(),
             address: "localhost".to_owned(),
-            port: 1,
+            port: Some(1),
         };
         let ids = Ids {
             trace: [1; 16],

@@ -24,7 +24,7 @@ fn upstream(name: &str, provider: &str, address: &str, port: u16) -> Option<Arc<
         provider: provider.to_owned(),
         dialect: name.to_owned(),
         address: address.to_owned(),
-        port,
+        port: Some(port),
     }))
 }
 

@@ -161,7 +161,7 @@ impl Spans {
             None => write_method(&mut attributes, &observation.http.method),
         }
         attributes.text(names::SERVER_ADDRESS, &upstream.address);
-        attributes.int(names::SERVER_PORT, i64::from(upstream.port));
+        attributes.some_int(names::SERVER_PORT, upstream.port);
         attributes.some_int(names::STATUS, outcome::upstream_status(observation));
         attributes.some_text(names::ERROR_TYPE, outcome.client);
         own_facts(&mut attributes, observation, upstream);

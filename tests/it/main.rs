@@ -19,6 +19,9 @@ mod ask;
 /// Connections that change their protocol.
 #[cfg(test)]
 mod upgrade;
+/// Every way to an upstream.
+#[cfg(test)]
+mod upstreams;
 /// Answers of our own.
 #[cfg(test)]
 mod own_answers;

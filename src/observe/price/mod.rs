@@ -280,7 +280,7 @@ mod tests {
                 provider: provider.into(),
                 dialect: "openai".into(),
                 address: address.into(),
-                port: 443,
+                port: Some(443),
             })),
             http: HttpFacts::default(),
             operation: Some(Operation::Chat),
