@@ -186,6 +186,7 @@ root = \"ollama\"
 socket_mode = \"0660\"
 
 [telemetry]
+client_ids = true
 cost_histogram = true
 lines = \"auto\"
 phase_spans = false

@@ -209,6 +209,7 @@ impl OpenAi {
         if failure.is_some || named || self.is_error || chunk.object.as_str() == "error" {
             let word = failure.word(&chunk.code, &chunk.kind);
             facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
+            facts.retry_after = failure.retry_after().or(facts.retry_after);
         }
     }
 
