@@ -59,6 +59,7 @@ fn upstream(upstream: &Upstream, source: &Source) -> Vec<String> {
     ];
     lines.extend(upstream.mount.as_deref().map(|mount| text("mount", mount)));
     lines.push(format!("propagate = {}", upstream.propagate));
+    lines.push(text("http", if upstream.http2 { "2" } else { "1" }));
     lines.extend(upstream.listen.map(|listen| text("listen", &listen.to_string())));
     lines
 }
@@ -148,6 +149,11 @@ event_bytes = \"8MiB\"
 export_queue = \"32MiB\"
 flush_seconds = 2
 header_seconds = 10
+http2_client_streams = 250
+http2_head = \"64KiB\"
+http2_ping_seconds = 30
+http2_stream_window = \"256KiB\"
+http2_upstream_streams = 100
 label_values = 200
 max_connections = 20000
 max_exchanges = 10000
@@ -169,6 +175,7 @@ dialect = \"openai\"
 paths = [\"/v1/\"]
 mount = \"/groq\"
 propagate = false
+http = \"1\"
 listen = \"127.0.0.1:5\"
 
 # telemetry goes to http://c/v1/traces (not compressed, at most 10 s, authorization: ***)

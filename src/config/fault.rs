@@ -196,7 +196,7 @@ proxy.toml: error at line 4, column 1
 4 | stream_usage = \"ask\"
   | ^^^^^^^^^^^^
 unknown key `stream_usage`: this version knows no such key here
-it knows `name`, `url`, `provider`, `dialect`, `paths`, `mount`, `propagate`, `listen`"
+it knows `name`, `url`, `provider`, `dialect`, `paths`, `mount`, `propagate`, `http`, `listen`"
         );
         for key in [
             "[server]\ntls = {}",
@@ -206,7 +206,6 @@ it knows `name`, `url`, `provider`, `dialect`, `paths`, `mount`, `propagate`, `l
             "[attribution]",
             "[pricing]\nfiles = []",
             "[[telemetry.export]]\nprotocol = 'grpc'",
-            "[[upstream]]\nhttp = '2'",
             "[limits]\nask_body_bytes = 1",
         ] {
             assert!(refused(key).contains("this version knows no such key here"), "{key}");

@@ -81,6 +81,9 @@ pub struct Upstream {
     /// Replace the app's `traceparent` with ours.
     #[serde(default)]
     pub propagate: bool,
+    /// What it speaks.
+    #[serde(default)]
+    pub http: Http,
     /// A listener of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<Address>,
@@ -95,6 +98,7 @@ fn shipped_upstreams() -> Vec<Upstream> {
         paths: paths.iter().map(ToString::to_string).collect(),
         mount: Some(format!("/{name}")),
         propagate: false,
+        http: Http::default(),
         listen: None,
     };
     vec![
@@ -107,6 +111,18 @@ fn shipped_upstreams() -> Vec<Upstream> {
         shipped("gemini", "https://generativelanguage.googleapis.com", &["/v1beta/"]),
         shipped("ollama", "http://127.0.0.1:11434", &["/api/"]),
     ]
+}
+
+/// What is spoken with an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Http {
+    /// HTTP/1.1: one exchange at a time on a connection.
+    #[default]
+    #[serde(rename = "1")]
+    One,
+    /// HTTP/2: many.
+    #[serde(rename = "2")]
+    Two,
 }
 
 /// Whose wire format an upstream speaks.

@@ -49,6 +49,7 @@ fn build(written: &file::Upstream, url: Url, mount: String) -> Upstream {
     Upstream {
         facts: Arc::new(facts),
         tls: url.tls,
+        http2: written.http == file::Http::Two,
         // What an authority may hold, a value may hold too.
         host: HeaderValue::try_from(url.authority).unwrap_or(HeaderValue::from_static("")),
         base_path: url.base_path,

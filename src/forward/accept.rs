@@ -1,22 +1,17 @@
 //! Listeners and client connections, until the drain is over. Knows no upstream.
 
-use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use http::Request;
-use http::header::{CONNECTION, HeaderValue};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::client_io::{Client, ClientIo};
+use super::client::Client;
 use super::exchange::Arrival;
+use super::protocol::{self, Speaks};
 use super::route::Scope;
-use super::{Forward, headers, wire};
+use super::{Forward, wire};
 
 /// How long to wait when the system has no file descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(50);
@@ -127,48 +122,9 @@ impl Accepting {
             peer: stream.peer_addr().ok(),
             client: Arc::new(Client::new(place, self.phase.clone())),
         };
-        tokio::spawn(serve(Arc::clone(&self.forward), stream, arrival, self.phase.clone()));
-    }
-}
-
-/// One client connection, until it closes or is cut off.
-async fn serve(
-    forward: Arc<Forward>,
-    stream: TcpStream,
-    arrival: Arrival,
-    mut phase: watch::Receiver<Phase>,
-) {
-    // A socket that is gone already fails at its first read.
-    drop(wire::socket(&stream));
-    let io = ClientIo::new(stream, Arc::clone(&arrival.client), &forward.limits);
-    let service = service_fn(|request: Request<Incoming>| {
-        let is_last = headers::has_odd_codings(request.headers());
-        let exchange = Arc::clone(&forward).exchange(arrival.clone(), request);
-        async move {
-            let mut response = exchange.await;
-            if is_last {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let mut connection =
-        std::pin::pin!(wire::server().serve_connection(io, service).with_upgrades());
-    loop {
-        tokio::select! {
-            // The connection is what nearly always has something to do.
-            biased;
-            ended = connection.as_mut() => {
-                if ended.is_err_and(|error| error.is_parse()) {
-                    forward.unread.fetch_add(1, Relaxed);
-                }
-                return;
-            }
-            _ = phase.changed() => match *phase.borrow_and_update() {
-                Phase::Serving => (),
-                Phase::Draining => connection.as_mut().graceful_shutdown(),
-                Phase::Cut => return,
-            },
-        }
+        // A socket that is gone already fails at its first read.
+        drop(wire::socket(&stream));
+        let (forward, phase) = (Arc::clone(&self.forward), self.phase.clone());
+        tokio::spawn(protocol::serve(forward, stream, arrival, phase, Speaks::Look));
     }
 }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use hyper::client::conn::http1::SendRequest;
+use hyper::client::conn::http2;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::rt::TokioIo;
@@ -18,11 +19,12 @@ use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use super::error::Error;
+use super::handshake;
 use super::headers::Hop;
 use super::settings::{Limits, Upstream};
+use super::shared::Peer;
 use super::tee::RequestTee;
-use super::upstream_io::{Stamps, Transport, UpstreamIo};
-use super::wire;
+use super::upstream_io::{Stamps, Transport};
 
 /// Connects to any upstream.
 #[derive(Clone)]
@@ -56,38 +58,39 @@ impl Connector {
         Ok(Self { tcp, tls: Arc::new(tls_config()?), own, timeout: limits.connect })
     }
 
-    /// Connects within the limit.
+    /// Connects within the limit, for one exchange at a time.
     pub(super) async fn connect(
         &self,
         upstream: &Upstream,
         hop: Hop,
     ) -> Result<(Connection, Steps), Error> {
-        let connecting = self.connect_unlimited(upstream, hop);
+        let connecting = async {
+            let (transport, steps) = self.open(upstream, hop).await?;
+            Ok((handshake::http1(transport, hop).await?, steps))
+        };
         tokio::time::timeout(self.timeout, connecting).await.map_err(|_| Error::ConnectTimeout)?
     }
 
-    async fn connect_unlimited(
+    /// Connects, for many exchanges at once; whoever waits for it sets the limit.
+    pub(super) async fn connect_shared(
         &self,
         upstream: &Upstream,
-        hop: Hop,
-    ) -> Result<(Connection, Steps), Error> {
+        limits: &Limits,
+        peer: Arc<Peer>,
+    ) -> Result<(http2::SendRequest<RequestTee>, Steps), Error> {
+        let (transport, steps) = self.open(upstream, Hop::Stream).await?;
+        Ok((handshake::http2(transport, limits, peer).await?, steps))
+    }
+
+    async fn open(&self, upstream: &Upstream, hop: Hop) -> Result<(Transport, Steps), Error> {
         let stream = self.tcp(upstream).await?;
         let tcp = Instant::now();
-        let (transport, tls) = if upstream.tls {
-            let stream = self.tls(upstream, stream).await?;
-            (Transport::Tls(Box::new(TokioIo::new(stream))), Some(Instant::now()))
-        } else {
-            (Transport::Plain(TokioIo::new(stream)), None)
-        };
-        let stamps = Arc::new(Stamps::new());
-        let io = UpstreamIo::new(transport, Arc::clone(&stamps));
-        let (sender, connection) = wire::client().handshake(io).await.map_err(Error::Upstream)?;
-        // Its errors reach the exchange that holds the sender.
-        match hop {
-            Hop::Exchange => tokio::spawn(connection),
-            Hop::Upgrade => tokio::spawn(connection.with_upgrades()),
-        };
-        Ok((Connection { sender, stamps }, Steps { tcp, tls }))
+        if !upstream.tls {
+            return Ok((Transport::Plain(TokioIo::new(stream)), Steps { tcp, tls: None }));
+        }
+        let stream = self.tls(upstream, stream, hop).await?;
+        let steps = Steps { tcp, tls: Some(Instant::now()) };
+        Ok((Transport::Tls(Box::new(TokioIo::new(stream))), steps))
     }
 
     async fn tcp(&self, upstream: &Upstream) -> Result<TcpStream, Error> {
@@ -121,12 +124,30 @@ impl Connector {
         &self,
         upstream: &Upstream,
         stream: TcpStream,
+        hop: Hop,
     ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Error> {
         let host = upstream.facts.address.trim_matches(['[', ']']).to_owned();
         let name = ServerName::try_from(host).map_err(|_| Error::Unresolved)?;
         let tls = TlsConnector::from(Arc::clone(&self.tls));
-        tls.connect(name, stream).await.map_err(Error::Tls)
+        if hop != Hop::Stream {
+            return tls.connect(name, stream).await.map_err(Error::Tls);
+        }
+        let stream = tls.with_alpn(vec![HTTP2.to_vec()]).connect(name, stream).await;
+        let stream = stream
+            .map_err(|error| if is_alpn(&error) { Error::NoHttp2 } else { Error::Tls(error) })?;
+        let agreed = stream.get_ref().1.alpn_protocol();
+        if agreed == Some(HTTP2) { Ok(stream) } else { Err(Error::NoHttp2) }
     }
+}
+
+/// HTTP/2's name in the TLS handshake (ALPN).
+const HTTP2: &[u8] = b"h2";
+
+/// Whether the peer broke the handshake off since it does not speak what we asked for.
+fn is_alpn(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    let alert = rustls::AlertDescription::NoApplicationProtocol;
+    matches!(cause, Some(rustls::Error::AlertReceived(received)) if *received == alert)
 }
 
 fn canonical(ip: IpAddr) -> IpAddr {

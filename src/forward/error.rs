@@ -12,6 +12,9 @@ pub(super) enum Error {
     /// No upstream was addressed.
     #[error("no upstream is addressed by this path")]
     NoRoute,
+    /// The client asked for a tunnel (`CONNECT`).
+    #[error("this proxy opens no tunnels")]
+    Tunnel,
     /// All exchanges that we allow are taken.
     #[error("too many exchanges at once")]
     Busy,
@@ -30,6 +33,9 @@ pub(super) enum Error {
     /// TLS failed.
     #[error("no TLS with the upstream ({0})")]
     Tls(#[source] io::Error),
+    /// It was to speak HTTP/2 over TLS, and does not.
+    #[error("the upstream does not speak HTTP/2, which `http = \"2\"` asks for")]
+    NoHttp2,
     /// No connection within our limit.
     #[error("the upstream did not accept a connection in time")]
     ConnectTimeout,
@@ -46,6 +52,7 @@ impl Error {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::Tunnel => StatusCode::NOT_IMPLEMENTED,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Loop => StatusCode::LOOP_DETECTED,
             Self::ConnectTimeout | Self::Silent => StatusCode::GATEWAY_TIMEOUT,
@@ -57,12 +64,14 @@ impl Error {
     pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::NoRoute => "no_route",
+            Self::Tunnel => "no_tunnels",
             Self::Busy => "busy",
             Self::Loop => "loop",
             Self::Unresolved => "name_not_resolved",
             Self::ConnectionRefused => "connection_refused",
             Self::Connect(_) => "connect_failed",
             Self::Tls(_) => "tls_failed",
+            Self::NoHttp2 => "no_http2",
             Self::ConnectTimeout => "connect_timeout",
             Self::Silent => "upstream_silent",
             Self::Upstream(error) if error.is_parse() => "bad_response",
@@ -74,7 +83,7 @@ impl Error {
     pub(super) fn cause(&self) -> Cause {
         let reason = self.reason();
         match self {
-            Self::NoRoute | Self::Busy | Self::Loop => Cause::Refused(reason),
+            Self::NoRoute | Self::Tunnel | Self::Busy | Self::Loop => Cause::Refused(reason),
             Self::ConnectTimeout | Self::Silent => Cause::UpstreamTimeout(reason),
             _ => Cause::UpstreamReset(reason),
         }

@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use http::{Request, Response, StatusCode, Uri, Version, request, response};
+use http::uri::{Authority, Scheme};
+use http::{Method, Request, Response, StatusCode, Uri, Version, request, response};
 use http_body::Body as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use super::client_io::Client;
+use super::client::Client;
 use super::error::Error;
 use super::headers::{self, Framing, Hop, ToUpstream};
 use super::live::Live;
@@ -58,10 +59,18 @@ impl Running {
         self.client.is_uploading()
     }
 
+    /// Whether it is the client's turn to make room for more.
+    pub(super) fn turn_to_read(&self, theirs: bool) {
+        self.client.turn_to_read(theirs);
+    }
+
+    /// Only the first end counts.
     pub(super) fn end(&mut self, cause: Cause) {
-        self.pen.end(cause);
-        self.slot = None;
-        self.client.end();
+        if !self.pen.ended() {
+            self.pen.end(cause);
+            self.slot = None;
+            self.client.end();
+        }
     }
 }
 
@@ -101,6 +110,9 @@ impl Forward {
         );
         let (request_pen, mut running) = self.start(zero, &live, &arrival, &head, route);
         let asked = Asked::new(&head.method, &head.headers);
+        if head.method == Method::CONNECT {
+            return reply(&Error::Tunnel, asked, &live, None, running);
+        }
         let Some(route) = route else {
             return reply(&Error::NoRoute, asked, &live, None, running);
         };
@@ -110,7 +122,12 @@ impl Forward {
         };
         running.slot = Some(slot);
         let body = RequestTee::new(body, request_pen, Arc::clone(&arrival.client));
-        let hop = if upgrade.is_some() { Hop::Upgrade } else { Hop::Exchange };
+        let from = Hop::of_client(head.version);
+        let hop = match upgrade {
+            Some(_) => Hop::Upgrade,
+            None if upstream.http2 => Hop::Stream,
+            None => Hop::Exchange,
+        };
         let sent = match outgoing(head, body, upstream, route, hop, &running.pen) {
             Ok(request) => send(&live, route.upstream, request, hop, &mut running.pen).await,
             Err(error) => Err(error),
@@ -119,7 +136,7 @@ impl Forward {
             (Ok((response, lease)), Some(upgrade)) if is_switch(&response) => {
                 switch(response, lease, upgrade, &live, running)
             }
-            (Ok((response, lease)), _) => relay(response, lease, &live, running),
+            (Ok((response, lease)), _) => relay(response, lease, from, &live, running),
             (Err(error), _) => reply(&error, asked, &live, Some(upstream), running),
         }
     }
@@ -151,18 +168,21 @@ impl Forward {
 fn relay(
     response: Response<Incoming>,
     lease: Lease,
+    hop: Hop,
     live: &Live,
     mut running: Running,
 ) -> Response<Body> {
     let (mut head, body) = response.into_parts();
     lease.mark(&mut running.pen);
     running.pen.head(&headers::tape_response(&head));
-    let framing = framing_to_client(&head, &body);
+    let framing = framing_to_client(&head, &body, hop);
     if framing == Framing::Close {
         // The only way to make hyper leave an answer without length or chunks.
         head.version = Version::HTTP_10;
+    } else if head.version == Version::HTTP_2 {
+        head.version = Version::HTTP_11;
     }
-    head.headers = headers::to_client(head.headers, framing, Hop::Exchange);
+    head.headers = headers::to_client(head.headers, framing, hop);
     let silence = live.settings.limits.upstream_silence;
     let tee = ResponseTee::new(body, running, lease, silence);
     Response::from_parts(head, Body::Tee(Box::new(tee)))
@@ -225,42 +245,61 @@ async fn send(
 
 /// The request as the upstream is to see it.
 fn outgoing(
-    head: request::Parts,
+    mut head: request::Parts,
     body: RequestTee,
     upstream: &Upstream,
     route: Route,
     hop: Hop,
     pen: &ResponsePen,
 ) -> Result<Request<RequestTee>, Error> {
-    let mut head = head;
-    let framing =
-        if body.size_hint().exact().is_some() { Framing::Length } else { Framing::Chunked };
+    let is_shared = hop == Hop::Stream;
+    let framing = match body.size_hint().exact() {
+        Some(_) => Framing::Length,
+        None if is_shared => Framing::Frames,
+        None => Framing::Chunked,
+    };
     let traceparent =
         upstream.propagate.then(|| super::trace_context::traceparent(pen.ids())).flatten();
+    let crumbs = head.version == Version::HTTP_2 && !is_shared;
+    let host = (!is_shared).then(|| upstream.host.clone());
     head.uri = target(&head.uri, route.mount, &upstream.base_path)?;
     head.version = Version::HTTP_11;
-    head.headers = headers::to_upstream(
-        head.headers,
-        ToUpstream { host: upstream.host.clone(), framing, hop, traceparent },
-    );
+    if is_shared {
+        head.uri = absolute(head.uri, upstream)?;
+        head.version = Version::HTTP_2;
+    }
+    let to = ToUpstream { host, framing, hop, crumbs, traceparent };
+    head.headers = headers::to_upstream(head.headers, to);
     Ok(Request::from_parts(head, body))
 }
 
 /// The request target: what the client sent, without the mount and behind the base path.
 fn target(uri: &Uri, mount: usize, base_path: &str) -> Result<Uri, Error> {
-    let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    if mount == 0 && base_path.is_empty() && uri.scheme().is_none() {
-        return Ok(uri.clone());
+    if mount == 0 && base_path.is_empty() {
+        return Ok(uri.path_and_query().cloned().map_or_else(Uri::default, Uri::from));
     }
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
     let rest = target.get(mount..).unwrap_or_default();
     let slash = if rest.starts_with('/') { "" } else { "/" };
     format!("{base_path}{slash}{rest}").parse().map_err(|_| Error::NoRoute)
 }
 
-/// An answer with neither length nor chunks ended by closing, and does so again.
-fn framing_to_client(head: &response::Parts, body: &Incoming) -> Framing {
+/// A target with the upstream's scheme and authority before it, which HTTP/2 sends in place of `Host`.
+fn absolute(target: Uri, upstream: &Upstream) -> Result<Uri, Error> {
+    let mut parts = target.into_parts();
+    parts.scheme = Some(if upstream.tls { Scheme::HTTPS } else { Scheme::HTTP });
+    let authority = Authority::try_from(upstream.host.as_bytes());
+    parts.authority = Some(authority.map_err(|_| Error::NoRoute)?);
+    Uri::from_parts(parts).map_err(|_| Error::NoRoute)
+}
+
+/// An answer with neither length nor chunks ended by closing, and does so again where the client's
+/// connection is the exchange's own.
+fn framing_to_client(head: &response::Parts, body: &Incoming, hop: Hop) -> Framing {
     if body.size_hint().exact().is_some() {
         Framing::Length
+    } else if hop == Hop::Stream {
+        Framing::Frames
     } else if head.version == Version::HTTP_2
         || head.headers.contains_key(http::header::TRANSFER_ENCODING)
     {

@@ -12,6 +12,10 @@ mod live;
 pub mod wire;
 /// Listeners and client connections.
 pub mod accept;
+/// What a client's connection speaks, and its exchanges.
+pub mod protocol;
+/// What an exchange and the client's connection tell each other.
+mod client;
 /// A client's connection, closed when it keeps us waiting.
 mod client_io;
 /// How many exchanges run at once.
@@ -28,8 +32,12 @@ mod headers;
 mod send;
 /// Connections that wait for their next exchange.
 mod pool;
+/// Connections that exchanges share.
+mod shared;
 /// A new connection to an upstream.
 mod connect;
+/// How HTTP begins on it.
+mod handshake;
 /// An upstream connection that knows when it wrote.
 mod upstream_io;
 /// Bodies that let a pen look.

@@ -125,6 +125,7 @@ mod tests {
                 port: 80,
             }),
             tls: false,
+            http2: false,
             host: http::HeaderValue::from_static("h"),
             base_path: String::new(),
             paths: paths.iter().map(ToString::to_string).collect(),

@@ -12,10 +12,11 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
-use super::client_io::Client;
+use super::client::Client;
 use super::error::Error;
 use super::exchange::Running;
 use super::send::Lease;
+use super::upstream_io::Stamps;
 use crate::tape::{Cause, RequestPen};
 
 /// What hyper is told when a body breaks.
@@ -27,6 +28,8 @@ pub(super) struct RequestTee {
     inner: Incoming,
     pen: RequestPen,
     client: Arc<Client>,
+    // Where the connection's own writes cannot tell, since it carries others too.
+    stamps: Option<Arc<Stamps>>,
 }
 
 impl RequestTee {
@@ -34,7 +37,12 @@ impl RequestTee {
         if inner.is_end_stream() {
             pen.end();
         }
-        Self { inner, pen, client }
+        Self { inner, pen, client, stamps: None }
+    }
+
+    /// From now on notes when a piece of the body was taken.
+    pub(super) fn stamp(&mut self, stamps: Arc<Stamps>) {
+        self.stamps = Some(stamps);
     }
 
     fn end(&mut self) {
@@ -51,11 +59,16 @@ impl HttpBody for RequestTee {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        self.client.turn_to_send(polled.is_pending());
+        let frame = ready!(polled);
         if let Some(Ok(frame)) = &frame
             && let Some(chunk) = frame.data_ref()
         {
             self.pen.data(chunk);
+        }
+        if let Some(stamps) = &self.stamps {
+            stamps.now();
         }
         let broken = matches!(frame, Some(Err(_)));
         if !broken && (frame.is_none() || self.inner.is_end_stream()) {
@@ -70,6 +83,13 @@ impl HttpBody for RequestTee {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+impl Drop for RequestTee {
+    fn drop(&mut self) {
+        // Nobody waits for the rest any more.
+        self.client.turn_to_send(false);
     }
 }
 
@@ -155,6 +175,7 @@ impl HttpBody for ResponseTee {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.running.turn_to_read(false);
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Some(Err(error)));
         }
@@ -167,6 +188,7 @@ impl HttpBody for ResponseTee {
         }
         self.see(frame.as_ref());
         let Some(Err(error)) = frame else {
+            self.running.turn_to_read(frame.is_some());
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         };
         // Told of an error, hyper drops what it has not written yet, the head too. It flushes when

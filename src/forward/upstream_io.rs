@@ -41,9 +41,14 @@ impl Stamps {
         }
     }
 
+    /// Something was written now.
+    pub(super) fn now(&self) {
+        self.stamp(self.elapsed());
+    }
+
     /// The time of a write that begins now: taken before it, since the upstream may answer before
     /// this thread runs again.
-    fn now(&self) -> u64 {
+    fn elapsed(&self) -> u64 {
         (self.made.elapsed().as_nanos() as u64).max(1)
     }
 
@@ -114,7 +119,7 @@ impl Write for UpstreamIo {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let began = self.stamps.now();
+        let began = self.stamps.elapsed();
         let written = ready!(transport!(self, io => io.poll_write(cx, bytes)));
         self.stamped(began, written)
     }
@@ -124,7 +129,7 @@ impl Write for UpstreamIo {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let began = self.stamps.now();
+        let began = self.stamps.elapsed();
         let written = ready!(transport!(self, io => io.poll_write_vectored(cx, slices)));
         self.stamped(began, written)
     }
