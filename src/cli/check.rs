@@ -152,6 +152,7 @@ header_seconds = 10
 http2_client_streams = 250
 http2_head = \"64KiB\"
 http2_ping_seconds = 30
+http2_repeat = \"256KiB\"
 http2_stream_window = \"256KiB\"
 http2_upstream_streams = 100
 label_values = 200

@@ -267,6 +267,7 @@ mod tests {
                 "limits.http2_client_streams",
                 "limits.http2_head",
                 "limits.http2_ping_seconds",
+                "limits.http2_repeat",
                 "limits.http2_stream_window",
                 "limits.http2_upstream_streams",
                 "limits.label_values",

@@ -75,6 +75,11 @@ impl Client {
         }
     }
 
+    /// Whether others run on the same connection.
+    pub(super) fn is_stream(&self) -> bool {
+        self.connection().is_some()
+    }
+
     /// An exchange begins.
     pub(super) fn begin(&self, uploading: bool) {
         self.uploading.fetch_add(usize::from(uploading), Relaxed);

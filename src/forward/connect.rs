@@ -24,6 +24,7 @@ use super::headers::Hop;
 use super::settings::{Limits, Upstream};
 use super::shared::Peer;
 use super::tee::RequestTee;
+use super::upload::Attempt;
 use super::upstream_io::{Stamps, Transport};
 
 /// Connects to any upstream.
@@ -77,7 +78,7 @@ impl Connector {
         upstream: &Upstream,
         limits: &Limits,
         peer: Arc<Peer>,
-    ) -> Result<(http2::SendRequest<RequestTee>, Steps), Error> {
+    ) -> Result<(http2::SendRequest<Attempt>, Steps), Error> {
         let (transport, steps) = self.open(upstream, Hop::Stream).await?;
         Ok((handshake::http2(transport, limits, peer).await?, steps))
     }

@@ -59,6 +59,11 @@ impl Running {
         self.client.is_uploading()
     }
 
+    /// Whether the client's connection carries others too.
+    pub(super) fn is_stream(&self) -> bool {
+        self.client.is_stream()
+    }
+
     /// Whether it is the client's turn to make room for more.
     pub(super) fn turn_to_read(&self, theirs: bool) {
         self.client.turn_to_read(theirs);

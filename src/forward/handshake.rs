@@ -10,7 +10,7 @@ use super::error::Error;
 use super::headers::Hop;
 use super::settings::Limits;
 use super::shared::{Peer, Tasks, drive};
-use super::tee::RequestTee;
+use super::upload::Attempt;
 use super::upstream_io::{Stamps, Transport, UpstreamIo};
 use super::wire;
 
@@ -32,7 +32,7 @@ pub(super) async fn http2(
     transport: Transport,
     limits: &Limits,
     peer: Arc<Peer>,
-) -> Result<SendRequest<RequestTee>, Error> {
+) -> Result<SendRequest<Attempt>, Error> {
     let io = UpstreamIo::new(transport, Arc::new(Stamps::new()));
     let client = wire::http2_client(Tasks(Arc::clone(&peer)), limits);
     let (sender, connection) = client.handshake(io).await.map_err(Error::Upstream)?;

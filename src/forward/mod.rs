@@ -40,6 +40,8 @@ mod connect;
 mod handshake;
 /// An upstream connection that knows when it wrote.
 mod upstream_io;
+/// A request's body on a connection that others share.
+mod upload;
 /// Bodies that let a pen look.
 pub mod tee;
 /// An upgraded connection: bytes both ways.

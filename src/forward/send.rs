@@ -1,5 +1,6 @@
 //! A request on a leased connection, until its answer's head.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,7 +15,7 @@ use super::live::Live;
 use super::pool::Pool;
 use super::shared::Stream;
 use super::tee::RequestTee;
-use super::upstream_io::Stamps;
+use super::upload::Upload;
 use crate::tape::{Milestone, ResponsePen};
 
 /// The connection that an exchange holds, or its part of one. Dropped before `finish`, it is closed.
@@ -27,7 +28,7 @@ pub(super) enum Lease {
         pool: Option<Arc<Pool>>,
     },
     /// A stream of one that others share (HTTP/2).
-    Shared { stream: Stream, stamps: Arc<Stamps> },
+    Shared { stream: Stream, upload: Upload },
 }
 
 impl Lease {
@@ -38,7 +39,7 @@ impl Lease {
     pub(super) fn written(&self) -> Option<(Instant, Instant)> {
         match self {
             Self::Own { connection, .. } => connection.stamps.written(),
-            Self::Shared { stamps, .. } => stamps.written(),
+            Self::Shared { upload, .. } => upload.written(),
         }
     }
 
@@ -47,7 +48,7 @@ impl Lease {
         match self {
             Self::Own { connection, pool: Some(pool) } => pool.keep(connection),
             Self::Own { pool: None, .. } => (),
-            Self::Shared { stream, .. } => drop(stream),
+            Self::Shared { stream, upload } => drop((stream, upload)),
         }
     }
 }
@@ -94,25 +95,50 @@ async fn send_own(
     }
 }
 
+/// How often a request goes out again that an upstream refused unprocessed, or that a new connection
+/// gave back.
+const REPEATS: u32 = 3;
+
 async fn send_shared(
     live: &Live,
     upstream: usize,
-    mut request: Request<RequestTee>,
+    request: Request<RequestTee>,
     pen: &mut ResponsePen,
 ) -> Result<(Response<Incoming>, Lease), Error> {
     let (settings, pools) = live.upstream(upstream);
+    let (head, body) = request.into_parts();
+    let upload = Upload::new(body, live.settings.limits.http2_repeat);
+    let mut repeats = REPEATS;
     loop {
         let (mut stream, steps) = pools.shared.lease(&live.connector, settings).await?;
         mark(pen, steps);
-        let stamps = Arc::new(Stamps::new());
-        stamps.now();
-        request.body_mut().stamp(Arc::clone(&stamps));
-        match stream.sender.try_send_request(request).await {
-            Ok(response) => return Ok((response, Lease::Shared { stream, stamps })),
-            // Each turn leaves a closed connection behind, and ends with a new one.
-            Err(refused) => request = unsent(refused, steps)?,
+        let request = Request::from_parts(head.clone(), upload.attempt());
+        let refused = match stream.sender.try_send_request(request).await {
+            Ok(response) => return Ok((response, Lease::Shared { stream, upload })),
+            Err(refused) => refused,
+        };
+        let untouched = refused.message().is_some();
+        let error = refused.into_error();
+        // A kept connection that gave it back untouched is closed: at last there is a new one.
+        if untouched && steps.is_none() {
+            continue;
         }
+        if repeats == 0 || !untouched && !(upload.can_repeat() && is_unprocessed(&error)) {
+            return Err(Error::Upstream(error));
+        }
+        repeats -= 1;
     }
+}
+
+/// Whether the upstream says that it has not begun with a request and will not: its stream came after
+/// the last that it takes (RFC 9113 6.8), or was refused (8.7). Then it may be sent again whatever
+/// it asks for.
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| {
+        let refused = cause.reason() == Some(h2::Reason::REFUSED_STREAM);
+        cause.is_remote() && (cause.is_go_away() || cause.is_reset() && refused)
+    })
 }
 
 /// The request that a kept connection gave back untouched.

@@ -95,6 +95,10 @@ pub struct Limits {
     /// Bytes that may be on their way on one HTTP/2 stream before they are read
     /// (`http2_stream_window`, 256 KiB: a prompt or an answer in one go).
     pub stream_window: usize,
+    /// Bytes of a request's body that are kept until its answer begins, so that it can be sent again
+    /// where an HTTP/2 upstream says that it has not begun with it (`http2_repeat`, 256 KiB: most
+    /// prompts; a longer one is a 502 then).
+    pub http2_repeat: usize,
     /// The longest HTTP/2 head, each field counted with 32 bytes more (`http2_head`, 64 KiB);
     /// a longer one is refused with 431.
     pub http2_head: usize,
@@ -121,6 +125,7 @@ impl Default for Limits {
             client_streams: 250,
             upstream_streams: 100,
             stream_window: 256 << 10,
+            http2_repeat: 256 << 10,
             http2_head: 64 << 10,
             ping: Duration::from_secs(30),
             drain: Duration::from_secs(7),

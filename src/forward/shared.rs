@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use super::connect::{Connector, Steps};
 use super::error::Error;
 use super::settings::{Limits, Upstream};
-use super::tee::RequestTee;
+use super::upload::Attempt;
 use super::upstream_io::UpstreamIo;
 
 /// The connections to one upstream.
@@ -47,7 +47,7 @@ struct State {
 #[derive(Debug)]
 struct Link {
     number: u64,
-    sender: SendRequest<RequestTee>,
+    sender: SendRequest<Attempt>,
     peer: Arc<Peer>,
     taken: usize,
     idle_since: Instant,
@@ -56,7 +56,7 @@ struct Link {
 /// An exchange's place on a connection, given back when dropped.
 #[derive(Debug)]
 pub(super) struct Stream {
-    pub(super) sender: SendRequest<RequestTee>,
+    pub(super) sender: SendRequest<Attempt>,
     number: u64,
     shared: Arc<Shared>,
 }
@@ -284,10 +284,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
 }
 
 /// Drives a connection's requests until it is closed.
-pub(super) async fn drive(
-    mut connection: Connection<UpstreamIo, RequestTee, Tasks>,
-    peer: Arc<Peer>,
-) {
+pub(super) async fn drive(mut connection: Connection<UpstreamIo, Attempt, Tasks>, peer: Arc<Peer>) {
     poll_fn(|cx| {
         peer.ask(cx);
         let polled = Pin::new(&mut connection).poll(cx);

@@ -16,7 +16,6 @@ use super::client::Client;
 use super::error::Error;
 use super::exchange::Running;
 use super::send::Lease;
-use super::upstream_io::Stamps;
 use crate::tape::{Cause, RequestPen};
 
 /// What hyper is told when a body breaks.
@@ -28,8 +27,6 @@ pub(super) struct RequestTee {
     inner: Incoming,
     pen: RequestPen,
     client: Arc<Client>,
-    // Where the connection's own writes cannot tell, since it carries others too.
-    stamps: Option<Arc<Stamps>>,
 }
 
 impl RequestTee {
@@ -37,12 +34,7 @@ impl RequestTee {
         if inner.is_end_stream() {
             pen.end();
         }
-        Self { inner, pen, client, stamps: None }
-    }
-
-    /// From now on notes when a piece of the body was taken.
-    pub(super) fn stamp(&mut self, stamps: Arc<Stamps>) {
-        self.stamps = Some(stamps);
+        Self { inner, pen, client }
     }
 
     fn end(&mut self) {
@@ -66,9 +58,6 @@ impl HttpBody for RequestTee {
             && let Some(chunk) = frame.data_ref()
         {
             self.pen.data(chunk);
-        }
-        if let Some(stamps) = &self.stamps {
-            stamps.now();
         }
         let broken = matches!(frame, Some(Err(_)));
         if !broken && (frame.is_none() || self.inner.is_end_stream()) {
@@ -110,7 +99,17 @@ pub struct ResponseTee {
     lease: Option<Lease>,
     silence: Option<Silence>,
     // How the upstream broke, until hyper has flushed what came before.
-    broken: Option<BodyError>,
+    broken: Option<Broken>,
+}
+
+/// The time that a stream's last bytes have to be written before it is reset.
+const FLUSH: Duration = Duration::from_millis(10);
+
+/// How the upstream broke, and the time until that is told, where others share the connection.
+#[derive(Debug)]
+struct Broken {
+    error: BodyError,
+    flush: Option<Pin<Box<Sleep>>>,
 }
 
 /// Ends a body in which nothing came for too long.
@@ -176,8 +175,11 @@ impl HttpBody for ResponseTee {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.running.turn_to_read(false);
-        if let Some(error) = self.broken.take() {
-            return Poll::Ready(Some(Err(error)));
+        if let Some(flush) = self.broken.as_mut().and_then(|broken| broken.flush.as_mut()) {
+            ready!(flush.as_mut().poll(cx));
+        }
+        if let Some(broken) = self.broken.take() {
+            return Poll::Ready(Some(Err(broken.error)));
         }
         let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
             return self.poll_silence(cx).map(|error| Some(Err(error)));
@@ -192,8 +194,9 @@ impl HttpBody for ResponseTee {
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         };
         // Told of an error, hyper drops what it has not written yet, the head too. It flushes when
-        // a body has nothing to give.
-        self.broken = Some(error.into());
+        // a body has nothing to give: at once on HTTP/1, and in another task on HTTP/2.
+        let flush = self.running.is_stream().then(|| Box::pin(sleep(FLUSH)));
+        self.broken = Some(Broken { error: error.into(), flush });
         cx.waker().wake_by_ref();
         Poll::Pending
     }

@@ -16,6 +16,9 @@ mod streaming;
 /// Connections that change their protocol.
 #[cfg(test)]
 mod upgrade;
+/// HTTP/2, on either side and on both.
+#[cfg(test)]
+mod http2;
 /// Answers of our own.
 #[cfg(test)]
 mod own_answers;

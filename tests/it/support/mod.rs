@@ -11,6 +11,8 @@ pub(crate) mod origin;
 pub(crate) mod collector;
 /// What the collector received, as plain values.
 pub(crate) mod signals;
+/// Clients and upstreams of either version, in hyper.
+pub(crate) mod http2;
 /// The binary as a child process.
 pub(crate) mod proxy;
 /// What may differ between what was sent and what arrived.
