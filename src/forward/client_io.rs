@@ -260,3 +260,40 @@ impl<S: AsyncWrite + Unpin> Write for ClientIo<S> {
         self.after_write(cx, outcome)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ahead(text: &[u8]) -> Ahead {
+        let mut ahead = Ahead { filled: text.len(), ..Ahead::default() };
+        ahead.bytes[..text.len()].copy_from_slice(text);
+        ahead
+    }
+
+    #[test]
+    fn what_is_spoken_is_certain_at_the_first_other_byte() {
+        for length in 0..PREFACE.len() {
+            assert_eq!(ahead(&PREFACE[..length]).is_http2(), None, "{length}");
+            let mut other = PREFACE[..=length].to_vec();
+            other[length] ^= 1;
+            assert_eq!(ahead(&other).is_http2(), Some(false), "{length}");
+        }
+        assert_eq!(ahead(PREFACE).is_http2(), Some(true));
+    }
+
+    #[test]
+    fn what_was_read_ahead_is_given_once_in_whatever_pieces() {
+        let mut ahead = ahead(b"GET / HTTP");
+        let mut bytes = [0; 4];
+        let mut given = Vec::new();
+        loop {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            if !ahead.give(&mut buffer.unfilled()) {
+                break;
+            }
+            given.extend_from_slice(buffer.filled());
+        }
+        assert_eq!(given, b"GET / HTTP");
+    }
+}

@@ -338,6 +338,7 @@ mod tests {
             assert_eq!(target_of(uri, 0, ""), uri);
         }
         assert_eq!(target_of("http://proxy/v1/x?y", 0, ""), "/v1/x?y");
+        assert_eq!(target_of("*", 0, ""), "*");
     }
 
     #[test]

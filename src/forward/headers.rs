@@ -380,6 +380,32 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_said_of_a_connection_that_others_share() {
+        let headers = map(&[
+            ("host", "proxy"),
+            ("connection", "te, x-private"),
+            ("x-private", "1"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("a", "1"),
+        ]);
+        let to = ToUpstream { host: None, hop: Hop::Stream, ..upstream(Framing::Frames) };
+        assert_eq!(list(&to_upstream(headers, to)), [("te", "trailers"), ("a", "1")]);
+        let headers = map(&[("content-length", "9"), ("keep-alive", "1"), ("a", "1")]);
+        assert_eq!(list(&to_client(headers, Framing::Frames, Hop::Stream)), [("a", "1")]);
+    }
+
+    #[test]
+    fn crumbs_of_cookies_are_joined_only_where_they_were_cut() {
+        let headers = map(&[("cookie", "a=1"), ("x", "1"), ("cookie", "b=2"), ("host", "proxy")]);
+        let to = ToUpstream { crumbs: true, ..upstream(Framing::Length) };
+        let out = to_upstream(headers.clone(), to);
+        assert_eq!(list(&out), [("cookie", "a=1; b=2"), ("x", "1"), ("host", "up")]);
+        let out = to_upstream(headers, upstream(Framing::Length));
+        assert_eq!(out.get_all("cookie").iter().count(), 2, "an HTTP/1 client meant it so");
+    }
+
+    #[test]
     fn our_traceparent_stands_where_the_apps_stood() {
         let headers = map(&[("traceparent", "app"), ("z", "1")]);
         let ours = Some(HeaderValue::from_static("ours"));
@@ -412,5 +438,12 @@ mod tests {
         let text = String::from_utf8(tape_request(&request.into_parts().0)).unwrap();
         let expected = "POST /v1/x?y=1 1.1\nauthorization: ***\nx-api-key: ***\naccept: */*\n";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn the_tape_keeps_an_authority_as_a_host() {
+        let request = http::Request::get("http://proxy:1/v1/x?y").version(Version::HTTP_2);
+        let text = tape_request(&request.body(()).unwrap().into_parts().0);
+        assert_eq!(text, b"GET /v1/x?y 2\nhost: proxy:1\n");
     }
 }

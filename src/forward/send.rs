@@ -123,7 +123,8 @@ async fn send_shared(
         if untouched && steps.is_none() {
             continue;
         }
-        if repeats == 0 || !untouched && !(upload.can_repeat() && is_unprocessed(&error)) {
+        let again = untouched || upload.can_repeat() && is_unprocessed(&error);
+        if repeats == 0 || !again {
             return Err(Error::Upstream(error));
         }
         repeats -= 1;

@@ -168,6 +168,6 @@ impl Body for Attempt {
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.given == 0 { self.shared.hint.clone() } else { SizeHint::default() }
+        if self.given == 0 { self.shared.hint } else { SizeHint::default() }
     }
 }

@@ -98,3 +98,17 @@ pub fn socket(stream: &TcpStream) -> io::Result<()> {
 pub fn runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread().thread_name("clearspan").enable_all().build()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connections_window_is_never_the_streams_bottleneck_and_always_valid() {
+        let limits = Limits::default();
+        let all = limits.stream_window * limits.upstream_streams;
+        assert!(connection_window(&limits, limits.upstream_streams) as usize > all);
+        let huge = Limits { stream_window: usize::MAX, ..limits };
+        assert_eq!(connection_window(&huge, 2), (1 << 31) - 1);
+    }
+}
