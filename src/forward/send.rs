@@ -110,10 +110,12 @@ async fn send_shared(
     let upload = Upload::new(body, live.settings.limits.http2_repeat);
     let mut repeats = REPEATS;
     loop {
-        let (mut stream, steps) = pools.shared.lease(&live.connector, settings).await?;
+        let (stream, mut sender, steps) = pools.shared.lease(&live.connector, settings).await?;
         mark(pen, steps);
         let request = Request::from_parts(head.clone(), upload.attempt());
-        let refused = match stream.sender.try_send_request(request).await {
+        let sending = sender.try_send_request(request);
+        drop(sender);
+        let refused = match sending.await {
             Ok(response) => return Ok((response, Lease::Shared { stream, upload })),
             Err(refused) => refused,
         };

@@ -8,7 +8,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Waker};
 use std::time::Instant;
 
@@ -27,7 +27,7 @@ use super::upstream_io::UpstreamIo;
 pub(super) struct Shared {
     state: Mutex<State>,
     // A stream or a connection came or went.
-    changed: Arc<Notify>,
+    changed: Notify,
     limits: Limits,
 }
 
@@ -56,14 +56,18 @@ struct Link {
 /// An exchange's place on a connection, given back when dropped.
 #[derive(Debug)]
 pub(super) struct Stream {
-    pub(super) sender: SendRequest<Attempt>,
     number: u64,
     shared: Arc<Shared>,
 }
 
+/// A stream, how to send on it, and the steps to its connection where that is new. The sender is not
+/// to be kept while the answer is awaited: hyper's channel gives a request that came too late back
+/// only when its last sender is gone.
+pub(super) type Leased = (Stream, SendRequest<Attempt>, Option<Steps>);
+
 /// What an exchange without a stream does next.
 enum Next {
-    Take(Stream),
+    Take(Leased),
     Open(Opening),
     Wait(Waiting),
 }
@@ -72,7 +76,7 @@ impl Shared {
     pub(super) fn new(limits: &Limits) -> Self {
         let expected = limits.upstream_streams;
         let state = State { links: Vec::new(), opening: 0, waiting: 0, expected, next: 0 };
-        Self { state: Mutex::new(state), changed: Arc::default(), limits: limits.clone() }
+        Self { state: Mutex::new(state), changed: Notify::new(), limits: limits.clone() }
     }
 
     /// A stream, and the steps to its connection where that is new; within the limit for connecting,
@@ -81,9 +85,9 @@ impl Shared {
         self: &Arc<Self>,
         connector: &Connector,
         upstream: &Upstream,
-    ) -> Result<(Stream, Option<Steps>), Error> {
-        if let Some(stream) = self.take(&mut self.state()) {
-            return Ok((stream, None));
+    ) -> Result<Leased, Error> {
+        if let Some(leased) = self.take(&mut self.state()) {
+            return Ok(leased);
         }
         let leasing = self.wait_or_open(connector, upstream);
         tokio::time::timeout(self.limits.connect, leasing)
@@ -95,16 +99,13 @@ impl Shared {
         self: &Arc<Self>,
         connector: &Connector,
         upstream: &Upstream,
-    ) -> Result<(Stream, Option<Steps>), Error> {
+    ) -> Result<Leased, Error> {
         loop {
             // From here on no change is missed.
             let changed = self.changed.notified();
             match self.next() {
-                Next::Take(stream) => return Ok((stream, None)),
-                Next::Open(opening) => {
-                    let (stream, steps) = opening.open(connector, upstream).await?;
-                    return Ok((stream, Some(steps)));
-                }
+                Next::Take(leased) => return Ok(leased),
+                Next::Open(opening) => return opening.open(connector, upstream).await,
                 Next::Wait(_waiting) => changed.await,
             }
         }
@@ -112,8 +113,8 @@ impl Shared {
 
     fn next(self: &Arc<Self>) -> Next {
         let mut state = self.state();
-        if let Some(stream) = self.take(&mut state) {
-            return Next::Take(stream);
+        if let Some(leased) = self.take(&mut state) {
+            return Next::Take(leased);
         }
         let most = self.limits.upstream_streams;
         if let Some(streams) = state.links.iter().rev().find_map(|link| link.peer.streams()) {
@@ -130,13 +131,13 @@ impl Shared {
         }
     }
 
-    fn take(self: &Arc<Self>, state: &mut State) -> Option<Stream> {
-        state.links.retain(|link| !link.sender.is_closed());
+    fn take(self: &Arc<Self>, state: &mut State) -> Option<Leased> {
+        state.forget_closed();
         let most = self.limits.upstream_streams;
         let link = state.links.iter_mut().find(|link| link.taken < link.room(most))?;
         link.taken += 1;
-        let (sender, number) = (link.sender.clone(), link.number);
-        Some(Stream { sender, number, shared: Arc::clone(self) })
+        let stream = Stream { number: link.number, shared: Arc::clone(self) };
+        Some((stream, link.sender.clone(), None))
     }
 
     /// Closes connections that have been idle for too long.
@@ -148,6 +149,12 @@ impl Shared {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn forget_closed(&mut self) {
+        self.links.retain(|link| !link.sender.is_closed());
     }
 }
 
@@ -185,13 +192,9 @@ struct Opening(Arc<Shared>);
 
 impl Opening {
     /// Opens a connection; its first stream is ours.
-    async fn open(
-        self,
-        connector: &Connector,
-        upstream: &Upstream,
-    ) -> Result<(Stream, Steps), Error> {
+    async fn open(self, connector: &Connector, upstream: &Upstream) -> Result<Leased, Error> {
         let shared = &self.0;
-        let peer = Arc::new(Peer::new(Arc::clone(&shared.changed)));
+        let peer = Arc::new(Peer::new(shared));
         let (sender, steps) =
             connector.connect_shared(upstream, &shared.limits, Arc::clone(&peer)).await?;
         let mut state = shared.state();
@@ -201,7 +204,7 @@ impl Opening {
         let sender = link.sender.clone();
         state.links.push(link);
         drop(state);
-        Ok((Stream { sender, number, shared: Arc::clone(shared) }, steps))
+        Ok((Stream { number, shared: Arc::clone(shared) }, sender, Some(steps)))
     }
 }
 
@@ -220,7 +223,7 @@ pub(super) struct Peer {
     // `UNKNOWN` until its settings came.
     streams: AtomicUsize,
     driver: Mutex<Option<Waker>>,
-    changed: Arc<Notify>,
+    shared: Weak<Shared>,
 }
 
 /// What we let hyper assume before the peer's settings came: more than any peer can say, and not what
@@ -228,8 +231,9 @@ pub(super) struct Peer {
 pub(super) const UNKNOWN: usize = usize::MAX - 1;
 
 impl Peer {
-    fn new(changed: Arc<Notify>) -> Self {
-        Self { streams: AtomicUsize::new(UNKNOWN), driver: Mutex::default(), changed }
+    fn new(shared: &Arc<Shared>) -> Self {
+        let (streams, driver) = (AtomicUsize::new(UNKNOWN), Mutex::default());
+        Self { streams, driver, shared: Arc::downgrade(shared) }
     }
 
     /// How many streams it allows, once it has said so.
@@ -258,8 +262,10 @@ impl Peer {
     }
 
     fn learn(&self, streams: usize) {
-        if self.streams.swap(streams, Relaxed) != streams {
-            self.changed.notify_waiters();
+        if self.streams.swap(streams, Relaxed) != streams
+            && let Some(shared) = self.shared.upgrade()
+        {
+            shared.changed.notify_waiters();
         }
     }
 }
@@ -294,7 +300,10 @@ pub(super) async fn drive(mut connection: Connection<UpstreamIo, Attempt, Tasks>
         polled.map(drop)
     })
     .await;
-    // Those that waited for it look elsewhere; its own exchanges hear of it by themselves.
     drop(connection);
-    peer.changed.notify_waiters();
+    // Its own exchanges hear of it by themselves; those that waited for it look elsewhere.
+    if let Some(shared) = peer.shared.upgrade() {
+        shared.state().forget_closed();
+        shared.changed.notify_waiters();
+    }
 }
