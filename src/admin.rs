@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
@@ -109,16 +110,25 @@ impl Routes {
 }
 
 /// Serves `routes` until `shutdown`, then lets what is under way end, for at most a second.
-pub async fn serve(listener: TcpListener, routes: Routes, shutdown: impl Future<Output = ()>) {
-    serve_within(HEAD, listener, routes, shutdown).await;
-}
-
-async fn serve_within(
-    head: Duration,
-    listener: TcpListener,
+/// `accept` gives the next client's connection.
+pub async fn serve<S>(
+    accept: impl AsyncFn() -> io::Result<S>,
     routes: Routes,
     shutdown: impl Future<Output = ()>,
-) {
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    serve_within(HEAD, accept, routes, shutdown).await;
+}
+
+async fn serve_within<S>(
+    head: Duration,
+    accept: impl AsyncFn() -> io::Result<S>,
+    routes: Routes,
+    shutdown: impl Future<Output = ()>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let routes = Arc::new(routes);
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let (stop, stopped) = watch::channel(());
@@ -126,8 +136,8 @@ async fn serve_within(
         loop {
             // The semaphore is never closed.
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            match listener.accept().await {
-                Ok((stream, _)) => {
+            match accept().await {
+                Ok(stream) => {
                     let (routes, stopped) = (Arc::clone(&routes), stopped.clone());
                     tokio::spawn(connection(head, stream, routes, stopped, place));
                 }
@@ -142,14 +152,14 @@ async fn serve_within(
         () = accepting => (),
         () = shutdown => (),
     }
-    drop((listener, stop));
+    drop((accept, stop));
     // All places are free again when the last connection has ended.
     timeout(GRACE, places.acquire_many(CONNECTIONS as u32)).await.ok();
 }
 
 async fn connection(
     head: Duration,
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     routes: Arc<Routes>,
     mut stopped: watch::Receiver<()>,
     _place: OwnedSemaphorePermit,
@@ -178,6 +188,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::oneshot;
     use tokio::task::JoinHandle;
 
@@ -188,7 +199,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let shutdown = async { stopped.await.unwrap_or_default() };
-        (address, stop, tokio::spawn(serve(listener, routes, shutdown)))
+        let accept = async move || listener.accept().await.map(|(stream, _)| stream);
+        (address, stop, tokio::spawn(serve(accept, routes, shutdown)))
     }
 
     /// Sends `METHOD path` with header lines and reads to the end.
@@ -279,7 +291,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let head = Duration::from_millis(50);
         let routes = Routes::default().with_health();
-        tokio::spawn(serve_within(head, listener, routes, std::future::pending()));
+        let accept = async move || listener.accept().await.map(|(stream, _)| stream);
+        tokio::spawn(serve_within(head, accept, routes, std::future::pending()));
         let began = std::time::Instant::now();
         let mut slow = TcpStream::connect(address).await.unwrap();
         slow.write_all(b"GET /healthz HTT").await.unwrap();

@@ -40,41 +40,38 @@ pub mod report;
 pub mod admin;
 /// Drives the cold path.
 pub mod worker;
+/// Takes a changed configuration while all of that runs.
+pub mod reload;
+/// What systemd gives us and is told.
+pub mod systemd;
+/// All sockets that we listen on.
+pub mod listeners;
 
 use std::io::{self, IsTerminal as _};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
 use std::thread::{self, JoinHandle};
 
-use tokio::net::TcpListener;
+use arc_swap::ArcSwap;
 
 use forward::Forward;
 use forward::accept::Server;
-use forward::route::Scope;
-use observe::observation::Observation;
-use observe::price::Prices;
-use report::Reporter;
+use forward::settings::Endpoint;
+use listeners::Listeners;
+use reload::{Asked, Reload};
 use tape::Tapes;
 use worker::Worker;
 
 /// Why the proxy could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// A listener's address cannot be had.
-    #[error(
-        "cannot listen on {address}: {error}\n  is another process there? choose another address with {key}"
-    )]
-    Listen {
-        /// The address asked for.
-        address: SocketAddr,
-        /// The key that says it.
-        key: &'static str,
-        /// What the system says.
-        #[source]
-        error: io::Error,
-    },
+    /// A listener cannot be had.
+    #[error(transparent)]
+    Listen(#[from] listeners::Error),
+    /// A listener cannot speak TLS: its files were good a moment ago, and are no more.
+    #[error("cannot speak TLS: {0}")]
+    ServerTls(#[from] forward::server_tls::Error),
     /// The system gives no threads.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
@@ -86,52 +83,65 @@ pub enum RunError {
     Report(#[from] report::Error),
 }
 
-/// Where a running proxy listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Addresses {
-    /// The shared listener.
-    pub shared: SocketAddr,
-    /// Listeners of one upstream, with its name.
-    pub own: Vec<(SocketAddr, String)>,
-    /// The admin listener.
-    pub admin: SocketAddr,
-}
-
-/// Runs the proxy until `until` is ready, then drains and flushes. `ready` is told where it listens.
+/// Runs the proxy until `until` is ready, then drains and flushes. `ready` is told where it listens;
+/// `asked` is where a reload is asked for.
 ///
 /// # Errors
 /// When a listener, a thread or TLS cannot be had; nothing was served then.
 pub fn run(
-    settings: config::Settings,
-    ready: impl FnOnce(&Addresses),
+    mut loaded: config::Loaded,
+    asked: Asked,
+    ready: impl FnOnce(&listeners::Addresses),
     until: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    // Two descriptors for each exchange; what the system does not allow shows when they run out.
-    let _raised = rlimit::increase_nofile_limit(u64::MAX);
-    forward::wire::runtime()?.block_on(serve(settings, ready, until))
+    if let Ok(files) = rlimit::increase_nofile_limit(u64::MAX) {
+        let limits = &mut loaded.settings.forward.limits;
+        let affordable = affordable(limits.connections, files);
+        if affordable < limits.connections {
+            tracing::info!(
+                files,
+                "open files are limited: {affordable} client connections at once"
+            );
+        }
+        limits.connections = affordable;
+    }
+    let given = systemd::Given::of_process().map_err(listeners::Error::Given)?;
+    forward::wire::runtime()?.block_on(serve(loaded, given, asked, ready, until))
+}
+
+/// Client connections that a limit on open files leaves room for: each needs a second descriptor for
+/// its upstream, and one that is accepted without it could only be turned away.
+fn affordable(connections: usize, files: u64) -> usize {
+    // Our own listeners, the admin's clients, exporters, the runtime.
+    const OTHERS: u64 = 64;
+    let room = files.saturating_sub(OTHERS) / 2;
+    connections.min(usize::try_from(room).unwrap_or(usize::MAX)).max(1)
 }
 
 async fn serve(
-    settings: config::Settings,
-    ready: impl FnOnce(&Addresses),
+    loaded: config::Loaded,
+    given: systemd::Given,
+    asked: Asked,
+    ready: impl FnOnce(&listeners::Addresses),
     until: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let (listeners, addresses) = listen(&settings).await?;
+    let settings = loaded.settings.clone();
+    let Listeners { doors, admin, addresses } = listeners::open(&settings, given).await?;
     let (tapes, receivers) = Tapes::new(settings.tape.clone());
-    let own = listeners.proxied.iter().filter_map(|(it, _)| it.local_addr().ok()).collect();
-    let forward = Forward::new(settings.forward.clone(), tapes.clone(), own)?;
+    let forward = Forward::new(settings.forward.clone(), tapes.clone(), addresses.all())?;
     let cold = Arc::new(worker::Shared {
-        settings: Arc::new(settings.observe.clone()),
+        settings: ArcSwap::from_pointee(reload::cold(&settings)),
         account: Arc::clone(tapes.account()),
         stop: AtomicBool::new(false),
         lost: AtomicU64::new(0),
     });
-    let sources = sources(&addresses, &forward, &tapes, &cold);
+    let reload = Reload::new(loaded, Arc::clone(&forward), Arc::clone(&cold));
+    let sources = sources(&addresses, &forward, &tapes, &cold, &reload);
     let output = report::Output { to: Box::new(io::stdout()), colour: io::stdout().is_terminal() };
     let (reporter, telemetry) = report::start(settings.report.clone(), sources, output)?;
-    let prices = Arc::new(Prices::with_overrides(settings.prices.clone()));
     let workers = receivers.into_iter().map(|receiver| {
-        let sink = sink(Arc::clone(&prices), reporter.clone());
+        let reporter = reporter.clone();
+        let sink = move |observation| reporter.report(&observation);
         let worker = Worker::new(Arc::clone(&cold), receiver, sink);
         thread::Builder::new().name("observe".into()).spawn(move || worker.run())
     });
@@ -139,20 +149,23 @@ async fn serve(
 
     let telemetry = Arc::new(telemetry);
     let server = Arc::new(Server::new(Arc::clone(&forward)));
-    for (listener, scope) in listeners.proxied {
-        server.listen(listener, scope);
-    }
+    server.listen(doors)?;
     let sweeping = tokio::spawn(forward.sweep());
+    reload.watch(asked)?;
+    let living = tokio::spawn(systemd::keep_alive());
     let routes = routes(Arc::clone(&telemetry), Arc::clone(&server));
-    let admin = tokio::spawn(admin::serve(listeners.admin, routes, std::future::pending()));
+    let accept = async move || admin.accept().await.map(|(stream, _)| stream);
+    let admin = tokio::spawn(admin::serve(accept, routes, std::future::pending()));
 
     let mut until = std::pin::pin!(until);
     // Asked once before anything is announced: from then on no signal is too early.
     let is_over = std::future::poll_fn(|cx| Poll::Ready(until.as_mut().poll(cx).is_ready())).await;
     ready(&addresses);
+    systemd::ready();
     if !is_over {
         until.await;
     }
+    systemd::stopping();
     server.drain().await;
     sweeping.abort();
     let flush = settings.report.limits.flush;
@@ -165,60 +178,35 @@ async fn serve(
         tracing::error!("a panic at the end: the last telemetry may be lost");
     }
     admin.abort();
+    living.abort();
     Ok(())
-}
-
-/// Bound sockets, before anything runs.
-struct Listeners {
-    proxied: Vec<(TcpListener, Scope)>,
-    admin: TcpListener,
-}
-
-async fn listen(settings: &config::Settings) -> Result<(Listeners, Addresses), RunError> {
-    let shared = bind(settings.forward.listen, "server.listen").await?;
-    let admin = bind(settings.admin, "server.admin").await?;
-    let mut addresses =
-        Addresses { shared: shared.local_addr()?, own: Vec::new(), admin: admin.local_addr()? };
-    let mut proxied = vec![(shared, Scope::Shared)];
-    for (index, upstream) in settings.forward.upstreams.iter().enumerate() {
-        if let Some(address) = upstream.listen {
-            let listener = bind(address, "the upstream's `listen`").await?;
-            addresses.own.push((listener.local_addr()?, upstream.facts.name.clone()));
-            proxied.push((listener, Scope::Own(index)));
-        }
-    }
-    Ok((Listeners { proxied, admin }, addresses))
-}
-
-async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, RunError> {
-    TcpListener::bind(address).await.map_err(|error| RunError::Listen { address, key, error })
 }
 
 /// Counts that reporting reads from the rest of the program.
 fn sources(
-    addresses: &Addresses,
+    addresses: &listeners::Addresses,
     forward: &Forward,
     tapes: &Tapes,
     cold: &Arc<worker::Shared>,
+    reload: &Reload,
 ) -> report::Sources {
     let (admission, unread) = (forward.admission(), forward.unread());
     let (torn, dropped) = (tapes.clone(), tapes.clone());
     let cold = Arc::clone(cold);
+    let [taken, refused, read] = [reload.counts(), reload.counts(), reload.counts()];
     report::Sources {
-        listen: Some(addresses.shared),
+        listen: Some(match &addresses.shared.at {
+            Endpoint::Tcp(address) => (address.ip().to_string(), Some(address.port())),
+            Endpoint::Unix(path) => (path.display().to_string(), None),
+        }),
         active: Box::new(move || admission.running()),
         unread: Box::new(move || unread.load(Relaxed)),
         torn: Box::new(move || torn.counts().torn.load(Relaxed)),
         dropped: Box::new(move || dropped.counts().dropped.load(Relaxed)),
         lost: Box::new(move || cold.lost.load(Relaxed)),
-    }
-}
-
-/// What becomes of an observation.
-fn sink(prices: Arc<Prices>, reporter: Reporter) -> impl FnMut(Observation) + Send {
-    move |mut observation| {
-        observation.cost = prices.cost(&observation);
-        reporter.report(&observation);
+        reloads_taken: Box::new(move || taken.taken.load(Relaxed)),
+        reloads_refused: Box::new(move || refused.refused.load(Relaxed)),
+        configured_at: Box::new(move || read.read_at.load(Relaxed)),
     }
 }
 
@@ -239,5 +227,18 @@ fn stop(cold: &worker::Shared, workers: Vec<JoinHandle<()>>) {
         if worker.join().is_err() {
             tracing::error!("a worker ended with a panic: some observations are lost");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::affordable;
+
+    #[test]
+    fn there_are_as_many_clients_as_descriptors_for_two_sockets_each() {
+        assert_eq!(affordable(20_000, 1 << 20), 20_000);
+        assert_eq!(affordable(20_000, 1024), 480);
+        assert_eq!(affordable(100, 1024), 100);
+        assert_eq!(affordable(100, 20), 1);
     }
 }

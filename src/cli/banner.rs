@@ -1,10 +1,8 @@
 //! What a terminal is greeted with: what to export, where telemetry goes, what to know. Pure.
 
-use std::net::SocketAddr;
-
 use super::reachable;
 use crate::config::Settings;
-use crate::forward::settings::{self, Upstream};
+use crate::forward::settings::{self, Endpoint, Listen, Upstream};
 use crate::report::settings::Exporter;
 
 /// The greeting for a proxy with these settings.
@@ -20,7 +18,10 @@ pub fn banner(settings: &Settings) -> String {
     for line in destinations(&settings.report.exporters) {
         text.push_str(&format!("telemetry  {line}\n"));
     }
-    text.push_str(&format!("metrics    http://{}/metrics\n", reachable(settings.admin)));
+    text.push_str(&match &settings.admin {
+        Endpoint::Tcp(address) => format!("metrics    http://{}/metrics\n", reachable(*address)),
+        Endpoint::Unix(_) => format!("metrics    /metrics over {}\n", settings.admin),
+    });
     for warning in &settings.warnings {
         text.push_str(&format!("warning    {warning}\n"));
     }
@@ -34,11 +35,7 @@ fn destinations(exporters: &[Exporter]) -> Vec<String> {
             "is sent nowhere: set OTEL_EXPORTER_OTLP_ENDPOINT=http://HOST:4318".to_owned(),
         ];
     }
-    let told = |exporter: &Exporter| {
-        let urls = [&exporter.traces, &exporter.metrics, &exporter.logs];
-        let urls: Vec<_> = urls.into_iter().flatten().map(ToString::to_string).collect();
-        format!("goes to {}", urls.join(", "))
-    };
+    let told = |exporter: &Exporter| format!("goes to {}", exporter.destinations().join(", "));
     exporters.iter().map(told).collect()
 }
 
@@ -47,22 +44,27 @@ fn exports(forward: &settings::Settings) -> Vec<(String, String)> {
     let root = forward.root.and_then(|index| forward.upstreams.get(index));
     let line = |upstream: &Upstream| {
         let is_root = root.is_some_and(|root| root.facts == upstream.facts);
-        (export(upstream, forward.listen, is_root), upstream.facts.name.clone())
+        let (export, listener) = export(upstream, &forward.listen, is_root);
+        let name = &upstream.facts.name;
+        match &listener.at {
+            Endpoint::Tcp(_) => (export, name.clone()),
+            socket => (export, format!("{name}, over {socket}")),
+        }
     };
     forward.upstreams.iter().map(line).collect()
 }
 
 /// Clients of OpenAI put `/v1` into the base URL, the others into the path.
-fn export(upstream: &Upstream, shared: SocketAddr, is_root: bool) -> String {
+fn export<'a>(upstream: &'a Upstream, shared: &'a Listen, is_root: bool) -> (String, &'a Listen) {
     let has = |path: &str| upstream.paths.iter().any(|own| own.trim_end_matches('/') == path);
     // The ollama client asks `/` whether its server is alive.
     let by_path = (has("/v1") && upstream.facts.dialect == "openai") || (has("/api") && is_root);
-    let base = match (upstream.listen, &upstream.mount) {
-        (Some(own), _) => format!("http://{}", reachable(own)),
-        (None, Some(mount)) if !by_path => format!("http://{}{mount}", reachable(shared)),
-        _ => format!("http://{}", reachable(shared)),
+    let listener = upstream.listen.as_ref().unwrap_or(shared);
+    let base = match (&upstream.listen, &upstream.mount) {
+        (None, Some(mount)) if !by_path => format!("{}{mount}", origin(listener)),
+        _ => origin(listener),
     };
-    match (upstream.facts.provider.as_str(), upstream.facts.dialect.as_str()) {
+    let export = match (upstream.facts.provider.as_str(), upstream.facts.dialect.as_str()) {
         (_, "ollama") => format!("OLLAMA_HOST={base}"),
         ("anthropic", _) => format!("ANTHROPIC_BASE_URL={base}"),
         ("gcp.gemini", _) => format!("GOOGLE_GEMINI_BASE_URL={base}"),
@@ -70,6 +72,16 @@ fn export(upstream: &Upstream, shared: SocketAddr, is_root: bool) -> String {
         (_, "openai") if upstream.base_path.ends_with("/v1") => format!("OPENAI_BASE_URL={base}"),
         (_, "openai") => format!("OPENAI_BASE_URL={base}/v1"),
         _ => base,
+    };
+    (export, listener)
+}
+
+/// How a URL begins that leads to `listener`. Over a socket in the file system the host is anything.
+fn origin(listener: &Listen) -> String {
+    let scheme = if listener.tls.is_some() { "https" } else { "http" };
+    match &listener.at {
+        Endpoint::Tcp(address) => format!("{scheme}://{}", reachable(*address)),
+        Endpoint::Unix(_) => format!("{scheme}://localhost"),
     }
 }
 
@@ -85,6 +97,7 @@ mod tests {
         let flags = Flags { config: Some(path), ..Flags::default() };
         let loaded = load(&flags, &Environment::of(variables.iter().copied())).unwrap();
         let text = banner(&loaded.settings);
+        let text = text.replace(&format!("{}/", folder.path().display()), "");
         text.replace(env!("CARGO_PKG_VERSION"), "1.2.3")
     }
 
@@ -120,11 +133,13 @@ metrics    http://127.0.0.1:4320/metrics
             [[upstream]]
             name = 'own'
             url = 'http://h'
+            dialect = 'openai'
             listen = '127.0.0.1:3'
             paths = ['/v1/']
             [[upstream]]
             name = 'based'
             url = 'http://h/openai/v1'
+            dialect = 'openai'
             [[upstream]]
             name = 'vertex'
             url = 'https://aiplatform.googleapis.com'
@@ -145,10 +160,45 @@ point your apps here, and change nothing else:
 
 telemetry  goes to http://c:4318/v1/traces, http://c:4318/v1/logs
 metrics    http://[::1]:2/metrics
-warning    server.listen = 0.0.0.0:1 is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted
-warning    server.admin = [::]:2 is open to other machines: whoever reaches it can read the metrics
+warning    proxy.toml, line 3: server.listen = 0.0.0.0:1 is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted
+warning    proxy.toml, line 4: server.admin = [::]:2 is open to other machines: whoever reaches it can read the metrics
 "
         );
+    }
+
+    #[test]
+    fn https_and_sockets_in_the_file_system_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(path("c"), pair.cert.pem()).unwrap();
+        std::fs::write(path("k"), pair.signing_key.serialize_pem()).unwrap();
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(path("k"), private).unwrap();
+        let file = format!(
+            "[server]
+            listen = '0.0.0.0:1'
+            admin = 'unix:/run/admin.sock'
+            tls = {{ cert = '{}', key = '{}' }}
+            [[upstream]]
+            name = 'shared'
+            url = 'http://h'
+            [[upstream]]
+            name = 'own'
+            url = 'http://h'
+            listen = 'unix:/run/own.sock'",
+            path("c"),
+            path("k"),
+        );
+        let text = greeted(&file, &[]);
+        for line in [
+            "  OPENAI_BASE_URL=https://127.0.0.1:1/shared/v1   # shared\n",
+            "  OPENAI_BASE_URL=http://localhost/v1             # own, over unix:/run/own.sock\n",
+            "metrics    /metrics over unix:/run/admin.sock\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        assert!(!text.contains("warning"), "{text}");
     }
 
     #[test]

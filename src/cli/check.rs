@@ -4,8 +4,8 @@
 use toml::Value;
 
 use crate::config::{Loaded, Setting, Source};
-use crate::forward::settings::Upstream;
-use crate::report::settings::Exporter;
+use crate::forward::settings::{TlsFiles, Upstream};
+use crate::report::settings::{Exporter, Temporality};
 
 /// Where the comments begin that say who said a value.
 const COMMENT_COLUMN: usize = 40;
@@ -19,6 +19,9 @@ pub(super) fn report(loaded: &Loaded) -> String {
     for section in ["server", "telemetry", "limits"] {
         lines.extend([String::new(), format!("[{section}]")]);
         lines.extend(loaded.said.iter().filter(|it| it.section == section).map(setting));
+        if section == "server" {
+            lines.extend(settings.forward.listen.tls.as_ref().map(tls));
+        }
     }
     for it in &settings.forward.upstreams {
         lines.push(String::new());
@@ -30,7 +33,7 @@ pub(super) fn report(loaded: &Loaded) -> String {
         lines.push(format!("# warning: {NO_EXPORTER}"));
     }
     if !settings.prices.is_empty() {
-        lines.push(format!("# [[pricing.model]]: {} of your own", settings.prices.len()));
+        lines.push(format!("# prices of your own: {}", settings.prices.len()));
     }
     lines.extend(settings.warnings.iter().map(|warning| format!("# warning: {warning}")));
     lines.join("\n") + "\n"
@@ -60,18 +63,29 @@ fn upstream(upstream: &Upstream, source: &Source) -> Vec<String> {
     lines.extend(upstream.mount.as_deref().map(|mount| text("mount", mount)));
     lines.push(format!("propagate = {}", upstream.propagate));
     lines.push(text("http", if upstream.http2 { "2" } else { "1" }));
-    lines.extend(upstream.listen.map(|listen| text("listen", &listen.to_string())));
+    if let Some(listen) = &upstream.listen {
+        lines.push(text("listen", &listen.at.to_string()));
+        lines.extend(listen.tls.as_ref().map(tls));
+    }
     lines
 }
 
+fn tls(files: &TlsFiles) -> String {
+    let client_ca = files.client_ca.as_ref().map(|path| ("client_ca", path));
+    let keys = [("cert", &files.cert), ("key", &files.key)].into_iter().chain(client_ca);
+    let keys = keys.map(|(key, path)| format!("{key} = {}", Value::from(&*path.to_string_lossy())));
+    format!("tls = {{ {} }}", keys.collect::<Vec<_>>().join(", "))
+}
+
 fn exporter(exporter: &Exporter) -> String {
-    let urls = [&exporter.traces, &exporter.metrics, &exporter.logs].into_iter().flatten();
-    let urls: Vec<_> = urls.map(ToString::to_string).collect();
     let mut how = vec![if exporter.gzip { "gzip" } else { "not compressed" }.to_owned()];
     how.push(format!("at most {} s", exporter.timeout.as_secs_f64()));
+    if exporter.temporality != Temporality::Cumulative {
+        how.push("sums as deltas".to_owned());
+    }
     // A secret prints as `***`.
     how.extend(exporter.headers.iter().map(|(name, secret)| format!("{name}: {secret:?}")));
-    format!("# telemetry goes to {} ({})", urls.join(", "), how.join(", "))
+    format!("# telemetry goes to {} ({})", exporter.destinations().join(", "), how.join(", "))
 }
 
 /// `line`, and behind it who said it, unless nobody did.
@@ -105,18 +119,22 @@ mod tests {
         listen = '127.0.0.1:5'
         [limits]
         stall_seconds = 2.5
-        tape_memory = 1048576
+        tape_memory = 16777216
         [[pricing.model]]
         model = 'x'
         input = 1
         [[telemetry.export]]
         endpoint = 'http://c'
         signals = ['traces']
-        headers = { authorization = { env = 'TOKEN' } }";
+        headers = { authorization = { env = 'TOKEN' } }
+        [[telemetry.export]]
+        endpoint = 'http://d:4317'
+        protocol = 'grpc'
+        temporality = 'delta'";
 
     #[test]
     fn what_holds_is_printed_with_who_said_it() {
-        let flags = Flags { admin: Some(([127, 0, 0, 1], 1).into()), ..Flags::default() };
+        let flags = Flags { admin: Some("127.0.0.1:1".parse().unwrap()), ..Flags::default() };
         let variables = [
             ("CLEARSPAN_SERVER_LISTEN", "0.0.0.0:4319"),
             ("OTEL_SERVICE_NAME", "team"),
@@ -132,6 +150,7 @@ mod tests {
 admin = \"127.0.0.1:1\"                    # --admin
 listen = \"0.0.0.0:4319\"                  # CLEARSPAN_SERVER_LISTEN
 root = \"ollama\"
+socket_mode = \"0660\"
 
 [telemetry]
 cost_histogram = true
@@ -148,6 +167,7 @@ drain_seconds = 7
 event_bytes = \"8MiB\"
 export_queue = \"32MiB\"
 flush_seconds = 2
+handshake_seconds = 10
 header_seconds = 10
 http2_client_streams = 250
 http2_head = \"64KiB\"
@@ -161,7 +181,7 @@ max_exchanges = 10000
 series = 2000
 stall_seconds = 2.5                      # proxy.toml
 tape_exchange = \"16MiB\"
-tape_memory = \"1MiB\"                     # proxy.toml
+tape_memory = \"16MiB\"                    # proxy.toml
 tunnel_idle_seconds = 3600
 upstream_idle_connections = 256
 upstream_idle_seconds = 4
@@ -180,10 +200,20 @@ http = \"1\"
 listen = \"127.0.0.1:5\"
 
 # telemetry goes to http://c/v1/traces (not compressed, at most 10 s, authorization: ***)
-# [[pricing.model]]: 1 of your own
-# warning: server.listen = 0.0.0.0:4319 is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted
+# telemetry goes to http://d:4317 (gRPC: traces, metrics, logs) (not compressed, at most 10 s, sums as deltas)
+# prices of your own: 1
+# warning: CLEARSPAN_SERVER_LISTEN: server.listen = 0.0.0.0:4319 is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted
 "
         );
+    }
+
+    #[test]
+    fn the_files_of_tls_are_printed_as_they_are_written() {
+        let files = |client_ca| TlsFiles { cert: "/a b".into(), key: "/k".into(), client_ca };
+        assert_eq!(tls(&files(None)), "tls = { cert = \"/a b\", key = \"/k\" }");
+        let client_ca = Some("/c".into());
+        let expected = "tls = { cert = \"/a b\", key = \"/k\", client_ca = \"/c\" }";
+        assert_eq!(tls(&files(client_ca)), expected);
     }
 
     #[test]

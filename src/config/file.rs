@@ -1,12 +1,13 @@
 //! The shape of `proxy.toml`, key for key, with its defaults. Knows no rule that reaches across keys.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::limits::Limits;
-use super::quantity::{Address, Seconds};
+use super::quantity::{Address, Mode, Seconds};
 use super::secret::SecretSource;
 use crate::observe::price::Override;
 
@@ -49,13 +50,37 @@ pub struct Server {
     pub admin: Address,
     /// Name of the upstream that answers `GET /` and `HEAD /`; empty: none does.
     pub root: String,
+    /// Permissions of sockets in the file system that we listen on.
+    pub socket_mode: Mode,
+    /// TLS of `listen`; absent: plain HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
 }
 
 impl Default for Server {
     fn default() -> Self {
-        let local = |port| Address((Ipv4Addr::LOCALHOST, port).into());
-        Self { listen: local(4319), admin: local(4320), root: "ollama".into() }
+        let local = |port| Address(SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into());
+        Self {
+            listen: local(4319),
+            admin: local(4320),
+            root: "ollama".into(),
+            socket_mode: Mode(0o660),
+            tls: None,
+        }
     }
+}
+
+/// What TLS of a listener is made of: paths of PEM files.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate, and behind it those that lead to its root.
+    pub cert: PathBuf,
+    /// The certificate's private key.
+    pub key: PathBuf,
+    /// Who signs the certificate that each client must show; absent: clients need none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<PathBuf>,
 }
 
 /// One place where requests can go.
@@ -87,6 +112,9 @@ pub struct Upstream {
     /// A listener of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<Address>,
+    /// TLS of that listener; absent: plain HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
 }
 
 fn shipped_upstreams() -> Vec<Upstream> {
@@ -100,6 +128,7 @@ fn shipped_upstreams() -> Vec<Upstream> {
         propagate: false,
         http: Http::default(),
         listen: None,
+        tls: None,
     };
     vec![
         shipped("openai", "https://api.openai.com", &["/v1/"]),
@@ -133,6 +162,8 @@ pub enum Dialect {
     Openai,
     /// Ollama's own and its compatible routes.
     Ollama,
+    /// Anthropic's.
+    Anthropic,
     /// None that we read: status, times and bytes only.
     Unknown,
 }
@@ -143,6 +174,7 @@ impl Dialect {
         match self {
             Self::Openai => "openai",
             Self::Ollama => "ollama",
+            Self::Anthropic => "anthropic",
             Self::Unknown => "unknown",
         }
     }
@@ -192,8 +224,11 @@ pub enum Lines {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Export {
-    /// Base URL; `/v1/traces`, `/v1/metrics`, `/v1/logs` are put behind it.
+    /// Base URL; `/v1/traces`, `/v1/metrics`, `/v1/logs` are put behind it, over gRPC nothing.
     pub endpoint: String,
+    /// How it is spoken to.
+    #[serde(default)]
+    pub protocol: Protocol,
     /// Sent with each export.
     #[serde(default)]
     pub headers: BTreeMap<String, SecretSource>,
@@ -206,6 +241,43 @@ pub struct Export {
     /// The longest that one export may take.
     #[serde(default = "Export::timeout")]
     pub timeout_seconds: Seconds,
+    /// From when sums count.
+    #[serde(default)]
+    pub temporality: Temporality,
+    /// Certificates (PEM) that alone are trusted; absent: the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// Our certificate (PEM), for an endpoint that asks for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert: Option<PathBuf>,
+    /// Its key (PEM).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+}
+
+/// What carries OTLP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Protocol {
+    /// Over HTTP, as protobuf.
+    #[default]
+    #[serde(rename = "http/protobuf")]
+    Http,
+    /// Over gRPC.
+    #[serde(rename = "grpc")]
+    Grpc,
+}
+
+/// From when sums count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Temporality {
+    /// From the start of the process.
+    #[default]
+    Cumulative,
+    /// From the export before.
+    Delta,
+    /// As delta where that saves memory.
+    Lowmemory,
 }
 
 impl Export {
@@ -253,6 +325,15 @@ impl Signal {
         }
     }
 
+    /// The method that takes it over gRPC.
+    pub(super) fn method(self) -> &'static str {
+        match self {
+            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            Self::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+        }
+    }
+
     /// As `proxy.toml` writes it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -267,6 +348,9 @@ impl Signal {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pricing {
+    /// Price files; a relative path begins in this file's folder.
+    #[serde(skip_serializing)]
+    pub files: Vec<PathBuf>,
     /// `[[pricing.model]]`.
     #[serde(skip_serializing)]
     pub model: Vec<Override>,

@@ -129,11 +129,7 @@ impl Layers {
 
     /// A fault, told where it was said.
     pub(super) fn tell(&self, fault: &Fault) -> String {
-        let said = fault.places.iter().map(|place| (place, self.source(place)));
-        let said = said.map(|(place, source)| {
-            (place, if source == Source::Default { self.parent(place) } else { source })
-        });
-        let Some((place, source)) = said.clone().find(|(_, it)| *it != Source::Default) else {
+        let Some((place, source)) = self.said(fault) else {
             let place = fault.places.first().map_or("", String::as_str);
             return format!("{place}: {}", fault.message);
         };
@@ -142,6 +138,26 @@ impl Layers {
             Some(span) => fault::pointed(name, &self.text, span, &fault.message, fault.secret),
             None => format!("{name}: {}", fault.message),
         }
+    }
+
+    /// A warning in one line, with where it was said.
+    pub(super) fn cite(&self, warning: &Fault) -> String {
+        let message = &warning.message;
+        let Some((place, source)) = self.said(warning) else { return message.clone() };
+        let line = fault::locate(&self.text, place).filter(|_| matches!(source, Source::File(_)));
+        match line.map(|span| fault::line(&self.text, &span)) {
+            Some(line) => format!("{source}, line {line}: {message}"),
+            None => format!("{source}: {message}"),
+        }
+    }
+
+    /// The first of a fault's places that somebody wrote, and who.
+    fn said<'a>(&self, fault: &'a Fault) -> Option<(&'a String, Source)> {
+        let said = fault.places.iter().map(|place| (place, self.source(place)));
+        let mut said = said.map(|(place, source)| {
+            (place, if source == Source::Default { self.parent(place) } else { source })
+        });
+        said.find(|(_, source)| *source != Source::Default)
     }
 
     /// Who said the list entry that a key which nobody wrote belongs to.
@@ -239,7 +255,10 @@ mod tests {
         let (mut layers, _) = layers(file, &variables).unwrap();
         layers.push(Source::Flag("--admin"), "server", "admin", "127.0.0.1:5".into());
         let server = layers.file().unwrap().server;
-        assert_eq!((server.listen.0.port(), server.admin.0.port(), &*server.root), (3, 5, "a"));
+        assert_eq!(
+            (server.listen.0.to_string(), server.admin.0.to_string(), &*server.root),
+            ("127.0.0.1:3".into(), "127.0.0.1:5".into(), "a")
+        );
         let said = ["server.root", "server.listen", "server.admin", "limits.workers"];
         assert_eq!(
             said.map(|place| layers.source(place).to_string()),
@@ -263,6 +282,7 @@ mod tests {
                 "limits.event_bytes",
                 "limits.export_queue",
                 "limits.flush_seconds",
+                "limits.handshake_seconds",
                 "limits.header_seconds",
                 "limits.http2_client_streams",
                 "limits.http2_head",
@@ -285,6 +305,7 @@ mod tests {
                 "server.admin",
                 "server.listen",
                 "server.root",
+                "server.socket_mode",
                 "telemetry.cost_histogram",
                 "telemetry.lines",
                 "telemetry.phase_spans",
@@ -338,7 +359,7 @@ mod tests {
             (
                 "CLEARSPAN_SERVER_LISTEN",
                 "4319",
-                "invalid type: integer `4319`, expected an IP address and a port, like \"127.0.0.1:4319\" or \"[::1]:4319\"",
+                "invalid type: integer `4319`, expected an IP address and a port, like \"127.0.0.1:4319\" or \"[::1]:4319\", or a socket's path, like \"unix:/run/clearspan.sock\"",
             ),
         ] {
             let told = layers("", &[(variable, text)]).unwrap_err();

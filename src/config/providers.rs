@@ -49,6 +49,7 @@ const PROVIDERS: [Provider; 23] = [
     openai_like("azure_inference", "azure.ai.inference"),
     Provider {
         marker: Some("anthropic-version"),
+        dialect: Dialect::Anthropic,
         ..unread("anthropic", "anthropic", ANTHROPIC_ERROR)
     },
     Provider { marker: Some("x-goog-api-key"), ..unread("gemini", "gcp.gemini", GOOGLE_ERROR) },
@@ -126,7 +127,7 @@ mod tests {
         assert_eq!(find("azure"), find("azure.ai.openai"));
         assert_eq!(find("xai").unwrap().spelling, "x_ai");
         assert_eq!(find("gemini").unwrap().marker().unwrap(), "x-goog-api-key");
-        assert_eq!(find("anthropic").unwrap().dialect, Dialect::Unknown);
+        assert_eq!(find("anthropic").unwrap().dialect, Dialect::Anthropic);
         assert_eq!(find("ollama").unwrap().dialect, Dialect::Ollama);
         assert_eq!(find("acme"), None);
     }

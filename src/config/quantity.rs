@@ -1,11 +1,12 @@
 //! How sizes, durations and addresses are written in `proxy.toml` and in variables. Knows no key.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::forward::settings::{Endpoint, NoEndpoint};
 
 /// Units of a size, the longest names first so that a suffix is read whole.
 const UNITS: [(&str, u64); 8] = [
@@ -140,9 +141,41 @@ impl Visitor<'_> for SecondsVisitor {
 /// Above this a deadline could leave what a clock can hold.
 const YEAR_SECONDS: u64 = 365 * 24 * 60 * 60;
 
-/// Where to listen: an IP address and a port.
+/// Permissions of a file, as `chmod` writes them: `"0660"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Address(pub SocketAddr);
+pub struct Mode(pub u32);
+
+impl Serialize for Mode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:04o}", self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Mode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(ModeVisitor)
+    }
+}
+
+struct ModeVisitor;
+
+impl Visitor<'_> for ModeVisitor {
+    type Value = Mode;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("permissions in octal, from \"0000\" to \"0777\", like \"0660\"")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Mode, E> {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        let mode = u32::from_str_radix(text, 8).ok().filter(|&mode| digits && mode <= 0o777);
+        mode.map(Mode).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+    }
+}
+
+/// Where to listen: an IP address and a port, or `unix:` and a socket's path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address(pub Endpoint);
 
 impl Serialize for Address {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -162,7 +195,7 @@ impl Visitor<'_> for AddressVisitor {
     type Value = Address;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an IP address and a port, like \"127.0.0.1:4319\" or \"[::1]:4319\"")
+        write!(f, "{NoEndpoint}")
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Address, E> {
@@ -257,12 +290,27 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_an_ip_and_a_port() {
-        assert_eq!(read::<Address>("\"[::1]:80\""), Ok(Address("[::1]:80".parse().unwrap())));
+    fn permissions_are_octal() {
+        for (text, mode) in [("\"0660\"", 0o660), ("\"777\"", 0o777), ("\"0000\"", 0)] {
+            assert_eq!(read::<Mode>(text), Ok(Mode(mode)), "{text}");
+        }
+        assert_eq!(toml::Value::try_from(Mode(0o60)).unwrap().as_str(), Some("0060"));
+        for text in ["\"0888\"", "\"1777\"", "\"+60\"", "\"\"", "\"rw\"", "432"] {
+            let told = read::<Mode>(text).unwrap_err();
+            assert!(told.ends_with("from \"0000\" to \"0777\", like \"0660\""), "{told}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_an_ip_and_a_port_or_a_path() {
+        for text in ["[::1]:80", "unix:/a"] {
+            let expected = Ok(Address(text.parse().unwrap()));
+            assert_eq!(read::<Address>(&format!("\"{text}\"")), expected);
+        }
         assert_eq!(
             read::<Address>("\"localhost:80\"").unwrap_err(),
             "invalid value: string \"localhost:80\", expected an IP address and a port, \
-             like \"127.0.0.1:4319\" or \"[::1]:4319\""
+             like \"127.0.0.1:4319\" or \"[::1]:4319\", or a socket's path, like \"unix:/run/clearspan.sock\""
         );
     }
 }

@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use super::fault::Fault;
 use super::file::File;
 use super::quantity::Seconds;
-use crate::forward::settings::Upstream;
+use crate::forward::settings::{Endpoint, Upstream};
+use crate::report::settings::Exporter;
 
 const NOWHERE: &str =
     "there is no upstream: leave `upstream` out for the shipped ones, or write one";
@@ -20,16 +21,6 @@ pub(super) fn faults(file: &File, upstreams: &[Upstream]) -> Vec<Fault> {
     faults.extend(collisions(&listeners(file, upstreams)));
     faults.extend(loops(&listeners(file, upstreams), upstreams));
     faults
-}
-
-/// What is allowed, but seldom meant.
-pub(super) fn warnings(file: &File, upstreams: &[Upstream]) -> Vec<String> {
-    let open = listeners(file, upstreams).into_iter().filter(|(_, it)| !it.ip().is_loopback());
-    let open = open.map(|(place, address)| match place.as_str() {
-        "server.admin" => format!("{place} = {address} is open to other machines: whoever reaches it can read the metrics"),
-        _ => format!("{place} = {address} is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted"),
-    });
-    open.chain(shadowed(upstreams)).collect()
 }
 
 /// The index of the upstream that `[server] root` names. `said`: somebody wrote it; the default
@@ -52,6 +43,7 @@ fn no_time(file: &File) -> Vec<Fault> {
         ("connect_seconds", limits.connect_seconds),
         ("client_idle_seconds", limits.client_idle_seconds),
         ("header_seconds", limits.header_seconds),
+        ("handshake_seconds", limits.handshake_seconds),
         ("stall_seconds", limits.stall_seconds),
     ];
     let limits = keys.map(|(key, seconds)| (format!("limits.{key}"), seconds)).into_iter();
@@ -115,49 +107,99 @@ fn same_place(upstreams: &[Upstream]) -> Vec<Fault> {
 }
 
 /// Prefixes under a mount: the mount is looked at first, so they are never reached.
-fn shadowed(upstreams: &[Upstream]) -> impl Iterator<Item = String> {
+pub(super) fn shadowed(upstreams: &[Upstream]) -> Vec<Fault> {
     let mounts = mounts(upstreams);
-    prefixes(upstreams).into_iter().filter_map(move |(_, path, name)| {
+    let shadowed = prefixes(upstreams).into_iter().filter_map(|(place, path, name)| {
         let under = |(_, mount, _): &&Place<'_>| {
             path.strip_prefix(mount).is_some_and(|rest| rest.starts_with('/'))
         };
         let (_, mount, owner) = mounts.iter().find(under)?;
-        Some(format!(
+        let message = format!(
             "the path prefix `{path}` of `{name}` is never reached: `{mount}` is the mount of `{owner}`, and mounts go first"
-        ))
-    })
+        );
+        Some(Fault::at(place, message))
+    });
+    shadowed.collect()
 }
 
 /// Every listener, by the key that says it.
-fn listeners(file: &File, upstreams: &[Upstream]) -> Vec<(String, SocketAddr)> {
-    let ours = [("listen", file.server.listen), ("admin", file.server.admin)];
-    let ours = ours.map(|(key, address)| (format!("server.{key}"), address.0)).into_iter();
+pub(super) fn listeners<'a>(
+    file: &'a File,
+    upstreams: &'a [Upstream],
+) -> Vec<(String, &'a Endpoint)> {
+    let ours = [("listen", &file.server.listen), ("admin", &file.server.admin)];
+    let ours = ours.map(|(key, address)| (format!("server.{key}"), &address.0)).into_iter();
     let own = upstreams.iter().enumerate();
-    let own = own.filter_map(|(at, it)| Some((format!("upstream.{at}.listen"), it.listen?)));
+    let own =
+        own.filter_map(|(at, it)| Some((format!("upstream.{at}.listen"), &it.listen.as_ref()?.at)));
     ours.chain(own).collect()
 }
 
-fn collisions(listeners: &[(String, SocketAddr)]) -> Vec<Fault> {
-    let collide = |a: SocketAddr, b: SocketAddr| {
-        let wildcard = a.ip().is_unspecified() || b.ip().is_unspecified();
-        // Port 0 is whichever is free.
-        a.port() == b.port() && a.port() != 0 && (wildcard || a.ip() == b.ip())
+/// Whether the listener that `place` says speaks TLS.
+pub(super) fn speaks_tls(file: &File, upstreams: &[Upstream], place: &str) -> bool {
+    let tls = |it: &Upstream| it.listen.as_ref().is_some_and(|it| it.tls.is_some());
+    let own = upstreams.iter().enumerate().find(|(at, _)| place == format!("upstream.{at}.listen"));
+    own.map_or_else(|| file.server.tls.is_some(), |(_, it)| tls(it))
+}
+
+pub(super) fn is_open(listener: &Endpoint) -> bool {
+    listener.tcp().is_some_and(|address| !address.ip().is_loopback())
+}
+
+fn collisions(listeners: &[(String, &Endpoint)]) -> Vec<Fault> {
+    let colliding = pairs(listeners).filter_map(|((place, later), (other, earlier))| {
+        let shared = shared(later, earlier)?;
+        let message = format!("{place} and {other} both listen on {shared}");
+        Some(Fault::at(place, message).or_at(other))
+    });
+    colliding.collect()
+}
+
+/// What two listeners cannot both have.
+fn shared(a: &Endpoint, b: &Endpoint) -> Option<String> {
+    match (a, b) {
+        (Endpoint::Tcp(a), Endpoint::Tcp(b)) => {
+            let wildcard = a.ip().is_unspecified() || b.ip().is_unspecified();
+            // Port 0 is whichever is free.
+            let same = a.port() == b.port() && a.port() != 0 && (wildcard || a.ip() == b.ip());
+            same.then(|| format!("port {}", a.port()))
+        }
+        (a, b) => (a == b).then(|| a.to_string()),
+    }
+}
+
+/// Exports that would come back to us and be exported in turn, as far as addresses tell.
+pub(super) fn exports_to_ourselves(
+    file: &File,
+    upstreams: &[Upstream],
+    exporters: &[Exporter],
+) -> Vec<Fault> {
+    let listeners = listeners(file, upstreams);
+    let urls = exporters.iter().flat_map(|it| [&it.traces, &it.metrics, &it.logs]).flatten();
+    let ours = urls.filter_map(|url| {
+        let scheme = if url.scheme_str() == Some("https") { 443 } else { 80 };
+        let host = url.host()?.trim_matches(['[', ']']);
+        let reaches = |(_, listener): &&(String, &Endpoint)| {
+            let port = url.port_u16().unwrap_or(scheme);
+            listener.tcp().is_some_and(|ours| reaches(host, port, ours))
+        };
+        listeners.iter().find(reaches)
+    });
+    let fault = |(place, listener): &(String, &Endpoint)| {
+        Fault::at(
+            place,
+            format!("telemetry would be sent to Clearspan itself: {place} = {listener}"),
+        )
     };
-    let colliding = pairs(listeners).filter(|((_, later), (_, earlier))| collide(*later, *earlier));
-    colliding
-        .map(|((place, address), (other, _))| {
-            let message = format!("{place} and {other} both listen on port {}", address.port());
-            Fault::at(place, message).or_at(other)
-        })
-        .collect()
+    ours.take(1).map(fault).collect()
 }
 
 /// Upstreams that are ourselves, as far as addresses tell; names are looked up, and seen, when
 /// connecting.
-fn loops(listeners: &[(String, SocketAddr)], upstreams: &[Upstream]) -> Vec<Fault> {
+fn loops(listeners: &[(String, &Endpoint)], upstreams: &[Upstream]) -> Vec<Fault> {
     let found = upstreams.iter().enumerate().filter_map(|(at, it)| {
-        let reaches = |(_, listener): &&(String, SocketAddr)| {
-            reaches(&it.facts.address, it.facts.port, *listener)
+        let reaches = |(_, listener): &&(String, &Endpoint)| {
+            listener.tcp().is_some_and(|ours| reaches(&it.facts.address, it.facts.port, ours))
         };
         let (place, listener) = listeners.iter().find(reaches)?;
         let message =
@@ -203,7 +245,6 @@ mod tests {
     fn the_defaults_break_no_rule() {
         let (file, upstreams) = read("");
         assert_eq!(faults(&file, &upstreams), []);
-        assert_eq!(warnings(&file, &upstreams), [""; 0]);
         assert_eq!(root(&file, false), Ok(Some(3)));
     }
 
@@ -274,6 +315,12 @@ mod tests {
             "upstream.0.listen server.admin",
             "upstream.0.listen and server.admin both listen on port 4320",
         );
+        one(
+            "[server]\nlisten='unix:/a'\nadmin='unix:/a'",
+            "server.admin server.listen",
+            "server.admin and server.listen both listen on unix:/a",
+        );
+        assert_eq!(told("[server]\nlisten='unix:/a'\nadmin='unix:/b'"), []);
         assert_eq!(told("[server]\nlisten='127.0.0.1:0'\nadmin='127.0.0.1:0'"), []);
         assert_eq!(told("[server]\nlisten='127.0.0.1:1'\nadmin='127.0.0.2:1'"), []);
     }
@@ -311,7 +358,13 @@ mod tests {
 
     #[test]
     fn some_limits_are_never_zero() {
-        for key in ["connect_seconds", "client_idle_seconds", "header_seconds", "stall_seconds"] {
+        for key in [
+            "connect_seconds",
+            "client_idle_seconds",
+            "header_seconds",
+            "handshake_seconds",
+            "stall_seconds",
+        ] {
             one(
                 &format!("[limits]\n{key} = 0"),
                 &format!("limits.{key}"),
@@ -326,24 +379,6 @@ mod tests {
         assert_eq!(
             told("[limits]\nclient_stall_seconds=0\nupstream_silence_seconds=0\ndrain_seconds=0"),
             []
-        );
-    }
-
-    #[test]
-    fn open_listeners_and_shadowed_prefixes_are_warned_of() {
-        let (file, upstreams) = read(
-            "[server]\nlisten='0.0.0.0:4319'\nadmin='10.0.0.1:4320'\n\
-             [[upstream]]\nname='a'\nurl='http://a'\npaths=['/b/v1/', '/bc/', '/']\n\
-             [[upstream]]\nname='b'\nurl='http://b'\nlisten='[::]:1'",
-        );
-        assert_eq!(
-            warnings(&file, &upstreams),
-            [
-                "server.listen = 0.0.0.0:4319 is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted",
-                "server.admin = 10.0.0.1:4320 is open to other machines: whoever reaches it can read the metrics",
-                "upstream.1.listen = [::]:1 is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted",
-                "the path prefix `/b/v1` of `a` is never reached: `/b` is the mount of `b`, and mounts go first",
-            ]
         );
     }
 }

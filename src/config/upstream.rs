@@ -7,11 +7,14 @@ use super::fault::Fault;
 use super::providers;
 use super::url::{Refused, Url};
 use super::{file, file::Dialect};
-use crate::forward::settings::Upstream;
+use crate::forward::settings::{Listen, Upstream};
 use crate::tape::Upstream as Facts;
 
 /// Names are a metric's label and a path's segment.
 const LONGEST_NAME: usize = 64;
+
+const NO_LISTENER: &str =
+    "this is the TLS of the upstream's own listener: write `listen` too, or take it away";
 
 /// The upstream at `index` of the list, or all that is wrong with it.
 pub(super) fn resolve(index: usize, written: &file::Upstream) -> Result<Upstream, Vec<Fault>> {
@@ -24,8 +27,12 @@ pub(super) fn resolve(index: usize, written: &file::Upstream) -> Result<Upstream
         let place = format!("upstream.{index}.paths.{number}");
         faults.extend(path_fault(path).map(|message| Fault::at(place, message)));
     }
+    let listen = listen(index, written).unwrap_or_else(|wrong| {
+        faults.extend(wrong);
+        None
+    });
     match Url::parse(&written.url) {
-        Ok(url) if faults.is_empty() => Ok(build(written, url, mount)),
+        Ok(url) if faults.is_empty() => Ok(build(written, url, mount, listen)),
         Ok(_) => Err(faults),
         Err(refused) => {
             let fault = Fault::at(place("url"), refused.to_string());
@@ -35,7 +42,20 @@ pub(super) fn resolve(index: usize, written: &file::Upstream) -> Result<Upstream
     }
 }
 
-fn build(written: &file::Upstream, url: Url, mount: String) -> Upstream {
+/// The upstream's own listener, if it has one.
+fn listen(index: usize, written: &file::Upstream) -> Result<Option<Listen>, Vec<Fault>> {
+    let place = format!("upstream.{index}.tls");
+    match (&written.listen, &written.tls) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(vec![Fault::at(place, NO_LISTENER)]),
+        (Some(at), written) => {
+            let tls = super::tls::resolve(&place, written.as_ref())?;
+            Ok(Some(Listen { at: at.0.clone(), tls }))
+        }
+    }
+}
+
+fn build(written: &file::Upstream, url: Url, mount: String, listen: Option<Listen>) -> Upstream {
     let named = written.provider.as_deref().unwrap_or(&written.name);
     let provider = providers::find(named);
     let dialect = provider.map_or(Dialect::Openai, |provider| provider.dialect);
@@ -57,7 +77,7 @@ fn build(written: &file::Upstream, url: Url, mount: String) -> Upstream {
         mount: Some(mount),
         marker: provider.and_then(providers::Provider::marker),
         propagate: written.propagate,
-        listen: written.listen.map(|listen| listen.0),
+        listen,
         shape: provider.map_or_else(providers::common_shape, providers::Provider::shape),
     }
 }
@@ -130,7 +150,7 @@ mod tests {
         let upstream =
             read("name = 'a'\nurl = 'http://[::1]:8080'\nprovider = 'anthropic'").unwrap();
         let facts = &upstream.facts;
-        assert_eq!((&*facts.provider, &*facts.dialect), ("anthropic", "unknown"));
+        assert_eq!((&*facts.provider, &*facts.dialect), ("anthropic", "anthropic"));
         assert_eq!(
             (&*facts.address, facts.port, upstream.host.to_str().unwrap()),
             ("::1", 8080, "[::1]:8080")
@@ -177,6 +197,16 @@ mod tests {
                 "a URL begins with http:// or https:// and names a host, like https://api.example.com",
             ]
         );
+    }
+
+    #[test]
+    fn tls_is_that_of_a_listener_and_its_files_are_read() {
+        let text = "name = 'a'\nurl = 'http://a'\ntls = { cert = '/nonexistent', key = '/k' }";
+        let faults = read(text).unwrap_err();
+        assert_eq!(faults, [Fault::at("upstream.0.tls", NO_LISTENER)]);
+        let faults = read(&format!("{text}\nlisten = 'unix:/a'")).unwrap_err();
+        let message = "/nonexistent: No such file or directory (os error 2)";
+        assert_eq!(faults, [Fault::at("upstream.0.tls.cert", message)]);
     }
 
     #[test]

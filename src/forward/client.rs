@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::accept::Phase;
+use super::upload::Upload;
 
 /// A client's connection, or one stream of it.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub(super) struct Client {
     running: AtomicUsize,
     // Those whose request's body has not ended.
     uploading: AtomicUsize,
+    upload: Upload,
     // It kept us waiting longer than we allow, with an exchange running.
     stalled: AtomicBool,
     // Nanoseconds since `opened` when the last exchange ended.
@@ -38,9 +40,8 @@ enum Kind {
     },
     Stream {
         connection: Arc<Client>,
-        // Since when the client owes us more of its request, and since when it owes us room for
-        // more of its answer: nanoseconds since `opened`; 0: it is not its turn.
-        to_send: AtomicU64,
+        // Since when the client owes us room for more of its answer: nanoseconds since `opened`;
+        // 0: it is not its turn.
         to_read: AtomicU64,
     },
 }
@@ -53,8 +54,7 @@ impl Client {
 
     /// One exchange's stream on this connection.
     pub(super) fn stream(self: &Arc<Self>) -> Self {
-        let (to_send, to_read) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self::of(Kind::Stream { connection: Arc::clone(self), to_send, to_read })
+        Self::of(Kind::Stream { connection: Arc::clone(self), to_read: AtomicU64::new(0) })
     }
 
     fn of(kind: Kind) -> Self {
@@ -62,6 +62,7 @@ impl Client {
             opened: Instant::now(),
             running: AtomicUsize::new(0),
             uploading: AtomicUsize::new(0),
+            upload: Upload::new(),
             stalled: AtomicBool::new(false),
             quiet_since: AtomicU64::new(0),
             kind,
@@ -82,6 +83,7 @@ impl Client {
 
     /// An exchange begins.
     pub(super) fn begin(&self, uploading: bool) {
+        self.upload.moved();
         self.uploading.fetch_add(usize::from(uploading), Relaxed);
         self.running.fetch_add(1, Relaxed);
         self.connection().into_iter().for_each(|connection| connection.begin(false));
@@ -89,7 +91,13 @@ impl Client {
 
     /// The request's body ended.
     pub(super) fn uploaded(&self) {
+        self.upload.moved();
         self.uploading.store(0, Relaxed);
+    }
+
+    /// How the request's body comes in.
+    pub(super) fn upload(&self) -> &Upload {
+        &self.upload
     }
 
     /// The exchange is over.
@@ -156,26 +164,14 @@ impl Client {
         (self.opened.elapsed().as_nanos() as u64).max(1)
     }
 
-    /// Whether it is the client who must send more of its request. On HTTP/1 the connection sees
-    /// that by itself.
-    pub(super) fn turn_to_send(&self, theirs: bool) {
-        if let Kind::Stream { to_send, .. } = &self.kind {
-            self.turn(to_send, theirs);
-        }
-    }
-
-    /// Whether it is the client who must make room for more of its answer.
+    /// Whether it is the client who must make room for more of its answer. On HTTP/1 the connection
+    /// sees that by itself.
     pub(super) fn turn_to_read(&self, theirs: bool) {
-        if let Kind::Stream { to_read, .. } = &self.kind {
-            self.turn(to_read, theirs);
-        }
-    }
-
-    fn turn(&self, since: &AtomicU64, theirs: bool) {
+        let Kind::Stream { to_read, .. } = &self.kind else { return };
         if !theirs {
-            since.store(0, Relaxed);
-        } else if since.load(Relaxed) == 0 {
-            since.store(self.now(), Relaxed);
+            to_read.store(0, Relaxed);
+        } else if to_read.load(Relaxed) == 0 {
+            to_read.store(self.now(), Relaxed);
         }
     }
 
@@ -191,10 +187,10 @@ impl Client {
     }
 
     fn waiting_since(&self) -> Option<Instant> {
-        let Kind::Stream { to_send, to_read, .. } = &self.kind else { return None };
-        let since = [to_send, to_read].map(|since| since.load(Relaxed));
-        let first = since.into_iter().filter(|&since| since > 0).min()?;
-        Some(self.opened + Duration::from_nanos(first))
+        let Kind::Stream { to_read, .. } = &self.kind else { return None };
+        let unread = Some(to_read.load(Relaxed)).filter(|&since| since > 0);
+        let unread = unread.map(|since| self.opened + Duration::from_nanos(since));
+        unread.into_iter().chain(self.upload.awaited_since()).min()
     }
 }
 

@@ -263,7 +263,10 @@ impl<S: AsyncWrite + Unpin> Write for ClientIo<S> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::{Semaphore, watch};
+
     use super::*;
+    use crate::forward::accept::Phase;
 
     fn ahead(text: &[u8]) -> Ahead {
         let mut ahead = Ahead { filled: text.len(), ..Ahead::default() };
@@ -295,5 +298,42 @@ mod tests {
             given.extend_from_slice(buffer.filled());
         }
         assert_eq!(given, b"GET / HTTP");
+    }
+
+    /// Takes every byte and gets none of them away, as TLS over a full socket.
+    struct Stuck;
+
+    impl AsyncWrite for Stuck {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_of_what_is_held_back_has_stalled() {
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let client = Arc::new(Client::new(place, watch::Sender::new(Phase::Serving).subscribe()));
+        client.begin(false);
+        let limits = Limits { client_stall: Duration::from_millis(30), ..Limits::default() };
+        let mut io = ClientIo::new(Stuck, Arc::clone(&client), &limits);
+        let written = poll_fn(|cx| Pin::new(&mut io).poll_write(cx, b"token")).await;
+        assert_eq!(written.unwrap(), 5);
+        let flushed = poll_fn(|cx| Pin::new(&mut io).poll_flush(cx)).await;
+        assert_eq!(flushed.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(client.stalled());
+        let closed = poll_fn(|cx| Pin::new(&mut io).poll_shutdown(cx)).await;
+        assert_eq!(closed.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -18,13 +18,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
+use super::attempts::Attempt;
 use super::error::Error;
 use super::handshake;
 use super::headers::Hop;
-use super::settings::{Limits, Upstream};
+use super::settings::{Endpoint, Limits, Upstream};
 use super::shared::Peer;
 use super::tee::RequestTee;
-use super::upload::Attempt;
 use super::upstream_io::{Stamps, Transport};
 
 /// Connects to any upstream.
@@ -33,7 +33,7 @@ pub(super) struct Connector {
     tcp: HttpConnector<Resolver>,
     tls: Arc<ClientConfig>,
     // Our own listeners: the proxy does not call itself.
-    own: Arc<[SocketAddr]>,
+    own: Arc<[Endpoint]>,
     timeout: std::time::Duration,
 }
 
@@ -52,11 +52,16 @@ pub(super) struct Steps {
 }
 
 impl Connector {
-    pub(super) fn new(limits: &Limits, own: Arc<[SocketAddr]>) -> Result<Self, rustls::Error> {
+    pub(super) fn new(limits: &Limits, own: Arc<[Endpoint]>) -> Result<Self, rustls::Error> {
         let mut tcp = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         Ok(Self { tcp, tls: Arc::new(tls_config()?), own, timeout: limits.connect })
+    }
+
+    /// The same with this limit.
+    pub(super) fn limited_to(&self, timeout: std::time::Duration) -> Self {
+        Self { timeout, ..self.clone() }
     }
 
     /// Connects within the limit, for one exchange at a time.
@@ -115,7 +120,7 @@ impl Connector {
         let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else {
             return false;
         };
-        self.own.iter().any(|own| {
+        self.own.iter().filter_map(Endpoint::tcp).any(|own| {
             let here = own.ip().is_unspecified() && (peer.ip() == local.ip());
             own.port() == peer.port() && (here || own.ip() == canonical(peer.ip()))
         })
@@ -171,6 +176,10 @@ fn tls_config() -> Result<ClientConfig, rustls::Error> {
     Ok(config)
 }
 
+/// No descriptor is left, in the system or for this process: our own lack, not the upstream's.
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+
 /// The connector's error has no public kind: the cause under it has.
 fn classify(error: &(dyn std::error::Error + 'static)) -> Error {
     let mut cause = Some(error);
@@ -179,6 +188,9 @@ fn classify(error: &(dyn std::error::Error + 'static)) -> Error {
             return Error::Unresolved;
         }
         if let Some(error) = error.downcast_ref::<io::Error>() {
+            if matches!(error.raw_os_error(), Some(ENFILE | EMFILE)) {
+                return Error::Busy;
+            }
             if error.kind() == io::ErrorKind::ConnectionRefused {
                 return Error::ConnectionRefused;
             }
@@ -217,5 +229,23 @@ impl Service<Name> for Resolver {
             let addresses = resolving.await.map_err(Unresolved)?;
             Ok(addresses.collect::<Vec<_>>().into_iter())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lack_of_descriptors_is_ours_and_the_rest_is_the_upstreams() {
+        let of = |code| classify(&io::Error::from_raw_os_error(code)).reason();
+        assert_eq!([ENFILE, EMFILE].map(of), ["busy", "busy"]);
+        // ECONNREFUSED has a number for each system; its kind is the same on all.
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert_eq!(classify(&refused).reason(), "connection_refused");
+        assert_eq!(
+            classify(&io::Error::from(io::ErrorKind::HostUnreachable)).reason(),
+            "connect_failed"
+        );
     }
 }

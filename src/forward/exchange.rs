@@ -20,6 +20,7 @@ use super::send::{self, Lease};
 use super::settings::Upstream;
 use super::tee::{Body, RequestTee, ResponseTee};
 use super::tunnel::Upgrade;
+use super::upload::{Broken, Upload};
 use super::{Forward, Slot};
 use crate::tape::{Cause, Milestone, RequestPen, ResponsePen, Start};
 
@@ -28,6 +29,8 @@ use crate::tape::{Cause, Milestone, RequestPen, ResponsePen, Start};
 pub(super) struct Arrival {
     pub(super) scope: Scope,
     pub(super) peer: Option<SocketAddr>,
+    /// `http` or `https`.
+    pub(super) scheme: &'static str,
     pub(super) client: Arc<Client>,
 }
 
@@ -53,6 +56,27 @@ impl Running {
     /// The pen for what the client sends after its connection was upgraded.
     pub(super) fn upgraded(&self) -> RequestPen {
         self.pen.upgraded()
+    }
+
+    /// The client's fault, where its request broke off: then the upstream's connection does too.
+    fn fault(&self) -> Option<Error> {
+        let broken = self.upload().broken()?;
+        Some(match broken {
+            _ if self.client.stalled() => Error::ClientStalled,
+            Broken::Gone => Error::ClientGone,
+            Broken::Malformed => Error::BadRequest,
+        })
+    }
+
+    /// How the request's body comes in.
+    pub(super) fn upload(&self) -> &Upload {
+        self.client.upload()
+    }
+
+    /// The upstream broke off within its answer.
+    pub(super) fn end_broken(&mut self) {
+        let cause = self.fault().map_or(Cause::UpstreamReset("connection_broken"), |it| it.cause());
+        self.end(cause);
     }
 
     pub(super) fn is_uploading(&self) -> bool {
@@ -108,7 +132,7 @@ impl Forward {
         let (head, body) = request.into_parts();
         let route = route::find(
             &live.settings,
-            arrival.scope,
+            &arrival.scope,
             &head.method,
             head.uri.path(),
             &head.headers,
@@ -134,15 +158,23 @@ impl Forward {
             None => Hop::Exchange,
         };
         let sent = match outgoing(head, body, upstream, route, hop, &running.pen) {
-            Ok(request) => send(&live, route.upstream, request, hop, &mut running.pen).await,
+            Ok(request) => {
+                send(&live, route.upstream, request, hop, &arrival.client, &mut running.pen).await
+            }
             Err(error) => Err(error),
         };
         match (sent, upgrade) {
             (Ok((response, lease)), Some(upgrade)) if is_switch(&response) => {
                 switch(response, lease, upgrade, &live, running)
             }
+            (Ok((response, _)), _) if is_switch(&response) => {
+                reply(&Error::Unasked, asked, &live, Some(upstream), running)
+            }
             (Ok((response, lease)), _) => relay(response, lease, from, &live, running),
-            (Err(error), _) => reply(&error, asked, &live, Some(upstream), running),
+            (Err(error), _) => {
+                let error = running.fault().unwrap_or(error);
+                reply(&error, asked, &live, Some(upstream), running)
+            }
         }
     }
 
@@ -160,6 +192,7 @@ impl Forward {
             upstream: route.map(|it| Arc::clone(&live.upstream(it.upstream).0.facts)),
             started: SystemTime::now(),
             client: arrival.peer,
+            scheme: arrival.scheme,
             mount: route.map_or(0, |it| it.mount),
             head: headers::tape_request(head),
         };
@@ -224,7 +257,9 @@ fn reply(
 ) -> Response<Body> {
     let shape = upstream.map_or(&live.settings.shape, |upstream| &upstream.shape);
     let (head, body) = reply::to(error, asked, &live.settings, shape).into_parts();
-    running.pen.head(&headers::tape_response(&head));
+    if !matches!(error, Error::ClientGone) {
+        running.pen.head(&headers::tape_response(&head));
+    }
     if !body.is_empty() {
         running.data(&body, true);
     }
@@ -238,6 +273,7 @@ async fn send(
     upstream: usize,
     request: Request<RequestTee>,
     hop: Hop,
+    client: &Client,
     pen: &mut ResponsePen,
 ) -> Result<(Response<Incoming>, Lease), Error> {
     let limit = live.settings.limits.upstream_silence;
@@ -245,7 +281,19 @@ async fn send(
     if limit.is_zero() {
         return sending.await;
     }
-    tokio::time::timeout(limit, sending).await.map_err(|_| Error::Silent)?
+    let begun = tokio::time::Instant::now();
+    let mut sending = std::pin::pin!(sending);
+    loop {
+        let due = client.upload().silence_due(begun, limit);
+        match tokio::time::timeout_at(due, sending.as_mut()).await {
+            Ok(sent) => return sent,
+            // Unless the client moved in the meantime.
+            Err(_) if client.upload().silence_due(begun, limit) <= due => {
+                return Err(Error::Silent);
+            }
+            Err(_) => (),
+        }
+    }
 }
 
 /// The request as the upstream is to see it.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use hyper::client::conn::http2::SendRequest;
 
+use super::attempts::Attempt;
 use super::connect::Connection;
 use super::error::Error;
 use super::headers::Hop;
 use super::settings::Limits;
 use super::shared::{Peer, Tasks, drive};
-use super::upload::Attempt;
 use super::upstream_io::{Stamps, Transport, UpstreamIo};
 use super::wire;
 

@@ -10,6 +10,10 @@ pub mod settings;
 mod live;
 /// How hyper, sockets and the runtime are set up.
 pub mod wire;
+/// Sockets that clients connect to.
+pub mod listen;
+/// TLS towards clients.
+pub mod server_tls;
 /// Listeners and client connections.
 pub mod accept;
 /// What a client's connection speaks, and its exchanges.
@@ -18,6 +22,8 @@ pub mod protocol;
 mod client;
 /// A client's connection, closed when it keeps us waiting.
 mod client_io;
+/// How a request's body comes in, and breaks off.
+mod upload;
 /// How many exchanges run at once.
 pub mod admission;
 /// One exchange, top to bottom.
@@ -41,7 +47,7 @@ mod handshake;
 /// An upstream connection that knows when it wrote.
 mod upstream_io;
 /// A request's body on a connection that others share.
-mod upload;
+mod attempts;
 /// Bodies that let a pen look.
 pub mod tee;
 /// An upgraded connection: bytes both ways.
@@ -51,7 +57,6 @@ mod reply;
 /// What can go wrong, and whose fault it is.
 mod error;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -59,7 +64,7 @@ use std::time::Duration;
 use admission::{Admission, Slot};
 use arc_swap::ArcSwap;
 use live::Live;
-use settings::{Limits, Settings};
+use settings::{Endpoint, Settings};
 
 use crate::tape::Tapes;
 
@@ -69,8 +74,6 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Everything that exchanges share.
 pub struct Forward {
     live: ArcSwap<Live>,
-    // Those of the start: what they bound lasts as long as the process.
-    limits: Limits,
     tapes: Tapes,
     admission: Arc<Admission>,
     // Heads that hyper refused (400, 414, 431): they never become an exchange.
@@ -91,15 +94,23 @@ impl Forward {
     pub fn new(
         settings: Settings,
         tapes: Tapes,
-        own: Vec<SocketAddr>,
+        own: Vec<Endpoint>,
     ) -> Result<Arc<Self>, rustls::Error> {
         Ok(Arc::new(Self {
-            limits: settings.limits.clone(),
             admission: Admission::new(settings.limits.exchanges),
             unread: Arc::default(),
             tapes,
             live: ArcSwap::from_pointee(Live::new(settings, own.into())?),
         }))
+    }
+
+    /// From the next exchange on these settings hold; those that run keep what they began with.
+    /// What was bound at the start stays: listeners, and how many connections are accepted.
+    pub fn replace(&self, settings: Settings) {
+        self.admission.set_limit(settings.limits.exchanges);
+        let old = self.live();
+        self.live.store(Arc::new(old.succeeded_by(settings)));
+        old.retire_all_but(&self.live());
     }
 
     /// The settings in force now.

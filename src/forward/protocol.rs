@@ -20,6 +20,7 @@ use super::accept::Phase;
 use super::client::Client;
 use super::client_io::ClientIo;
 use super::exchange::Arrival;
+use super::settings::Limits;
 use super::{Forward, headers, wire};
 
 /// What a client speaks, as far as its connection is known before its first byte.
@@ -55,7 +56,8 @@ pub(super) async fn serve<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut io = ClientIo::new(stream, Arc::clone(&arrival.client), &forward.limits);
+    let limits = forward.live().settings.limits.clone();
+    let mut io = ClientIo::new(stream, Arc::clone(&arrival.client), &limits);
     let is_http2 = match speaks {
         Speaks::Http1 => false,
         Speaks::Http2 => true,
@@ -71,7 +73,7 @@ pub(super) async fn serve<S>(
         },
     };
     if is_http2 {
-        http2(forward, io, arrival, phase).await;
+        http2(forward, io, arrival, phase, &limits).await;
     } else {
         http1(forward, io, arrival, phase).await;
     }
@@ -122,11 +124,11 @@ async fn http2<S>(
     mut io: ClientIo<S>,
     arrival: Arrival,
     mut phase: watch::Receiver<Phase>,
+    limits: &Limits,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     io.carries_streams();
-    let limits = &forward.limits;
     let client = Arc::clone(&arrival.client);
     let streams = Streams::new(Arc::clone(&client), limits.client_stall);
     let service = service_fn(|request: Request<Incoming>| {

@@ -8,6 +8,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 
+use super::attempts::Attempts;
 use super::connect::{Connection, Steps};
 use super::error::Error;
 use super::headers::Hop;
@@ -15,7 +16,6 @@ use super::live::Live;
 use super::pool::Pool;
 use super::shared::Stream;
 use super::tee::RequestTee;
-use super::upload::Upload;
 use crate::tape::{Milestone, ResponsePen};
 
 /// The connection that an exchange holds, or its part of one. Dropped before `finish`, it is closed.
@@ -28,7 +28,7 @@ pub(super) enum Lease {
         pool: Option<Arc<Pool>>,
     },
     /// A stream of one that others share (HTTP/2).
-    Shared { stream: Stream, upload: Upload },
+    Shared { stream: Stream, attempts: Attempts },
 }
 
 impl Lease {
@@ -39,7 +39,7 @@ impl Lease {
     pub(super) fn written(&self) -> Option<(Instant, Instant)> {
         match self {
             Self::Own { connection, .. } => connection.stamps.written(),
-            Self::Shared { upload, .. } => upload.written(),
+            Self::Shared { attempts, .. } => attempts.written(),
         }
     }
 
@@ -48,7 +48,7 @@ impl Lease {
         match self {
             Self::Own { connection, pool: Some(pool) } => pool.keep(connection),
             Self::Own { pool: None, .. } => (),
-            Self::Shared { stream, upload } => drop((stream, upload)),
+            Self::Shared { stream, attempts } => drop((stream, attempts)),
         }
     }
 }
@@ -76,8 +76,7 @@ async fn send_own(
     hop: Hop,
     pen: &mut ResponsePen,
 ) -> Result<(Response<Incoming>, Lease), Error> {
-    let (settings, pools) = live.upstream(upstream);
-    let pool = &pools.own;
+    let (settings, pool) = live.upstream(upstream);
     let (mut connection, mut steps) = match hop {
         Hop::Upgrade => pool.connect(&live.connector, settings, hop).await?,
         Hop::Exchange | Hop::Stream => pool.lease(&live.connector, settings).await?,
@@ -105,18 +104,18 @@ async fn send_shared(
     request: Request<RequestTee>,
     pen: &mut ResponsePen,
 ) -> Result<(Response<Incoming>, Lease), Error> {
-    let (settings, pools) = live.upstream(upstream);
+    let (settings, pool) = live.upstream(upstream);
     let (head, body) = request.into_parts();
-    let upload = Upload::new(body, live.settings.limits.http2_repeat);
+    let attempts = Attempts::new(body, live.settings.limits.http2_repeat);
     let mut repeats = REPEATS;
     loop {
-        let (stream, mut sender, steps) = pools.shared.lease(&live.connector, settings).await?;
+        let (stream, mut sender, steps) = pool.shared.lease(&live.connector, settings).await?;
         mark(pen, steps);
-        let request = Request::from_parts(head.clone(), upload.attempt());
+        let request = Request::from_parts(head.clone(), attempts.next());
         let sending = sender.try_send_request(request);
         drop(sender);
         let refused = match sending.await {
-            Ok(response) => return Ok((response, Lease::Shared { stream, upload })),
+            Ok(response) => return Ok((response, Lease::Shared { stream, attempts })),
             Err(refused) => refused,
         };
         let untouched = refused.message().is_some();
@@ -125,7 +124,7 @@ async fn send_shared(
         if untouched && steps.is_none() {
             continue;
         }
-        let again = untouched || upload.can_repeat() && is_unprocessed(&error);
+        let again = untouched || attempts.can_repeat() && is_unprocessed(&error);
         if repeats == 0 || !again {
             return Err(Error::Upstream(error));
         }

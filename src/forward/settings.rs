@@ -1,6 +1,9 @@
 //! What forwarding needs to be told. Built by `config`, or from literals in a test.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +15,7 @@ use crate::tape;
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The shared listener, on which the path decides (`server.listen`).
-    pub listen: SocketAddr,
+    pub listen: Listen,
     /// Where requests can go.
     pub upstreams: Vec<Upstream>,
     /// Index of the upstream that answers `GET` and `HEAD` of `/` on the shared listener
@@ -25,7 +28,7 @@ pub struct Settings {
 }
 
 /// One upstream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// What the cold path is told of it.
     pub facts: Arc<tape::Upstream>,
@@ -47,9 +50,90 @@ pub struct Upstream {
     /// Replace the app's `traceparent` with ours.
     pub propagate: bool,
     /// A listener of its own, on which every path goes here.
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<Listen>,
     /// The shape of our own answers in its stead.
     pub shape: ErrorShape,
+}
+
+/// One listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Where.
+    pub at: Endpoint,
+    /// With TLS, from these files; absent: plain.
+    pub tls: Option<TlsFiles>,
+}
+
+/// What TLS of a listener is made of: PEM files, which may be replaced while it listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, and behind it those that lead to its root.
+    pub cert: PathBuf,
+    /// The certificate's private key.
+    pub key: PathBuf,
+    /// Who signs the certificate that each client must show; absent: clients show none.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Where one can listen or connect on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// An IP address and a port.
+    Tcp(SocketAddr),
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+/// How the path of a socket begins.
+const UNIX: &str = "unix:";
+/// The system's longest path of a socket (`sun_path` without the zero at its end).
+const LONGEST_PATH: usize = 107;
+
+/// A text that names no endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "an IP address and a port, like \"127.0.0.1:4319\" or \"[::1]:4319\", or a socket's path, \
+     like \"unix:/run/clearspan.sock\""
+)]
+pub struct NoEndpoint;
+
+impl FromStr for Endpoint {
+    type Err = NoEndpoint;
+
+    fn from_str(text: &str) -> Result<Self, NoEndpoint> {
+        match text.strip_prefix(UNIX) {
+            Some(path) if path.starts_with('/') && path.len() <= LONGEST_PATH => {
+                Ok(Self::Unix(path.into()))
+            }
+            Some(_) => Err(NoEndpoint),
+            None => text.parse().map(Self::Tcp).map_err(|_| NoEndpoint),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "{UNIX}{}", path.display()),
+        }
+    }
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
+
+impl Endpoint {
+    /// The IP address and port, where it has them.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
 }
 
 /// How an answer of our own looks, so that the provider's SDK can read it: JSON text with the holes
@@ -59,7 +143,7 @@ pub struct ErrorShape(pub String);
 
 /// Bounds of forwarding. Each is a key of `[limits]`; a duration of zero means no limit where the
 /// key says so.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Exchanges at once (`max_exchanges`, 10,000); above it 503 with `Retry-After`.
     pub exchanges: usize,
@@ -71,6 +155,8 @@ pub struct Limits {
     pub client_idle: Duration,
     /// From the first byte of a request's head to its last (`header_seconds`, 10).
     pub header: Duration,
+    /// From a client's connection to a TLS listener until it has greeted (`handshake_seconds`, 10).
+    pub handshake: Duration,
     /// A client that neither sends the body it announced nor reads the answer
     /// (`client_stall_seconds`, 600; 0 is no limit).
     pub client_stall: Duration,
@@ -117,6 +203,7 @@ impl Default for Limits {
             connect: Duration::from_secs(10),
             client_idle: Duration::from_secs(90),
             header: Duration::from_secs(10),
+            handshake: Duration::from_secs(10),
             client_stall: Duration::from_secs(600),
             upstream_idle: Duration::from_secs(4),
             upstream_idle_connections: 256,
@@ -130,5 +217,28 @@ impl Default for Limits {
             ping: Duration::from_secs(30),
             drain: Duration::from_secs(7),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_an_address_or_a_path() {
+        for text in ["127.0.0.1:4319", "[::1]:80", "[::]:0", "unix:/run/a b.sock"] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!(endpoint.to_string(), text);
+            assert_eq!(endpoint.tcp().is_none(), text.starts_with("unix:"));
+        }
+    }
+
+    #[test]
+    fn what_nobody_can_listen_on_is_no_endpoint() {
+        let long = format!("unix:/{}", "x".repeat(LONGEST_PATH));
+        for text in ["", "4319", "localhost:1", "::1:80", "unix:", "unix:a", "unix:@a", &long] {
+            assert_eq!(text.parse::<Endpoint>(), Err(NoEndpoint), "{text}");
+        }
+        assert!(long[..long.len() - 1].parse::<Endpoint>().is_ok());
     }
 }

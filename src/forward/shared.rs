@@ -16,10 +16,10 @@ use hyper::client::conn::http2::{Connection, SendRequest};
 use hyper::rt::Executor;
 use tokio::sync::Notify;
 
+use super::attempts::Attempt;
 use super::connect::{Connector, Steps};
 use super::error::Error;
 use super::settings::{Limits, Upstream};
-use super::upload::Attempt;
 use super::upstream_io::UpstreamIo;
 
 /// The connections to one upstream.
@@ -41,6 +41,8 @@ struct State {
     // Streams that the next connection is likely to have: as many as the last one.
     expected: usize,
     next: u64,
+    // Nobody new comes: what falls idle is closed.
+    retired: bool,
 }
 
 /// One connection.
@@ -75,7 +77,8 @@ enum Next {
 impl Shared {
     pub(super) fn new(limits: &Limits) -> Self {
         let expected = limits.upstream_streams;
-        let state = State { links: Vec::new(), opening: 0, waiting: 0, expected, next: 0 };
+        let (links, retired) = (Vec::new(), false);
+        let state = State { links, opening: 0, waiting: 0, expected, next: 0, retired };
         Self { state: Mutex::new(state), changed: Notify::new(), limits: limits.clone() }
     }
 
@@ -147,6 +150,22 @@ impl Shared {
         self.state().links.retain(|link| !is_old(link));
     }
 
+    /// Closes what is idle, and later each connection whose last exchange is over.
+    pub(super) fn retire(&self) {
+        let mut state = self.state();
+        state.retired = true;
+        state.links.retain(|link| link.taken > 0);
+    }
+
+    /// Whether its connections are as these limits say.
+    pub(super) fn keeps_to(&self, limits: &Limits) -> bool {
+        let of = |it: &Limits| {
+            let sizes = (it.upstream_streams, it.stream_window, it.http2_head);
+            (sizes, it.connect, it.upstream_idle, it.ping)
+        };
+        of(&self.limits) == of(limits)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -171,6 +190,9 @@ impl Drop for Stream {
         if let Some(link) = state.links.iter_mut().find(|link| link.number == self.number) {
             link.taken -= 1;
             link.idle_since = Instant::now();
+        }
+        if state.retired {
+            state.links.retain(|link| link.taken > 0);
         }
         if state.waiting > 0 {
             self.shared.changed.notify_waiters();

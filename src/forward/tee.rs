@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::client::Client;
 use super::error::Error;
@@ -51,16 +51,19 @@ impl HttpBody for RequestTee {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
-        self.client.turn_to_send(polled.is_pending());
-        let frame = ready!(polled);
+        let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
+            self.client.upload().awaited();
+            return Poll::Pending;
+        };
+        self.client.upload().moved();
         if let Some(Ok(frame)) = &frame
             && let Some(chunk) = frame.data_ref()
         {
             self.pen.data(chunk);
         }
-        let broken = matches!(frame, Some(Err(_)));
-        if !broken && (frame.is_none() || self.inner.is_end_stream()) {
+        if let Some(Err(error)) = &frame {
+            self.client.upload().broke(error);
+        } else if frame.is_none() || self.inner.is_end_stream() {
             self.end();
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
@@ -78,7 +81,7 @@ impl HttpBody for RequestTee {
 impl Drop for RequestTee {
     fn drop(&mut self) {
         // Nobody waits for the rest any more.
-        self.client.turn_to_send(false);
+        self.client.upload().moved();
     }
 }
 
@@ -117,13 +120,18 @@ struct Broken {
 struct Silence {
     limit: Duration,
     sleep: Pin<Box<Sleep>>,
+    // Since when the upstream owes the next bytes; not while the client does not read.
+    since: Option<Instant>,
 }
 
 impl ResponseTee {
     /// `silence`: the longest that nothing may come; zero is no limit.
     pub(super) fn new(inner: Incoming, running: Running, lease: Lease, silence: Duration) -> Self {
-        let silence = (!silence.is_zero())
-            .then(|| Silence { limit: silence, sleep: Box::pin(sleep(silence)) });
+        let silence = (!silence.is_zero()).then(|| Silence {
+            limit: silence,
+            sleep: Box::pin(sleep(silence)),
+            since: None,
+        });
         let mut tee = Self { inner, running, lease: Some(lease), silence, broken: None };
         if tee.inner.is_end_stream() {
             tee.complete();
@@ -143,7 +151,17 @@ impl ResponseTee {
     /// An error once the upstream has been silent for too long.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
         let Some(silence) = &mut self.silence else { return Poll::Pending };
-        ready!(silence.sleep.as_mut().poll(cx));
+        let since = *silence.since.get_or_insert_with(Instant::now);
+        loop {
+            let due = self.running.upload().silence_due(since, silence.limit);
+            if silence.sleep.deadline() < due {
+                silence.sleep.as_mut().reset(due);
+            }
+            ready!(silence.sleep.as_mut().poll(cx));
+            if due <= Instant::now() {
+                break;
+            }
+        }
         let error = Error::Silent;
         self.running.end(error.cause());
         Poll::Ready(error.into())
@@ -160,7 +178,7 @@ impl ResponseTee {
                     self.complete();
                 }
             }
-            Some(Err(_)) => self.running.end(Cause::UpstreamReset("connection_broken")),
+            Some(Err(_)) => self.running.end_broken(),
             None => self.complete(),
         }
     }
@@ -185,8 +203,7 @@ impl HttpBody for ResponseTee {
             return self.poll_silence(cx).map(|error| Some(Err(error)));
         };
         if let Some(silence) = &mut self.silence {
-            let due = tokio::time::Instant::now() + silence.limit;
-            silence.sleep.as_mut().reset(due);
+            silence.since = None;
         }
         self.see(frame.as_ref());
         let Some(Err(error)) = frame else {

@@ -71,6 +71,7 @@ impl Observer {
             method: head.method,
             path: head.path,
             route: call.route,
+            scheme: start.scheme,
             version: head.version,
             user_agent: head.user_agent,
             ..HttpFacts::default()
@@ -426,6 +427,7 @@ mod tests {
             upstream: Some(Arc::new(upstream)),
             started: SystemTime::UNIX_EPOCH,
             client: None,
+            scheme: "http",
             mount,
             head: head.as_bytes().to_vec(),
         };

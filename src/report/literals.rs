@@ -44,6 +44,7 @@ fn posted(path: &str, route: Option<&'static str>, status: Option<u16>) -> Obser
             method: "POST".to_owned(),
             path: path.to_owned(),
             route,
+            scheme: "http",
             version: "1.1",
             status,
             request_bytes: 210,
@@ -111,6 +112,7 @@ pub(super) fn streamed_chat() -> Observation {
         reasoning: Some(32),
         input_audio: Some(5),
         output_audio: Some(6),
+        ..Usage::default()
     };
     chat.response = ResponseFacts {
         id: Some("chatcmpl-1".to_owned()),

@@ -123,7 +123,7 @@ attributes! {
     OPENAI_FINGERPRINT = "openai.response.system_fingerprint";
     /// What went wrong: the provider's code, the status, or our reason. Absent on success.
     ERROR_TYPE = "error.type";
-    /// On a CLIENT span the upstream; on a SERVER span our own listener.
+    /// On a CLIENT span the upstream; on a SERVER span our own listener (a socket's path included).
     SERVER_ADDRESS = "server.address";
     /// See `server.address`.
     SERVER_PORT = "server.port";
@@ -143,7 +143,7 @@ attributes! {
     RESPONSE_SIZE = "http.response.body.size";
     /// The path as the client sent it, without the query.
     URL_PATH = "url.path";
-    /// `http`: what clients speak to us.
+    /// `http` or `https`: what clients speak to us.
     URL_SCHEME = "url.scheme";
     /// The client's HTTP version.
     PROTOCOL_VERSION = "network.protocol.version";
@@ -200,6 +200,8 @@ attributes! {
     CLAIMED_OUTPUT = "clearspan.claimed.output";
     /// `traces`, `metrics` or `logs`.
     SIGNAL = "clearspan.signal";
+    /// What became of a reload: `taken` or `refused`.
+    RESULT = "clearspan.result";
     /// This program's version.
     VERSION = "clearspan.version";
 }
@@ -308,6 +310,10 @@ metrics! {
         "Hand-overs to the cold path that found its channel full.";
     LOST: "clearspan.observations.lost", "{observation}", &[],
         "Exchanges of which no observation was made.";
+    RELOADS: "clearspan.config.reloads", "{reload}", &[],
+        "Reloads of the configuration, by result: taken or refused.";
+    CONFIGURED: "clearspan.config.read_time", "s", &[],
+        "When the settings in force were read, in seconds since 1970.";
     LINES_DROPPED: "clearspan.lines.dropped", "{line}", &[],
         "Lines not written because standard output was too slow.";
     EXPORT_SENT: "clearspan.export.sent", "{record}", &[],

@@ -34,6 +34,7 @@ struct Key {
     upstream: usize,
     method: &'static str,
     route: Option<&'static str>,
+    scheme: &'static str,
     version: &'static str,
     status: Option<u16>,
     upstream_status: Option<u16>,
@@ -80,6 +81,7 @@ impl Recorder {
             upstream: of.upstream.as_ref().map_or(0, |it| Arc::as_ptr(it) as usize),
             method: spans::method(&of.http.method).unwrap_or(names::UNKNOWN_METHOD),
             route: of.http.route,
+            scheme: of.http.scheme,
             version: of.http.version,
             status: of.http.status,
             upstream_status: outcome::upstream_status(of),
@@ -195,7 +197,7 @@ impl Series {
             _ if matches!(key.ending, Ending::ErrorInStream | Ending::Truncated) => None,
             _ => error.map(text),
         };
-        let server = [Some(method.clone()), Some(names::URL_SCHEME.of("http")), route]
+        let server = [Some(method.clone()), Some(names::URL_SCHEME.of(key.scheme)), route]
             .into_iter()
             .chain([status(key.status), server_error.map(|it| names::ERROR_TYPE.of(text(it)))])
             .chain([Some(names::PROTOCOL_VERSION.of(key.version))]);
@@ -374,7 +376,7 @@ mod tests {
     fn a_worker_keeps_no_more_bound_than_its_limit() {
         let mut settings = whole::settings(vec![]);
         settings.limits.series = 5;
-        let metrics = Metrics::new(&settings, whole::sources(), vec![], None);
+        let metrics = Metrics::new(&settings, whole::sources(), vec![], None, vec![]);
         let mut recorder = metrics.recorder();
         for of in literals::all() {
             recorder.record(&of, &outcome::of(&of));

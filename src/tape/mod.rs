@@ -76,6 +76,8 @@ pub struct Start {
     pub started: SystemTime,
     /// The client's address, where it has one.
     pub client: Option<SocketAddr>,
+    /// What the client speaks to us: `http` or `https`.
+    pub scheme: &'static str,
     /// Bytes at the front of the path that only address the upstream (`/ollama`) and are taken off.
     pub mount: usize,
     /// `METHOD target VERSION` and the header fields, one a line; values of credentials are `***`.

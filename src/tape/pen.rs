@@ -238,6 +238,7 @@ mod tests {
             upstream: None,
             started: SystemTime::UNIX_EPOCH,
             client: None,
+            scheme: "http",
             mount: 0,
             head: b"POST / 1.1\n".to_vec(),
         };

@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use clearspan::forward::wire;
@@ -19,6 +19,9 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use crate::{Failure, announce};
+
+/// `GET` of this and a number of milliseconds: for so long, exports are refused with 503.
+pub(crate) const OUTAGE: &str = "/outage/";
 
 /// What has arrived since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +45,8 @@ struct Tally {
     exports: AtomicU64,
     bytes: AtomicU64,
     refused: AtomicU64,
+    // Milliseconds since 1970 until which exports are refused.
+    out_until: AtomicU64,
 }
 
 /// Listens on a free port until it is killed. `GET` answers with the counts.
@@ -76,8 +81,16 @@ async fn receive(
     request: Request<Incoming>,
     tally: &Tally,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
+    if let Some(millis) = request.uri().path().strip_prefix(OUTAGE) {
+        tally.out_until.store(now_ms() + millis.parse::<u64>().unwrap_or_default(), Relaxed);
+    }
     if request.method() == Method::GET {
         return Ok(Response::new(Full::from(tally.to_json())));
+    }
+    if now_ms() < tally.out_until.load(Relaxed) {
+        let mut refusal = Response::new(Full::default());
+        *refusal.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        return Ok(refusal);
     }
     let traces = request.uri().path() == "/v1/traces";
     let encoded = request.headers().contains_key("content-encoding");
@@ -93,6 +106,11 @@ async fn receive(
     let mut refusal = Response::new(Full::default());
     *refusal.status_mut() = StatusCode::BAD_REQUEST;
     Ok(refusal)
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Tally {

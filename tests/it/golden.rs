@@ -84,6 +84,8 @@ fn start(fixture: &Fixture) -> Start {
         upstream: Some(Arc::new(upstream)),
         started: SystemTime::UNIX_EPOCH,
         client: None,
+        // The same for each fixture: not shown.
+        scheme: "",
         mount: fixture.mount.len(),
         head: head(&first, &request.headers),
     }

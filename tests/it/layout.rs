@@ -12,15 +12,40 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cli", &["config", "forward", "tape", "observe", "report", "worker", "admin", "run"]),
     (
         "config",
-        &["forward::settings", "tape::Settings", "tape::Upstream", "observe", "report::settings"],
+        &[
+            "forward::settings",
+            "forward::server_tls::Part",
+            "tape::Settings",
+            "tape::Upstream",
+            "observe",
+            "report::settings",
+        ],
     ),
     ("forward", &["tape"]),
     ("observe", &["tape"]),
     ("report", &["observe::observation", "observe::gaps", "tape::Ids", "tape::Upstream"]),
     ("tape", &[]),
+    ("reload", &["config", "forward", "observe", "systemd", "worker"]),
     ("worker", &["tape", "observe", "report"]),
-    ("lib", &["admin", "cli", "config", "forward", "tape", "observe", "report", "worker"]),
-    ("main", &["run", "Addresses", "cli", "config"]),
+    ("systemd", &["forward::listen"]),
+    ("listeners", &["config", "forward", "systemd"]),
+    (
+        "lib",
+        &[
+            "admin",
+            "cli",
+            "config",
+            "forward",
+            "tape",
+            "observe",
+            "reload",
+            "report",
+            "worker",
+            "systemd",
+            "listeners",
+        ],
+    ),
+    ("main", &["run", "listeners::Addresses", "cli", "config", "reload"]),
 ];
 
 /// What a module must not know: parts of a path, wherever they stand in it.

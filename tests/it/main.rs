@@ -28,12 +28,36 @@ mod fail_open;
 /// A limit on everything.
 #[cfg(test)]
 mod limits;
+/// What each fault is to the client, and what is recorded of it.
+#[cfg(test)]
+mod faults;
+/// Every bound of `[limits]`, just below and just above.
+#[cfg(test)]
+mod bounds;
+/// Shapes on which two parsers may disagree, from either side.
+#[cfg(test)]
+mod smuggling;
+/// Too much of everything, at constant memory.
+#[cfg(test)]
+mod heavy;
 /// How it ends.
 #[cfg(test)]
 mod shutdown;
+/// Other settings while it runs.
+#[cfg(test)]
+mod reload;
+/// Clients over TLS.
+#[cfg(test)]
+mod https;
+/// Sockets in the file system, IPv6, systemd.
+#[cfg(test)]
+mod listeners;
 /// What is reported, value by value.
 #[cfg(test)]
 mod telemetry;
+/// Where telemetry is sent, and how.
+#[cfg(test)]
+mod export;
 /// Each fixture gives the observation beside it.
 #[cfg(test)]
 mod golden;
@@ -46,3 +70,6 @@ mod recordings;
 /// Real clients and a real server.
 #[cfg(test)]
 mod real;
+/// What is shipped to run it with.
+#[cfg(test)]
+mod deploy;

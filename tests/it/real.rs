@@ -34,7 +34,17 @@ impl Installed {
         None
     }
 
-    fn python(&self, script: &str) -> Command {
+    /// A program that `install.sh` installed; nothing where an older one ran.
+    pub(crate) fn tool(&self, name: &str) -> Option<PathBuf> {
+        let program = self.folder.join("venv/bin").join(name);
+        if !program.is_file() {
+            println!("skipped: {MISSING} again, for {name}");
+            return None;
+        }
+        Some(program)
+    }
+
+    pub(crate) fn python(&self, script: &str) -> Command {
         let mut command = Command::new(self.folder.join("venv/bin/python"));
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real").join(script);
         command.arg(script).env_clear().stdin(Stdio::null()).stderr(Stdio::inherit());

@@ -7,6 +7,8 @@
 pub mod openai;
 /// Ollama's own routes.
 pub mod ollama;
+/// Anthropic's Messages.
+pub mod anthropic;
 /// Everything else.
 pub mod unknown;
 
@@ -32,6 +34,55 @@ pub struct Call {
     pub reads: Reads,
     /// A stream of it tells its usage only where it was asked to.
     pub asks: bool,
+}
+
+/// A call to a model, and how it is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Model {
+    /// What is asked of it.
+    pub operation: Operation,
+    /// Reads the request's body.
+    pub request: ReadRequest,
+    /// Begins to read the answer.
+    pub answer: fn(Context<'_>) -> Box<dyn Answer>,
+    /// A stream of it tells its usage only where it was asked to.
+    pub asks: bool,
+}
+
+impl Model {
+    /// As a call on the path of this name.
+    fn call(self, route: &'static str) -> Found {
+        Found::Call(Call {
+            route: Some(route),
+            operation: Some(self.operation),
+            request: Some(self.request),
+            answer: self.answer,
+            reads: Reads::All,
+            asks: self.asks,
+        })
+    }
+}
+
+/// What a POST to a path is.
+#[derive(Clone, Copy, Debug)]
+pub enum Post {
+    /// A call to a model, read by the dialect.
+    Model(Model),
+    /// A call that may report usage, though its format is not read yet.
+    Usage,
+    /// Nothing that a model answers.
+    Plain,
+}
+
+impl Post {
+    /// What a call of `method` is. What is fetched later was counted when it was made.
+    fn found(self, method: &str, route: &'static str) -> Found {
+        match self {
+            Self::Model(model) if method == "POST" => model.call(route),
+            Self::Usage if method == "POST" => Found::Other { route: Some(route), usage: true },
+            _ => Found::Other { route: Some(route), usage: false },
+        }
+    }
 }
 
 /// Reads a request's body. Of one that breaks off, only the model and whether to stream are kept.
@@ -123,6 +174,8 @@ pub enum Found {
 /// How to read a call of `method` to `path` (mount and query taken off).
 pub fn find(upstream: Option<&Upstream>, method: &str, path: &str) -> Call {
     let found = match upstream.map_or("unknown", |upstream| &upstream.dialect) {
+        "openai" | "ollama" if anthropic::is_spoken_at(path) => anthropic::find(method, path),
+        "anthropic" => anthropic::find(method, path),
         "openai" => openai::find(method, path),
         "ollama" => ollama::find(method, path),
         _ => Found::Other { route: None, usage: method == "POST" },

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::de::SeqAccess;
 
-use super::{Answer, Call, Content, Context, Found, Reads, openai};
+use super::{Answer, Content, Context, Found, Model, Post, openai};
 use crate::observe::decode::Frame;
 use crate::observe::observation::{
     ClaimedDurations, Operation, RequestFacts, ResponseFacts, Usage,
@@ -14,18 +14,24 @@ use crate::observe::shapes::failure::{Failure, Word};
 use crate::observe::shapes::lenient::{
     Count, Filled, Flag, Inputs, Into, Length, Lenient, Number, Text, Texts, Unread, fields, read,
 };
-use crate::observe::shapes::route::{self, Post, Route, route};
+use crate::observe::shapes::route::{self, Route, route};
 
 /// Longest names that are kept.
 const MODEL: usize = 256;
 const WORD: usize = 64;
 
+const CHAT: Model = Model { operation: Operation::Chat, request: chat, answer: begin, asks: false };
+const GENERATE: Model =
+    Model { operation: Operation::TextCompletion, request: generate, answer: begin, asks: false };
+const EMBED: Model =
+    Model { operation: Operation::Embeddings, request: embed, answer: begin, asks: false };
+
 /// The paths of Ollama's own API. None ends like one of OpenAI's.
-const ROUTES: [Route; 18] = [
-    route("/api/chat", Post::Model(Operation::Chat)),
-    route("/api/generate", Post::Model(Operation::TextCompletion)),
-    route("/api/embed", Post::Model(Operation::Embeddings)),
-    route("/api/embeddings", Post::Model(Operation::Embeddings)),
+const ROUTES: [Route<Post>; 18] = [
+    route("/api/chat", Post::Model(CHAT)),
+    route("/api/generate", Post::Model(GENERATE)),
+    route("/api/embed", Post::Model(EMBED)),
+    route("/api/embeddings", Post::Model(EMBED)),
     route("/api/tags", Post::Plain),
     route("/api/ps", Post::Plain),
     route("/api/version", Post::Plain),
@@ -45,27 +51,10 @@ const ROUTES: [Route; 18] = [
 
 /// What a call of `method` to `path` is.
 pub fn find(method: &str, path: &str) -> Found {
-    let Some(Route { name, post }) = route::find(&ROUTES, "", path) else {
-        return match path {
-            "/" => Found::Other { route: Some("/"), usage: false },
-            _ => openai::find(method, path),
-        };
-    };
-    let route = Some(name);
-    match post {
-        Post::Model(operation) if method == "POST" => Found::Call(Call {
-            route,
-            operation: Some(operation),
-            request: Some(match operation {
-                Operation::Chat => chat,
-                Operation::TextCompletion => generate,
-                Operation::Embeddings => embed,
-            }),
-            answer: begin,
-            reads: Reads::All,
-            asks: false,
-        }),
-        _ => Found::Other { route, usage: method == "POST" && post == Post::Usage },
+    match (route::find(&ROUTES, "", path), path) {
+        (Some(route), _) => route.is.found(method, route.name),
+        (None, "/") => Found::Other { route: Some("/"), usage: false },
+        (None, _) => openai::find(method, path),
     }
 }
 

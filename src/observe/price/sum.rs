@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Unpriced;
 use super::table::{Dimension, Tariff};
-use crate::observe::observation::{Cost, CostBasis, CostPart, NanoUsd, Usage};
+use crate::observe::observation::{Cost, CostBasis, CostPart, NanoUsd, Units, Usage};
 
 /// One hour in nanoseconds, the unit of the part `hour`.
 const HOUR_NANOS: u64 = 3_600_000_000_000;
@@ -45,6 +45,7 @@ pub(super) fn sum(usage: &Usage, tariff: &Tariff<'_>) -> Result<Sum, Unpriced> {
     let mut ledger = Ledger { tariff, counts: Vec::new(), unpriced: tariff.unpriced.clone() };
     ledger.count_input(usage)?;
     ledger.count_output(usage)?;
+    ledger.miss_units(usage);
     ledger.add_up(usage.input.unwrap_or(0))
 }
 
@@ -95,7 +96,8 @@ impl Ledger<'_> {
         let [read, write, audio] =
             [usage.cache_read, usage.cache_write, usage.input_audio].map(Option::unwrap_or_default);
         let cached = read.checked_add(write).ok_or(Unpriced::UsageInconsistent)?;
-        if cached > total || audio > total {
+        let long = usage.cache_write_long.unwrap_or(0);
+        if cached > total || audio > total || long > write {
             return Err(Unpriced::UsageInconsistent);
         }
         // How much of the audio was read from the cache is not reported. All that can have been is
@@ -108,11 +110,12 @@ impl Ledger<'_> {
             self.take(CacheReadAudio, both),
             // Without a rate of its own a cached token costs what any input token costs.
             self.take(CacheRead, read - both),
-            self.take_or_miss(CacheWrite, write),
+            self.take_or_miss(CacheWrite, write - long),
+            self.take_or_miss(CacheWriteHour, long),
             self.take_or_miss(InputAudio, audio - both),
         ];
-        // How long the cache is to last is not reported; the shortest is the cheapest.
-        if write > 0 && self.has(CacheWriteHour) {
+        // Where it is not reported how long the cache is to last, the shortest is the cheapest.
+        if write > 0 && usage.cache_write_long.is_none() && self.has(CacheWriteHour) {
             self.unpriced.push(CacheWriteHour.as_str());
         }
         self.take_total(Input, usage.input.map(|_| rest(total, &special)).transpose()?);
@@ -137,6 +140,16 @@ impl Ledger<'_> {
         let special = [self.take(Reasoning, reasoning), self.take_or_miss(OutputAudio, audio)];
         self.take_total(Output, usage.output.map(|_| rest(total, &special)).transpose()?);
         Ok(())
+    }
+
+    /// What was used beside tokens costs more than the tokens do.
+    fn miss_units(&mut self, usage: &Usage) {
+        let Units { web_searches, other_models, .. } = usage.units;
+        for (count, name) in [(web_searches, "web_search"), (other_models, "other_models")] {
+            if count > Some(0) {
+                self.unpriced.push(name);
+            }
+        }
     }
 
     /// Counts what is left of a total; one that was not reported is missed where it has a price.
@@ -187,27 +200,21 @@ mod tests {
         sum(&usage, &tariff).map(|sum| (sum.total.0, sum.unpriced))
     }
 
-    const USAGE: Usage = Usage {
-        input: Some(100),
-        output: Some(50),
-        cache_read: None,
-        cache_write: None,
-        reasoning: None,
-        input_audio: None,
-        output_audio: None,
-    };
+    fn text_only() -> Usage {
+        Usage { input: Some(100), output: Some(50), ..Usage::default() }
+    }
 
     #[test]
     fn a_part_without_a_rate_of_its_own_stays_in_its_total() {
         let plain = [(Input, 10), (Output, 20)];
         let whole = 100 * 10 + 50 * 20;
         for (usage, unpriced) in [
-            (USAGE, vec![]),
-            (Usage { cache_read: Some(60), ..USAGE }, vec![]),
-            (Usage { reasoning: Some(50), ..USAGE }, vec![]),
-            (Usage { cache_write: Some(60), ..USAGE }, vec!["cache_write"]),
-            (Usage { input_audio: Some(60), ..USAGE }, vec!["input_audio"]),
-            (Usage { output_audio: Some(9), ..USAGE }, vec!["output_audio"]),
+            (text_only(), vec![]),
+            (Usage { cache_read: Some(60), ..text_only() }, vec![]),
+            (Usage { reasoning: Some(50), ..text_only() }, vec![]),
+            (Usage { cache_write: Some(60), ..text_only() }, vec!["cache_write"]),
+            (Usage { input_audio: Some(60), ..text_only() }, vec!["input_audio"]),
+            (Usage { output_audio: Some(9), ..text_only() }, vec!["output_audio"]),
         ] {
             assert_eq!(at(&plain, usage), Ok((whole, unpriced)), "{usage:?}");
         }
@@ -216,16 +223,20 @@ mod tests {
     #[test]
     fn a_part_with_a_rate_of_its_own_leaves_its_total() {
         let rates = [(Input, 10), (CacheRead, 1), (CacheWrite, 12), (Output, 20), (Reasoning, 5)];
-        let usage =
-            Usage { cache_read: Some(30), cache_write: Some(20), reasoning: Some(40), ..USAGE };
+        let usage = Usage {
+            cache_read: Some(30),
+            cache_write: Some(20),
+            reasoning: Some(40),
+            ..text_only()
+        };
         assert_eq!(at(&rates, usage), Ok((50 * 10 + 30 + 20 * 12 + 10 * 20 + 40 * 5, vec![])));
     }
 
     #[test]
     fn output_that_may_all_have_been_reasoning_is_a_lower_bound() {
         let rates = [(Input, 10), (Output, 20), (Reasoning, 5)];
-        assert_eq!(at(&rates, USAGE), Ok((100 * 10 + 50 * 5, vec!["reasoning"])));
-        let none = Usage { reasoning: Some(0), ..USAGE };
+        assert_eq!(at(&rates, text_only()), Ok((100 * 10 + 50 * 5, vec!["reasoning"])));
+        let none = Usage { reasoning: Some(0), ..text_only() };
         assert_eq!(at(&rates, none), Ok((100 * 10 + 50 * 20, vec![])));
     }
 
@@ -233,7 +244,7 @@ mod tests {
     fn audio_that_may_have_been_cached_is_a_lower_bound() {
         let rates =
             [(Input, 4), (CacheRead, 1), (InputAudio, 32), (CacheReadAudio, 1), (Output, 16)];
-        let usage = Usage { cache_read: Some(30), input_audio: Some(80), ..USAGE };
+        let usage = Usage { cache_read: Some(30), input_audio: Some(80), ..text_only() };
         // 30 of the audio cached, 50 not, 20 of text.
         let most = 20 * 4 + 30 + 50 * 32 + 50 * 16;
         assert_eq!(at(&rates, usage), Ok((most, vec!["cache_read_audio"])));
@@ -242,36 +253,54 @@ mod tests {
     #[test]
     fn a_cache_written_for_who_knows_how_long_is_a_lower_bound() {
         let rates = [(Input, 4), (CacheWrite, 5), (CacheWriteHour, 8), (Output, 16)];
-        let usage = Usage { cache_write: Some(30), ..USAGE };
+        let usage = Usage { cache_write: Some(30), ..text_only() };
         assert_eq!(at(&rates, usage), Ok((70 * 4 + 30 * 5 + 50 * 16, vec!["cache_write_1h"])));
-        assert_eq!(at(&rates, USAGE), Ok((100 * 4 + 50 * 16, vec![])));
+        assert_eq!(at(&rates, text_only()), Ok((100 * 4 + 50 * 16, vec![])));
+    }
+
+    #[test]
+    fn each_lifetime_of_the_cache_has_its_price() {
+        let rates = [(Input, 4), (CacheWrite, 5), (CacheWriteHour, 8), (Output, 16)];
+        let usage = Usage { cache_write: Some(30), cache_write_long: Some(10), ..text_only() };
+        assert_eq!(at(&rates, usage), Ok((70 * 4 + 20 * 5 + 10 * 8 + 50 * 16, vec![])));
+        let long = Usage { cache_write: Some(9), cache_write_long: Some(10), ..text_only() };
+        assert_eq!(at(&rates, long), Err(Unpriced::UsageInconsistent));
+    }
+
+    #[test]
+    fn what_is_used_beside_tokens_makes_a_lower_bound() {
+        let rates = [(Input, 4), (Output, 16)];
+        let units = |web_searches| Units { web_searches, ..Units::default() };
+        let usage = |searches| Usage { units: units(searches), ..text_only() };
+        assert_eq!(at(&rates, usage(Some(2))), Ok((100 * 4 + 50 * 16, vec!["web_search"])));
+        assert_eq!(at(&rates, usage(Some(0))), Ok((100 * 4 + 50 * 16, vec![])));
     }
 
     #[test]
     fn a_total_that_was_not_reported_or_has_no_rate_is_missed() {
         let both = [(Input, 4), (Output, 16)];
         let input = [(Input, 4)];
-        assert_eq!(at(&both, Usage { input: None, ..USAGE }), Ok((800, vec!["input"])));
-        assert_eq!(at(&both, Usage { output: None, ..USAGE }), Ok((400, vec!["output"])));
-        assert_eq!(at(&input, USAGE), Ok((400, vec!["output"])));
-        assert_eq!(at(&input, Usage { output: None, ..USAGE }), Ok((400, vec![])));
-        assert_eq!(at(&[(OutputAudio, 4)], USAGE), Err(Unpriced::PriceUnknown));
-        assert_eq!(at(&[], USAGE), Err(Unpriced::PriceUnknown));
+        assert_eq!(at(&both, Usage { input: None, ..text_only() }), Ok((800, vec!["input"])));
+        assert_eq!(at(&both, Usage { output: None, ..text_only() }), Ok((400, vec!["output"])));
+        assert_eq!(at(&input, text_only()), Ok((400, vec!["output"])));
+        assert_eq!(at(&input, Usage { output: None, ..text_only() }), Ok((400, vec![])));
+        assert_eq!(at(&[(OutputAudio, 4)], text_only()), Err(Unpriced::PriceUnknown));
+        assert_eq!(at(&[], text_only()), Err(Unpriced::PriceUnknown));
     }
 
     #[test]
     fn a_part_above_its_whole_is_no_usage() {
         let rates = [(Input, 10), (CacheRead, 1), (CacheWrite, 2), (Output, 20), (InputAudio, 9)];
         for usage in [
-            Usage { cache_read: Some(101), ..USAGE },
-            Usage { cache_read: Some(60), cache_write: Some(41), ..USAGE },
-            Usage { cache_read: Some(60), input_audio: Some(41), ..USAGE },
-            Usage { cache_read: Some(u64::MAX), cache_write: Some(1), ..USAGE },
-            Usage { input_audio: Some(101), ..USAGE },
-            Usage { output_audio: Some(51), ..USAGE },
-            Usage { reasoning: Some(51), ..USAGE },
-            Usage { cache_read: Some(1), input: None, ..USAGE },
-            Usage { input: Some(u64::MAX), ..USAGE },
+            Usage { cache_read: Some(101), ..text_only() },
+            Usage { cache_read: Some(60), cache_write: Some(41), ..text_only() },
+            Usage { cache_read: Some(60), input_audio: Some(41), ..text_only() },
+            Usage { cache_read: Some(u64::MAX), cache_write: Some(1), ..text_only() },
+            Usage { input_audio: Some(101), ..text_only() },
+            Usage { output_audio: Some(51), ..text_only() },
+            Usage { reasoning: Some(51), ..text_only() },
+            Usage { cache_read: Some(1), input: None, ..text_only() },
+            Usage { input: Some(u64::MAX), ..text_only() },
         ] {
             assert_eq!(at(&rates, usage), Err(Unpriced::UsageInconsistent), "{usage:?}");
         }

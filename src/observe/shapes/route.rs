@@ -1,38 +1,25 @@
 //! Which path is which call: tables of low-cardinality names, matched by a path's last segments.
 //! Knows no body.
 
-use crate::observe::observation::Operation;
-
 /// One line of a dialect's table.
 #[derive(Clone, Copy, Debug)]
-pub struct Route {
+pub struct Route<T> {
     /// The name, for `http.route`: `/v1/models/{id}`.
     pub name: &'static str,
-    /// What a POST to it is.
-    pub post: Post,
+    /// What a request to it is.
+    pub is: T,
 }
 
-/// What a POST is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Post {
-    /// A call to a model, read by the dialect.
-    Model(Operation),
-    /// A call that may report usage, though its format is not read yet.
-    Usage,
-    /// Nothing that a model answers.
-    Plain,
-}
-
-/// A route that a model answers, or that is named only.
-pub const fn route(name: &'static str, post: Post) -> Route {
-    Route { name, post }
+/// A line of a table.
+pub const fn route<T: Copy>(name: &'static str, is: T) -> Route<T> {
+    Route { name, is }
 }
 
 /// The first line of `table` that the end of `path` matches; `prefix` stands in the names but need
 /// not stand in the path (Azure, Groq and others put something else there).
-pub fn find(table: &[Route], prefix: &str, path: &str) -> Option<Route> {
+pub fn find<T: Copy>(table: &[Route<T>], prefix: &str, path: &str) -> Option<Route<T>> {
     let path = path.strip_suffix('/').filter(|rest| !rest.is_empty()).unwrap_or(path);
-    let matches = |route: &&Route| {
+    let matches = |route: &&Route<T>| {
         let name = route.name.strip_prefix(prefix).unwrap_or(route.name);
         ends_with(path, name)
     };
@@ -56,10 +43,10 @@ mod tests {
     #[test]
     fn a_path_is_known_by_its_last_segments() {
         let table = [
-            route("/v1/chat/completions", Post::Plain),
-            route("/v1/completions", Post::Plain),
-            route("/v1/models", Post::Plain),
-            route("/v1/models/{id}", Post::Plain),
+            route("/v1/chat/completions", ()),
+            route("/v1/completions", ()),
+            route("/v1/models", ()),
+            route("/v1/models/{id}", ()),
         ];
         for (path, expected) in [
             ("/v1/chat/completions", Some("/v1/chat/completions")),

@@ -74,6 +74,7 @@ impl Tokens {
             reasoning,
             input_audio: input_part(|d| d.audio),
             output_audio: output_part(|d| d.audio),
+            ..Usage::default()
         };
         (usage.input.is_some() || usage.output.is_some()).then_some(usage)
     }
@@ -151,6 +152,7 @@ mod tests {
             reasoning: Some(256),
             input_audio: Some(0),
             output_audio: Some(3),
+            ..Usage::default()
         };
         assert_eq!(found, expected);
     }

@@ -5,16 +5,22 @@
 pub(crate) mod wire;
 /// A client that sends exact bytes.
 pub(crate) mod client;
+/// Certificates, and a client that speaks TLS.
+pub(crate) mod tls;
 /// An upstream that answers with exact bytes.
 pub(crate) mod origin;
 /// Takes the telemetry in, or fails to.
 pub(crate) mod collector;
+/// A collector that speaks gRPC, or TLS.
+pub(crate) mod otlp_server;
 /// What the collector received, as plain values.
 pub(crate) mod signals;
 /// Clients and upstreams of either version, in hyper.
 pub(crate) mod http2;
 /// The binary as a child process.
 pub(crate) mod proxy;
+/// What a PromQL expression names.
+pub(crate) mod promql;
 /// What may differ between what was sent and what arrived.
 pub(crate) mod compare;
 /// Exchanges of our own making, in files.

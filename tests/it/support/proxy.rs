@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -54,7 +56,13 @@ pub(crate) struct Start {
     config: String,
     env: Vec<(String, String)>,
     reads_stdout: bool,
+    open_files: Option<u32>,
+    given: Option<[OwnedFd; 2]>,
 }
+
+/// Gives the process what stands at 0 and 1 as systemd gives sockets.
+const GIVE: &str =
+    "export LISTEN_FDS=2 LISTEN_PID=$$; exec \"$0\" \"$@\" 3<&0 4<&1 </dev/null >/dev/null";
 
 impl Start {
     /// With this text as its `proxy.toml`. `[server]` is added unless it is there.
@@ -64,7 +72,7 @@ impl Start {
             let server = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
             config.insert_str(0, server);
         }
-        Self { config, env: Vec::new(), reads_stdout: true }
+        Self { config, env: Vec::new(), reads_stdout: true, open_files: None, given: None }
     }
 
     /// With a variable; the rest of the environment is empty.
@@ -73,25 +81,61 @@ impl Start {
         self
     }
 
+    /// Sends telemetry as soon as there is some, so that a test need not wait for a batch to fill.
+    pub(crate) fn reports_at_once(self) -> Self {
+        self.env("OTEL_BSP_SCHEDULE_DELAY", "20").env("OTEL_BLRP_SCHEDULE_DELAY", "20")
+    }
+
     /// With a standard output that nobody ever reads.
     pub(crate) fn stdout_unread(mut self) -> Self {
         self.reads_stdout = false;
         self
     }
 
+    /// May have so many files and sockets open at once.
+    pub(crate) fn open_files(mut self, limit: u32) -> Self {
+        self.open_files = Some(limit);
+        self
+    }
+
+    /// With sockets of systemd's, and their names.
+    pub(crate) fn given(mut self, sockets: [OwnedFd; 2], names: Option<&str>) -> Self {
+        self.env.extend(names.map(|names| ("LISTEN_FDNAMES".to_owned(), names.to_owned())));
+        self.given = Some(sockets);
+        self.stdout_unread()
+    }
+
     fn spawn(&self) -> (Child, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("proxy.toml");
         std::fs::write(&file, &self.config).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_clearspan"))
+        let binary = env!("CARGO_BIN_EXE_clearspan");
+        // A shell becomes the program: what it changes before is not this process' own.
+        let through = |script: &str| {
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", script, binary]);
+            command
+        };
+        let (mut command, stdin, stdout) = match (&self.given, self.open_files) {
+            (None, None) => (Command::new(binary), Stdio::null(), Stdio::piped()),
+            (None, Some(limit)) => {
+                let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+                (through(&script), Stdio::null(), Stdio::piped())
+            }
+            (Some(sockets), _) => {
+                let [first, second] = sockets.each_ref().map(|it| it.try_clone().unwrap().into());
+                (through(GIVE), first, second)
+            }
+        };
+        let child = command
             .arg("--config")
             .arg(&file)
             .current_dir(folder.path())
             .env_clear()
             .env("HOME", folder.path())
             .envs(self.env.iter().cloned())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdin(stdin)
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
@@ -127,7 +171,7 @@ impl Start {
             stdout,
             stderr,
             _unread: unread,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -157,12 +201,12 @@ impl Listeners {
         let mut listeners = Self::default();
         for line in lines {
             if let Some(address) = line.strip_prefix("clearspan: admin on ") {
-                listeners.admin = address.parse().ok();
+                listeners.admin = Some(tcp(address));
             } else if let Some(rest) = line.strip_prefix("clearspan: listening on ") {
                 match rest.split_once(" for upstream ") {
-                    None => listeners.shared = rest.parse().ok(),
+                    None => listeners.shared = Some(tcp(rest)),
                     Some((address, name)) => {
-                        listeners.own.insert(name.to_owned(), address.parse().unwrap());
+                        listeners.own.insert(name.to_owned(), tcp(address));
                     }
                 }
             }
@@ -172,6 +216,14 @@ impl Listeners {
 
     fn count(&self) -> usize {
         usize::from(self.shared.is_some()) + self.own.len()
+    }
+}
+
+/// A listener's address; a socket in the file system has none.
+fn tcp(said: &str) -> SocketAddr {
+    match said.trim_end_matches(" (https)") {
+        path if path.starts_with("unix:") => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        address => address.parse().unwrap(),
     }
 }
 
@@ -187,7 +239,7 @@ pub(crate) struct Proxy {
     stdout: Arc<Printed>,
     stderr: Arc<Printed>,
     _unread: Option<std::process::ChildStdout>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Proxy {
@@ -218,6 +270,26 @@ impl Proxy {
         line.unwrap_or_else(|| panic!("the line never came; there were {:#?}", self.stdout()))
     }
 
+    /// Waits until standard error holds these words.
+    pub(crate) fn wait_until_said(&self, words: &str) {
+        self.wait_for_said(0, |line| line.contains(words));
+    }
+
+    /// Waits for a line on standard error behind the first `seen`, and says how many there are then.
+    pub(crate) fn wait_for_said(&self, seen: usize, found: impl Fn(&str) -> bool) -> usize {
+        let behind = |lines: &[String]| {
+            let at = lines.iter().skip(seen).position(|line| found(line))?;
+            Some(seen + at + 1)
+        };
+        let count = self.stderr.wait_for(PATIENCE, behind);
+        count.unwrap_or_else(|| panic!("it never said so; it said {:#?}", self.stderr()))
+    }
+
+    /// Where its `proxy.toml` is, and where it was started.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// What `/metrics` says: each series with its labels, and its value.
     pub(crate) fn metrics(&self) -> Metrics {
         let response = self.admin_get("/metrics");
@@ -243,7 +315,30 @@ impl Proxy {
         client::exchange(self.admin, client::get(path))
     }
 
-    /// Sends a signal: `TERM`, `INT`.
+    /// The most memory that it ever had resident, in KiB. Linux says it in `/proc`.
+    pub(crate) fn peak_memory_kib(&self) -> usize {
+        self.proc_status("VmHWM:")
+    }
+
+    /// The memory that it has resident now, in KiB.
+    pub(crate) fn memory_kib(&self) -> usize {
+        self.proc_status("VmRSS:")
+    }
+
+    /// How many of its threads have this name.
+    pub(crate) fn threads(&self, name: &str) -> usize {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")));
+        names.filter(|it| it.as_ref().is_ok_and(|it| it.trim() == name)).count()
+    }
+
+    fn proc_status(&self, key: &str) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(key)).expect(key);
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Sends a signal: `TERM`, `INT`, `HUP`.
     pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         let status = Command::new("kill").arg(format!("-{name}")).arg(id).status().unwrap();

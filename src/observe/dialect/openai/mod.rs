@@ -6,28 +6,39 @@ mod request;
 /// What the model answers, streamed or whole.
 mod answer;
 
-use super::{Call, Found, Reads};
+use super::{Found, Model, Post};
 use crate::observe::observation::Operation;
-use crate::observe::shapes::route::{self, Post, Route, route};
+use crate::observe::shapes::route::{self, Route, route};
 
-const fn model(name: &'static str, operation: Operation) -> Route {
-    route(name, Post::Model(operation))
+const CHAT: Model =
+    Model { operation: Operation::Chat, request: request::chat, answer: answer::begin, asks: true };
+const COMPLETION: Model =
+    Model { operation: Operation::TextCompletion, request: request::completion, ..CHAT };
+const EMBEDDINGS: Model = Model {
+    operation: Operation::Embeddings,
+    request: request::embeddings,
+    answer: answer::begin,
+    asks: false,
+};
+
+const fn model(name: &'static str, model: Model) -> Route<Post> {
+    route(name, Post::Model(model))
 }
 
-const fn plain(name: &'static str) -> Route {
+const fn plain(name: &'static str) -> Route<Post> {
     route(name, Post::Plain)
 }
 
-const fn usage(name: &'static str) -> Route {
+const fn usage(name: &'static str) -> Route<Post> {
     route(name, Post::Usage)
 }
 
 /// The paths of OpenAI's API; those with a placeholder come after those without.
-const ROUTES: [Route; 62] = [
-    model("/v1/chat/completions", Operation::Chat),
-    model("/v1/embeddings", Operation::Embeddings),
+const ROUTES: [Route<Post>; 62] = [
+    model("/v1/chat/completions", CHAT),
+    model("/v1/embeddings", EMBEDDINGS),
     usage("/v1/responses"),
-    model("/v1/completions", Operation::TextCompletion),
+    model("/v1/completions", COMPLETION),
     plain("/v1/models"),
     usage("/v1/responses/compact"),
     plain("/v1/responses/input_tokens"),
@@ -90,24 +101,9 @@ const ROUTES: [Route; 62] = [
 
 /// What a call of `method` to `path` is.
 pub fn find(method: &str, path: &str) -> Found {
-    let found = route::find(&ROUTES, "/v1", path);
-    let post = found.map_or(Post::Usage, |route| route.post);
-    let route = found.map(|route| route.name);
-    match post {
-        Post::Model(operation) if method == "POST" => Found::Call(Call {
-            route,
-            operation: Some(operation),
-            request: Some(match operation {
-                Operation::Chat => request::chat,
-                Operation::TextCompletion => request::completion,
-                Operation::Embeddings => request::embeddings,
-            }),
-            answer: answer::begin,
-            reads: Reads::All,
-            asks: operation != Operation::Embeddings,
-        }),
-        // What is fetched later was counted when it was made.
-        _ => Found::Other { route, usage: method == "POST" && post == Post::Usage },
+    match route::find(&ROUTES, "/v1", path) {
+        Some(route) => route.is.found(method, route.name),
+        None => Found::Other { route: None, usage: method == "POST" },
     }
 }
 

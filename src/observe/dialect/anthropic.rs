@@ -1,0 +1,457 @@
+//! Anthropic's Messages, which other servers offer beside their own: usage comes in two events, its
+//! cache stands beside the input. Knows no other dialect, and keeps nothing of what was said.
+//!
+//! Source: the Messages API's types, as the provider's SDK for Python 2.11 has them.
+
+use super::{Answer, Content, Context, Found, Model, Post};
+use crate::observe::decode::Frame;
+use crate::observe::observation::{Operation, RequestFacts, ResponseFacts, Units, Usage};
+use crate::observe::shapes::failure::{Failure, Word};
+use crate::observe::shapes::lenient::{
+    Count, Filled, Flag, Length, List, Number, Object, Text, Texts, Unread, fields, read,
+};
+use crate::observe::shapes::route::{self, Route, route};
+
+/// Longest names that are kept.
+const ID: usize = 128;
+const MODEL: usize = 256;
+const WORD: usize = 64;
+
+const MESSAGES: Model = Model { operation: Operation::Chat, request, answer: begin, asks: false };
+
+/// The paths of Anthropic's API. What a batch used is told in its results, which are read as a file.
+const ROUTES: [Route<Post>; 13] = [
+    route("/v1/messages", Post::Model(MESSAGES)),
+    // A free count, no usage.
+    route("/v1/messages/count_tokens", Post::Plain),
+    route("/v1/messages/batches", Post::Plain),
+    route("/v1/messages/batches/{id}", Post::Plain),
+    route("/v1/messages/batches/{id}/cancel", Post::Plain),
+    route("/v1/messages/batches/{id}/results", Post::Plain),
+    route("/v1/complete", Post::Usage),
+    route("/v1/models", Post::Plain),
+    route("/v1/models/{id}", Post::Plain),
+    route("/v1/files", Post::Plain),
+    route("/v1/files/{id}", Post::Plain),
+    route("/v1/files/{id}/content", Post::Plain),
+    route("/v1/sessions", Post::Usage),
+];
+
+/// What a call of `method` to `path` is.
+pub fn find(method: &str, path: &str) -> Found {
+    match route::find(&ROUTES, "", path) {
+        Some(route) => route.is.found(method, route.name),
+        None => Found::Other { route: None, usage: method == "POST" },
+    }
+}
+
+/// Whether a server of another dialect is spoken to in this one: llama.cpp, Ollama, Azure and others
+/// offer the same path.
+pub fn is_spoken_at(path: &str) -> bool {
+    ["/v1/messages", "/v1/messages/count_tokens"].iter().any(|end| path.ends_with(end))
+}
+
+fields! {
+    struct Request<'de> {
+        model: Text<'de> = "model",
+        messages: Length = "messages",
+        stream: Flag = "stream",
+        max_tokens: Number = "max_tokens",
+        temperature: Number = "temperature",
+        top_p: Number = "top_p",
+        top_k: Number = "top_k",
+        stop_sequences: Texts = "stop_sequences",
+        tools: Length = "tools",
+        service_tier: Text<'de> = "service_tier",
+        output_config: OutputConfig<'de> = "output_config",
+        output_format: Format<'de> = "output_format",
+    }
+}
+
+fields! {
+    struct OutputConfig<'de> {
+        effort: Text<'de> = "effort",
+        format: Format<'de> = "format",
+    }
+}
+
+fields! {
+    struct Format<'de> {
+        kind: Text<'de> = "type",
+    }
+}
+
+fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
+    let mut request = Request::default();
+    let result = read(body, &mut request);
+    facts.model = request.model.bounded(MODEL);
+    facts.stream = request.stream.0 == Some(true);
+    // Of a body that breaks off the rest may be half a number.
+    result?;
+    let formats = [&request.output_config.format.kind, &request.output_format.kind];
+    let is_json = formats.iter().any(|kind| kind.as_str() == "json_schema");
+    *facts = RequestFacts {
+        model: facts.model.take(),
+        stream: facts.stream,
+        max_tokens: request.max_tokens.whole(),
+        temperature: request.temperature.0,
+        top_p: request.top_p.0,
+        top_k: request.top_k.0,
+        stop_sequences: request.stop_sequences.0,
+        reasoning_level: request.output_config.effort.bounded(WORD),
+        output_type: is_json.then_some("json"),
+        service_tier: request.service_tier.bounded(WORD),
+        messages: request.messages.0,
+        tools: request.tools.0.unwrap_or(0),
+        ..RequestFacts::default()
+    };
+    Ok(())
+}
+
+fn begin(context: Context<'_>) -> Box<dyn Answer> {
+    Box::new(Messages {
+        is_error: context.is_error(),
+        error: context.error(),
+        counts: Counts::default(),
+        stopped: false,
+    })
+}
+
+#[derive(Debug)]
+struct Messages {
+    is_error: bool,
+    // The word for an error that has none of its own.
+    error: String,
+    counts: Counts,
+    stopped: bool,
+}
+
+fields! {
+    /// Any event of a stream.
+    struct Event<'de> {
+        kind: Text<'de> = "type",
+        message: Message<'de> = "message",
+        delta: Delta<'de> = "delta",
+        block: Block<'de> = "content_block",
+        usage: Object<Counted<'de>> = "usage",
+        error: Failure<'de> = "error",
+    }
+}
+
+fields! {
+    /// The whole answer, or what is known of it when the stream begins.
+    struct Message<'de> {
+        kind: Text<'de> = "type",
+        id: Text<'de> = "id",
+        model: Text<'de> = "model",
+        content: List<'de, Block<'de>> = "content",
+        stop_reason: Text<'de> = "stop_reason",
+        usage: Object<Counted<'de>> = "usage",
+        error: Failure<'de> = "error",
+    }
+}
+
+fields! {
+    struct Block<'de> {
+        kind: Text<'de> = "type",
+    }
+}
+
+fields! {
+    /// A piece of a block, or what closes the message.
+    struct Delta<'de> {
+        text: Filled = "text",
+        thinking: Filled = "thinking",
+        partial_json: Filled = "partial_json",
+        stop_reason: Text<'de> = "stop_reason",
+    }
+}
+
+fields! {
+    struct Counted<'de> {
+        /// Without what was read from and written to the cache.
+        input: Count = "input_tokens",
+        output: Count = "output_tokens",
+        cache_read: Count = "cache_read_input_tokens",
+        cache_write: Count = "cache_creation_input_tokens",
+        lifetimes: Lifetimes = "cache_creation",
+        output_details: OutputDetails = "output_tokens_details",
+        server_tools: ServerTools = "server_tool_use",
+        iterations: List<'de, Iteration<'de>> = "iterations",
+        service_tier: Text<'de> = "service_tier",
+        speed: Text<'de> = "speed",
+    }
+}
+
+fields! {
+    /// How long what was written to the cache is to last.
+    struct Lifetimes {
+        hour: Count = "ephemeral_1h_input_tokens",
+    }
+}
+
+fields! {
+    struct OutputDetails {
+        thinking: Count = "thinking_tokens",
+    }
+}
+
+fields! {
+    struct ServerTools {
+        web_searches: Count = "web_search_requests",
+    }
+}
+
+fields! {
+    /// One of several passes over the conversation. Those of the model itself are in the totals.
+    struct Iteration<'de> {
+        kind: Text<'de> = "type",
+        input: Count = "input_tokens",
+        output: Count = "output_tokens",
+    }
+}
+
+/// The last report of each count: some come with the first event, all may come with the last.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    input: Option<u64>,
+    output: Option<u64>,
+    cache_read: Option<u64>,
+    cache_write: Option<u64>,
+    cache_write_long: Option<u64>,
+    thinking: Option<u64>,
+    web_searches: Option<u64>,
+    other_models: Option<u64>,
+}
+
+impl Counts {
+    fn merge(&mut self, later: &Counted<'_>) {
+        let put = |count: &mut Option<u64>, later: Option<u64>| *count = later.or(*count);
+        put(&mut self.input, later.input.0);
+        put(&mut self.output, later.output.0);
+        put(&mut self.cache_read, later.cache_read.0);
+        put(&mut self.cache_write, later.cache_write.0);
+        put(&mut self.cache_write_long, later.lifetimes.hour.0);
+        put(&mut self.thinking, later.output_details.thinking.0);
+        put(&mut self.web_searches, later.server_tools.web_searches.0);
+        put(&mut self.other_models, later.other_models());
+    }
+
+    /// Input with what was read from and written to the cache, as everywhere.
+    fn usage(&self) -> Option<Usage> {
+        let cached = self.cache_read.unwrap_or(0).saturating_add(self.cache_write.unwrap_or(0));
+        let usage = Usage {
+            input: self.input.map(|input| input.saturating_add(cached)),
+            output: self.output,
+            cache_read: self.cache_read,
+            cache_write: self.cache_write,
+            cache_write_long: self.cache_write_long,
+            reasoning: self.thinking,
+            units: Units {
+                web_searches: self.web_searches,
+                other_models: self.other_models,
+                ..Units::default()
+            },
+            ..Usage::default()
+        };
+        (usage.input.is_some() || usage.output.is_some()).then_some(usage)
+    }
+}
+
+impl Counted<'_> {
+    /// Tokens of passes that another model made, which the totals leave out.
+    fn other_models(&self) -> Option<u64> {
+        let others = self
+            .iterations
+            .iter()
+            .filter(|pass| matches!(pass.kind.as_str(), "advisor_message" | "fallback_message"));
+        let tokens = |pass: &Iteration<'_>| {
+            pass.input.0.unwrap_or(0).saturating_add(pass.output.0.unwrap_or(0))
+        };
+        others.map(tokens).reduce(u64::saturating_add)
+    }
+}
+
+impl Messages {
+    fn count(&mut self, counted: &Object<Counted<'_>>, facts: &mut ResponseFacts) {
+        let Some(counted) = &counted.0 else { return };
+        self.counts.merge(counted);
+        facts.usage = self.counts.usage().or(facts.usage);
+        counted.service_tier.replace(&mut facts.service_tier, WORD);
+        // A faster answer is sold as a tier is, whatever tier it is of.
+        if counted.speed.as_str() == "fast" {
+            facts.service_tier = Some("fast".to_owned());
+        }
+    }
+
+    fn message(&mut self, message: &Message<'_>, facts: &mut ResponseFacts) {
+        message.id.replace(&mut facts.id, ID);
+        message.model.replace(&mut facts.model, MODEL);
+        self.count(&message.usage, facts);
+        stop(&message.stop_reason, facts);
+    }
+
+    fn fail(&self, error: &Failure<'_>, kind: &Text<'_>, facts: &mut ResponseFacts) {
+        if error.is_some || self.is_error || kind.as_str() == "error" {
+            let word = error.word(&Word::default(), kind);
+            facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
+        }
+    }
+}
+
+/// Why the model stopped: there is one choice.
+fn stop(reason: &Text<'_>, facts: &mut ResponseFacts) {
+    if facts.finish_reasons.is_empty() {
+        facts.finish_reasons.push(None);
+    }
+    if let Some(finish_reason) = facts.finish_reasons.first_mut() {
+        reason.replace(finish_reason, WORD);
+        facts.refused |= finish_reason.as_deref() == Some("refusal");
+    }
+}
+
+/// Counts a block that calls a tool of the client's; the provider runs its own.
+fn tool(block: &Block<'_>, facts: &mut ResponseFacts) -> bool {
+    let is_call = block.kind.as_str() == "tool_use";
+    facts.tool_calls = facts.tool_calls.saturating_add(u32::from(is_call));
+    is_call
+}
+
+impl Answer for Messages {
+    fn frame(&mut self, frame: Frame<'_>, facts: &mut ResponseFacts) -> Result<Content, Unread> {
+        let mut event = Event::default();
+        read(frame.data.trim_ascii(), &mut event)?;
+        let mut content = Content::default();
+        match event.kind.as_str() {
+            "message_start" => self.message(&event.message, facts),
+            "content_block_start" => content.tool_call = tool(&event.block, facts),
+            "content_block_delta" => {
+                content.text = event.delta.text.0;
+                content.reasoning = event.delta.thinking.0;
+                content.tool_call = event.delta.partial_json.0;
+            }
+            "message_delta" => {
+                self.count(&event.usage, facts);
+                stop(&event.delta.stop_reason, facts);
+            }
+            "message_stop" => self.stopped = true,
+            _ => (),
+        }
+        self.fail(&event.error, &event.kind, facts);
+        Ok(content)
+    }
+
+    fn document(&mut self, body: &[u8], facts: &mut ResponseFacts) -> Result<(), Unread> {
+        let mut message = Message::default();
+        let result = read(body, &mut message);
+        if result.is_err() {
+            // Of a body that breaks off the rest may be half a number.
+            message.id.replace(&mut facts.id, ID);
+            message.model.replace(&mut facts.model, MODEL);
+            return result;
+        }
+        self.fail(&message.error, &message.kind, facts);
+        if message.kind.as_str() != "error" && !self.is_error {
+            self.message(&message, facts);
+            for block in message.content.iter() {
+                tool(block, facts);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_terminated(&self, _: &ResponseFacts) -> bool {
+        self.stopped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(events: &[&str]) -> (ResponseFacts, Vec<Content>) {
+        let context = Context { status: 200, provider: "anthropic", operation: None };
+        let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
+        let frames = events.iter().map(|event| Frame { name: b"", data: event.as_bytes() });
+        let contents = frames.map(|frame| answer.frame(frame, &mut facts).unwrap()).collect();
+        (facts, contents)
+    }
+
+    #[test]
+    fn the_cache_stands_beside_the_input_and_each_lifetime_is_kept() {
+        let (facts, _) = facts(&[
+            r#"{"type":"message_start","message":{"usage":{"input_tokens":10,"output_tokens":1,"cache_read_input_tokens":100,
+            "cache_creation_input_tokens":50,"cache_creation":{"ephemeral_5m_input_tokens":20,"ephemeral_1h_input_tokens":30}}}}"#,
+            r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":7,"output_tokens_details":{"thinking_tokens":3}}}"#,
+        ]);
+        let usage = facts.usage.unwrap();
+        assert_eq!((usage.input, usage.output, usage.reasoning), (Some(160), Some(7), Some(3)));
+        assert_eq!((usage.cache_read, usage.cache_write), (Some(100), Some(50)));
+        assert_eq!(usage.cache_write_long, Some(30));
+    }
+
+    #[test]
+    fn the_last_event_may_raise_the_input_and_tells_the_searches() {
+        let (facts, _) = facts(&[
+            r#"{"type":"message_start","message":{"usage":{"input_tokens":2694,"output_tokens":1,"service_tier":"standard"}}}"#,
+            r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"input_tokens":12957,"output_tokens":152,
+            "server_tool_use":{"web_search_requests":1,"web_fetch_requests":0}}}"#,
+        ]);
+        let usage = facts.usage.unwrap();
+        assert_eq!((usage.input, usage.output), (Some(12_957), Some(152)));
+        assert_eq!(usage.units.web_searches, Some(1));
+        assert_eq!(facts.service_tier.as_deref(), Some("standard"));
+    }
+
+    #[test]
+    fn what_another_model_did_is_told_apart() {
+        let (facts, _) = facts(&[
+            r#"{"type":"message_delta","delta":{},"usage":{"input_tokens":5,"output_tokens":6,"iterations":[
+            {"type":"message","input_tokens":5,"output_tokens":6},
+            {"type":"advisor_message","model":"m","input_tokens":70,"output_tokens":8}]}}"#,
+        ]);
+        let usage = facts.usage.unwrap();
+        assert_eq!((usage.input, usage.output), (Some(5), Some(6)));
+        assert_eq!(usage.units.other_models, Some(78));
+    }
+
+    #[test]
+    fn a_faster_answer_is_of_the_fast_tier() {
+        let usage = r#"{"type":"message_start","message":{"usage":{"input_tokens":1,"output_tokens":1,"service_tier":"standard","speed":"fast"}}}"#;
+        assert_eq!(facts(&[usage]).0.service_tier.unwrap(), "fast");
+    }
+
+    #[test]
+    fn only_what_was_generated_is_content() {
+        let delta = |delta: &str| format!(r#"{{"type":"content_block_delta","delta":{delta}}}"#);
+        let told = |event: &str| facts(&[event]).1[0];
+        assert!(told(&delta(r#"{"type":"text_delta","text":"a"}"#)).text);
+        assert!(told(&delta(r#"{"type":"thinking_delta","thinking":"a"}"#)).reasoning);
+        assert!(told(&delta(r#"{"type":"input_json_delta","partial_json":"{"}"#)).tool_call);
+        assert!(!told(&delta(r#"{"type":"input_json_delta","partial_json":""}"#)).is_some());
+        assert!(!told(&delta(r#"{"type":"signature_delta","signature":"a"}"#)).is_some());
+        assert!(!told(r#"{"type":"ping"}"#).is_some());
+        let (facts, contents) = facts(&[
+            r#"{"type":"content_block_start","content_block":{"type":"text","text":""}}"#,
+            r#"{"type":"content_block_start","content_block":{"type":"tool_use","name":"f"}}"#,
+            r#"{"type":"content_block_start","content_block":{"type":"server_tool_use","name":"web_search"}}"#,
+        ]);
+        let calls: Vec<_> = contents.iter().map(|content| content.tool_call).collect();
+        assert_eq!((calls, facts.tool_calls), (vec![false, true, false], 1));
+    }
+
+    #[test]
+    fn its_path_is_known_wherever_it_is_offered() {
+        for path in ["/v1/messages", "/anthropic/v1/messages", "/v1/messages/count_tokens"] {
+            assert!(is_spoken_at(path), "{path}");
+        }
+        for path in ["/v1/threads/t/messages", "/v1/messages/batches", "/v1/responses"] {
+            assert!(!is_spoken_at(path), "{path}");
+        }
+        for route in ROUTES {
+            let path = route.name.replace("{id}", "some-id");
+            let Found::Other { route: found, .. } = find("GET", &path) else { panic!("{path}") };
+            assert_eq!(found, Some(route.name));
+        }
+    }
+}
