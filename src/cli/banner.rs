@@ -182,9 +182,11 @@ warning    proxy.toml, line 4: server.admin = [::]:2 is open to other machines: 
             tls = {{ cert = '{}', key = '{}' }}
             [[upstream]]
             name = 'shared'
+            provider = 'vllm'
             url = 'http://h'
             [[upstream]]
             name = 'own'
+            provider = 'vllm'
             url = 'http://h'
             listen = 'unix:/run/own.sock'",
             path("c"),
