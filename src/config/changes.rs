@@ -11,7 +11,7 @@ use crate::observe::price::Override;
 
 /// Single keys that hold from the next exchange, connection or call on. Upstreams and prices do,
 /// too; anything else waits for a restart, also a key that nobody has put here yet.
-const LIVE: [&str; 15] = [
+const LIVE: [&str; 21] = [
     "server.root",
     "limits.max_exchanges",
     "limits.connect_seconds",
@@ -23,6 +23,12 @@ const LIVE: [&str; 15] = [
     "limits.upstream_idle_connections",
     "limits.upstream_silence_seconds",
     "limits.tunnel_idle_seconds",
+    "limits.http2_client_streams",
+    "limits.http2_upstream_streams",
+    "limits.http2_stream_window",
+    "limits.http2_repeat",
+    "limits.http2_head",
+    "limits.http2_ping_seconds",
     "limits.drain_seconds",
     "limits.event_bytes",
     "limits.decoded_bytes",
@@ -162,6 +168,12 @@ mod tests {
             "limits.flush_seconds = 1",
             "limits.handshake_seconds = 1",
             "limits.header_seconds = 1",
+            "limits.http2_client_streams = 1",
+            "limits.http2_head = 1",
+            "limits.http2_ping_seconds = 1",
+            "limits.http2_repeat = 1",
+            "limits.http2_stream_window = 1",
+            "limits.http2_upstream_streams = 1",
             "limits.label_values = 1",
             "limits.max_connections = 1",
             "limits.max_exchanges = 1",
