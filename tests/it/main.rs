@@ -22,6 +22,9 @@ mod upgrade;
 /// Every way to an upstream.
 #[cfg(test)]
 mod upstreams;
+/// HTTP/2, on either side and on both.
+#[cfg(test)]
+mod http2;
 /// Answers of our own.
 #[cfg(test)]
 mod own_answers;

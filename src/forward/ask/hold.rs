@@ -10,7 +10,7 @@ use http_body::{Body as _, Frame};
 use tokio::time::{Instant, timeout_at};
 
 use super::memory::Share;
-use crate::forward::client_io::Client;
+use crate::forward::client::Client;
 use crate::forward::settings::Limits;
 use crate::forward::tee::{BodyError, RequestTee};
 
