@@ -56,6 +56,7 @@ use forward::accept::Server;
 use forward::settings::Endpoint;
 use listeners::Listeners;
 use observe::observation::Observation;
+use observe::once::Once;
 use observe::price::Prices;
 use report::Reporter;
 use tape::Tapes;
@@ -133,8 +134,9 @@ async fn serve(
     let output = report::Output { to: Box::new(io::stdout()), colour: io::stdout().is_terminal() };
     let (reporter, telemetry) = report::start(settings.report.clone(), sources, output)?;
     let prices = Arc::new(Prices::with_overrides(settings.prices.clone()));
+    let once = Arc::new(Once::default());
     let workers = receivers.into_iter().map(|receiver| {
-        let sink = sink(Arc::clone(&prices), reporter.clone());
+        let sink = sink(Arc::clone(&once), Arc::clone(&prices), reporter.clone());
         let worker = Worker::new(Arc::clone(&cold), receiver, sink);
         thread::Builder::new().name("observe".into()).spawn(move || worker.run())
     });
@@ -198,8 +200,13 @@ fn sources(
 }
 
 /// What becomes of an observation.
-fn sink(prices: Arc<Prices>, reporter: Reporter) -> impl FnMut(Observation) + Send {
+fn sink(
+    once: Arc<Once>,
+    prices: Arc<Prices>,
+    reporter: Reporter,
+) -> impl FnMut(Observation) + Send {
     move |mut observation| {
+        once.settle(&mut observation);
         observation.cost = prices.cost(&observation);
         reporter.report(&observation);
     }

@@ -281,6 +281,7 @@ impl Observer {
             streamed: self.facts.streamed,
             reading: self.reading(),
             asked: !self.call.asks || self.request_facts.include_usage == Some(true),
+            pending: self.facts.pending,
             usage: self.facts.usage,
         };
         let ending = verdict::ending(&evidence);
