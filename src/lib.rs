@@ -40,6 +40,8 @@ pub mod report;
 pub mod admin;
 /// Drives the cold path.
 pub mod worker;
+/// Takes a changed configuration while all of that runs.
+pub mod reload;
 /// What systemd gives us and is told.
 pub mod systemd;
 /// All sockets that we listen on.
@@ -51,14 +53,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
 use std::thread::{self, JoinHandle};
 
+use arc_swap::ArcSwap;
+
 use forward::Forward;
 use forward::accept::Server;
 use forward::settings::Endpoint;
 use listeners::Listeners;
-use observe::observation::Observation;
 use observe::once::Once;
-use observe::price::Prices;
-use report::Reporter;
+use reload::{Asked, Reload};
 use tape::Tapes;
 use worker::Worker;
 
@@ -82,17 +84,19 @@ pub enum RunError {
     Report(#[from] report::Error),
 }
 
-/// Runs the proxy until `until` is ready, then drains and flushes. `ready` is told where it listens.
+/// Runs the proxy until `until` is ready, then drains and flushes. `ready` is told where it listens;
+/// `asked` is where a reload is asked for.
 ///
 /// # Errors
 /// When a listener, a thread or TLS cannot be had; nothing was served then.
 pub fn run(
-    mut settings: config::Settings,
+    mut loaded: config::Loaded,
+    asked: Asked,
     ready: impl FnOnce(&listeners::Addresses),
     until: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     if let Ok(files) = rlimit::increase_nofile_limit(u64::MAX) {
-        let limits = &mut settings.forward.limits;
+        let limits = &mut loaded.settings.forward.limits;
         let affordable = affordable(limits.connections, files);
         if affordable < limits.connections {
             tracing::info!(
@@ -103,7 +107,7 @@ pub fn run(
         limits.connections = affordable;
     }
     let given = systemd::Given::of_process().map_err(listeners::Error::Given)?;
-    forward::wire::runtime()?.block_on(serve(settings, given, ready, until))
+    forward::wire::runtime()?.block_on(serve(loaded, given, asked, ready, until))
 }
 
 /// Client connections that a limit on open files leaves room for: each needs a second descriptor for
@@ -116,27 +120,30 @@ fn affordable(connections: usize, files: u64) -> usize {
 }
 
 async fn serve(
-    settings: config::Settings,
+    loaded: config::Loaded,
     given: systemd::Given,
+    asked: Asked,
     ready: impl FnOnce(&listeners::Addresses),
     until: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
+    let settings = loaded.settings.clone();
     let Listeners { doors, admin, addresses } = listeners::open(&settings, given).await?;
     let (tapes, receivers) = Tapes::new(settings.tape.clone());
     let forward = Forward::new(settings.forward.clone(), tapes.clone(), addresses.all())?;
     let cold = Arc::new(worker::Shared {
-        settings: Arc::new(settings.observe.clone()),
+        settings: ArcSwap::from_pointee(reload::cold(&settings)),
         account: Arc::clone(tapes.account()),
         stop: AtomicBool::new(false),
         lost: AtomicU64::new(0),
+        once: Once::default(),
     });
-    let sources = sources(&addresses, &forward, &tapes, &cold);
+    let reload = Reload::new(loaded, Arc::clone(&forward), Arc::clone(&cold));
+    let sources = sources(&addresses, &forward, &tapes, &cold, &reload);
     let output = report::Output { to: Box::new(io::stdout()), colour: io::stdout().is_terminal() };
     let (reporter, telemetry) = report::start(settings.report.clone(), sources, output)?;
-    let prices = Arc::new(Prices::with_overrides(settings.prices.clone()));
-    let once = Arc::new(Once::default());
     let workers = receivers.into_iter().map(|receiver| {
-        let sink = sink(Arc::clone(&once), Arc::clone(&prices), reporter.clone());
+        let reporter = reporter.clone();
+        let sink = move |observation| reporter.report(&observation);
         let worker = Worker::new(Arc::clone(&cold), receiver, sink);
         thread::Builder::new().name("observe".into()).spawn(move || worker.run())
     });
@@ -146,6 +153,7 @@ async fn serve(
     let server = Arc::new(Server::new(Arc::clone(&forward)));
     server.listen(doors)?;
     let sweeping = tokio::spawn(forward.sweep());
+    reload.watch(asked)?;
     let living = tokio::spawn(systemd::keep_alive());
     let routes = routes(Arc::clone(&telemetry), Arc::clone(&server));
     let accept = async move || admin.accept().await.map(|(stream, _)| stream);
@@ -182,10 +190,12 @@ fn sources(
     forward: &Forward,
     tapes: &Tapes,
     cold: &Arc<worker::Shared>,
+    reload: &Reload,
 ) -> report::Sources {
     let (admission, unread) = (forward.admission(), forward.unread());
     let (torn, dropped) = (tapes.clone(), tapes.clone());
     let cold = Arc::clone(cold);
+    let [taken, refused, read] = [reload.counts(), reload.counts(), reload.counts()];
     report::Sources {
         listen: Some(match &addresses.shared.at {
             Endpoint::Tcp(address) => (address.ip().to_string(), Some(address.port())),
@@ -196,19 +206,9 @@ fn sources(
         torn: Box::new(move || torn.counts().torn.load(Relaxed)),
         dropped: Box::new(move || dropped.counts().dropped.load(Relaxed)),
         lost: Box::new(move || cold.lost.load(Relaxed)),
-    }
-}
-
-/// What becomes of an observation.
-fn sink(
-    once: Arc<Once>,
-    prices: Arc<Prices>,
-    reporter: Reporter,
-) -> impl FnMut(Observation) + Send {
-    move |mut observation| {
-        once.settle(&mut observation);
-        observation.cost = prices.cost(&observation);
-        reporter.report(&observation);
+        reloads_taken: Box::new(move || taken.taken.load(Relaxed)),
+        reloads_refused: Box::new(move || refused.refused.load(Relaxed)),
+        configured_at: Box::new(move || read.read_at.load(Relaxed)),
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) fn report(loaded: &Loaded) -> String {
         lines.push(format!("# warning: {NO_EXPORTER}"));
     }
     if !settings.prices.is_empty() {
-        lines.push(format!("# [[pricing.model]]: {} of your own", settings.prices.len()));
+        lines.push(format!("# prices of your own: {}", settings.prices.len()));
     }
     lines.extend(settings.warnings.iter().map(|warning| format!("# warning: {warning}")));
     lines.join("\n") + "\n"
@@ -118,7 +118,7 @@ mod tests {
         listen = '127.0.0.1:5'
         [limits]
         stall_seconds = 2.5
-        tape_memory = 1048576
+        tape_memory = 16777216
         [[pricing.model]]
         model = 'x'
         input = 1
@@ -174,7 +174,7 @@ max_exchanges = 10000
 series = 2000
 stall_seconds = 2.5                      # proxy.toml
 tape_exchange = \"16MiB\"
-tape_memory = \"1MiB\"                     # proxy.toml
+tape_memory = \"16MiB\"                    # proxy.toml
 tunnel_idle_seconds = 3600
 upstream_idle_connections = 256
 upstream_idle_seconds = 4
@@ -193,8 +193,8 @@ listen = \"127.0.0.1:5\"
 
 # telemetry goes to http://c/v1/traces (not compressed, at most 10 s, authorization: ***)
 # telemetry goes to http://d:4317 (gRPC: traces, metrics, logs) (not compressed, at most 10 s, sums as deltas)
-# [[pricing.model]]: 1 of your own
-# warning: server.listen = 0.0.0.0:4319 is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted
+# prices of your own: 1
+# warning: CLEARSPAN_SERVER_LISTEN: server.listen = 0.0.0.0:4319 is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted
 "
         );
     }

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Environment, Settings};
+use crate::config::{self, Environment, Loaded};
 use crate::forward::settings::Endpoint;
 use crate::observe::price::Prices;
 
@@ -107,7 +107,7 @@ enum Command {
 #[derive(Debug)]
 pub enum Next {
     /// The proxy runs with these settings.
-    Run(Box<Settings>),
+    Run(Box<Loaded>),
     /// The program ends.
     Exit(ExitCode),
 }
@@ -132,7 +132,7 @@ pub fn act(
         }
     };
     match arguments.command {
-        None => Next::Run(Box::new(loaded.settings)),
+        None => Next::Run(Box::new(loaded)),
         Some(Command::Check) => {
             tell(out, &check::report(&loaded));
             exit(0)
@@ -229,7 +229,8 @@ mod tests {
     #[test]
     fn without_a_subcommand_it_runs_with_what_was_typed() {
         let (next, out, err) = acted(&["--listen", "127.0.0.1:9", "--admin", "127.0.0.1:8"], &[]);
-        let Next::Run(settings) = next else { panic!("{err}") };
+        let Next::Run(loaded) = next else { panic!("{err}") };
+        let settings = loaded.settings;
         let listeners = [&settings.forward.listen.at, &settings.admin];
         assert_eq!(listeners.map(ToString::to_string), ["127.0.0.1:9", "127.0.0.1:8"]);
         assert_eq!((out, err), (String::new(), String::new()));

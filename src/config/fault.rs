@@ -59,6 +59,12 @@ pub(super) fn refusal(name: &str, text: &str, error: &toml::de::Error) -> String
     pointed(name, text, span, &message, error.message() == SECRET_AS_TEXT)
 }
 
+/// The line in which `span` begins, counted from 1.
+pub(super) fn line(text: &str, span: &Range<usize>) -> usize {
+    let before = text.get(..text.floor_char_boundary(span.start)).unwrap_or_default();
+    before.matches('\n').count() + 1
+}
+
 /// `message` under the line of `text` where `span` begins, in the form that `toml` uses.
 pub(super) fn pointed(
     name: &str,
@@ -69,7 +75,7 @@ pub(super) fn pointed(
 ) -> String {
     let start = text.floor_char_boundary(span.start);
     let (before, after) = text.split_at(start);
-    let number = before.matches('\n').count() + 1;
+    let number = line(text, &span);
     if secret {
         return format!(
             "{name}: error at line {number} (not shown, it may hold a secret)\n{message}"
@@ -203,7 +209,6 @@ it knows `name`, `url`, `provider`, `dialect`, `paths`, `mount`, `propagate`, `l
             "[telemetry]\ncontent = 'off'",
             "[sampling]",
             "[attribution]",
-            "[pricing]\nfiles = []",
             "[[telemetry.export]]\nprofile = 'latest'",
             "[[upstream]]\nhttp = '2'",
             "[limits]\nask_body_bytes = 1",

@@ -332,6 +332,9 @@ impl Signal {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pricing {
+    /// Price files; a relative path begins in this file's folder.
+    #[serde(skip_serializing)]
+    pub files: Vec<PathBuf>,
     /// `[[pricing.model]]`.
     #[serde(skip_serializing)]
     pub model: Vec<Override>,

@@ -1,6 +1,8 @@
 //! The file's shape becomes each stage's settings, which cannot be wrong. Reads nothing but what it
 //! is given.
 
+use std::path::Path;
+
 use tracing::level_filters::LevelFilter;
 
 use super::environment::Environment;
@@ -8,30 +10,41 @@ use super::fault::{Fault, all};
 use super::file::{File, Lines};
 use super::layers::{Layers, Source};
 use super::otel::Otel;
-use super::{Settings, export, providers, rules, tls, upstream};
+use super::smells::Nose;
+use super::{Settings, export, pricing, providers, rules, tls, upstream};
 use crate::forward::settings as forward;
 use crate::report::settings as report;
 
-/// Every stage's settings, or all that is wrong.
+/// Every stage's settings, or all that is wrong. `at`: where the file stands.
 pub(super) fn settings(
     file: &File,
     layers: &Layers,
     otel: &Otel,
     environment: &Environment,
+    at: &Path,
     mut warnings: Vec<String>,
 ) -> Result<Settings, Vec<Fault>> {
     let written = file.upstream.iter().enumerate();
     let upstreams = all(written.map(|(at, written)| upstream::resolve(at, written)));
     let exporters = export::resolve(&file.telemetry.export, otel, environment);
+    let prices = pricing::resolve(&file.pricing, at);
     let tls = tls::resolve("server.tls", file.server.tls.as_ref());
-    let ((upstreams, exporters), (root, tls)) =
-        both(both(upstreams, exporters), both(root(file, layers), tls))?;
+    let (places, rest) = (both(upstreams, root(file, layers)), both(exporters, prices));
+    let (((upstreams, root), tls), (exporters, prices)) = both(both(places, tls), rest)?;
     let mut faults = rules::faults(file, &upstreams);
     faults.extend(rules::exports_to_ourselves(file, &upstreams, &exporters));
     if !faults.is_empty() {
         return Err(faults);
     }
-    warnings.extend(rules::warnings(file, &upstreams));
+    let nose = Nose {
+        file,
+        at,
+        upstreams: &upstreams,
+        exporters: &exporters,
+        prices: &prices,
+        environment,
+    };
+    warnings.extend(nose.smells().iter().map(|smell| layers.cite(smell)));
     warnings.extend(export::warnings(&file.telemetry.export, otel));
     warnings.extend(export::doubts(&exporters));
     warnings.extend(sampled_elsewhere(file, otel));
@@ -59,7 +72,7 @@ pub(super) fn settings(
         log_level: otel.log_level.unwrap_or(LevelFilter::INFO),
         admin: file.server.admin.0.clone(),
         socket_mode: file.server.socket_mode.0,
-        prices: file.pricing.model.clone(),
+        prices,
         warnings,
     })
 }

@@ -23,17 +23,6 @@ pub(super) fn faults(file: &File, upstreams: &[Upstream]) -> Vec<Fault> {
     faults
 }
 
-/// What is allowed, but seldom meant.
-pub(super) fn warnings(file: &File, upstreams: &[Upstream]) -> Vec<String> {
-    let open = listeners(file, upstreams).into_iter().filter(|(_, it)| is_open(it));
-    let open = open.filter_map(|(place, at)| match place.as_str() {
-        "server.admin" => Some(format!("{place} = {at} is open to other machines: whoever reaches it can read the metrics")),
-        _ if speaks_tls(file, upstreams, &place) => None,
-        _ => Some(format!("{place} = {at} is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted")),
-    });
-    open.chain(shadowed(upstreams)).collect()
-}
-
 /// The index of the upstream that `[server] root` names. `said`: somebody wrote it; the default
 /// names a shipped upstream, which need not be there.
 pub(super) fn root(file: &File, said: bool) -> Result<Option<usize>, Fault> {
@@ -118,21 +107,26 @@ fn same_place(upstreams: &[Upstream]) -> Vec<Fault> {
 }
 
 /// Prefixes under a mount: the mount is looked at first, so they are never reached.
-fn shadowed(upstreams: &[Upstream]) -> impl Iterator<Item = String> {
+pub(super) fn shadowed(upstreams: &[Upstream]) -> Vec<Fault> {
     let mounts = mounts(upstreams);
-    prefixes(upstreams).into_iter().filter_map(move |(_, path, name)| {
+    let shadowed = prefixes(upstreams).into_iter().filter_map(|(place, path, name)| {
         let under = |(_, mount, _): &&Place<'_>| {
             path.strip_prefix(mount).is_some_and(|rest| rest.starts_with('/'))
         };
         let (_, mount, owner) = mounts.iter().find(under)?;
-        Some(format!(
+        let message = format!(
             "the path prefix `{path}` of `{name}` is never reached: `{mount}` is the mount of `{owner}`, and mounts go first"
-        ))
-    })
+        );
+        Some(Fault::at(place, message))
+    });
+    shadowed.collect()
 }
 
 /// Every listener, by the key that says it.
-fn listeners<'a>(file: &'a File, upstreams: &'a [Upstream]) -> Vec<(String, &'a Endpoint)> {
+pub(super) fn listeners<'a>(
+    file: &'a File,
+    upstreams: &'a [Upstream],
+) -> Vec<(String, &'a Endpoint)> {
     let ours = [("listen", &file.server.listen), ("admin", &file.server.admin)];
     let ours = ours.map(|(key, address)| (format!("server.{key}"), &address.0)).into_iter();
     let own = upstreams.iter().enumerate();
@@ -142,13 +136,13 @@ fn listeners<'a>(file: &'a File, upstreams: &'a [Upstream]) -> Vec<(String, &'a 
 }
 
 /// Whether the listener that `place` says speaks TLS.
-fn speaks_tls(file: &File, upstreams: &[Upstream], place: &str) -> bool {
+pub(super) fn speaks_tls(file: &File, upstreams: &[Upstream], place: &str) -> bool {
     let tls = |it: &Upstream| it.listen.as_ref().is_some_and(|it| it.tls.is_some());
     let own = upstreams.iter().enumerate().find(|(at, _)| place == format!("upstream.{at}.listen"));
     own.map_or_else(|| file.server.tls.is_some(), |(_, it)| tls(it))
 }
 
-fn is_open(listener: &Endpoint) -> bool {
+pub(super) fn is_open(listener: &Endpoint) -> bool {
     listener.tcp().is_some_and(|address| !address.ip().is_loopback())
 }
 
@@ -251,7 +245,6 @@ mod tests {
     fn the_defaults_break_no_rule() {
         let (file, upstreams) = read("");
         assert_eq!(faults(&file, &upstreams), []);
-        assert_eq!(warnings(&file, &upstreams), [""; 0]);
         assert_eq!(root(&file, false), Ok(Some(3)));
     }
 
@@ -386,36 +379,6 @@ mod tests {
         assert_eq!(
             told("[limits]\nclient_stall_seconds=0\nupstream_silence_seconds=0\ndrain_seconds=0"),
             []
-        );
-    }
-
-    #[test]
-    fn a_listener_with_tls_or_in_the_file_system_is_not_open() {
-        let tls = "tls={cert='a', key='b'}";
-        let warned = |text: &str| {
-            let (file, upstreams) = read(text);
-            warnings(&file, &upstreams).len()
-        };
-        let server = "[server]\nlisten='0.0.0.0:1'\n";
-        assert_eq!([warned(server), warned(&format!("{server}{tls}"))], [1, 0]);
-        assert_eq!(warned("[server]\nlisten='unix:/a'\nadmin='unix:/b'"), 0);
-    }
-
-    #[test]
-    fn open_listeners_and_shadowed_prefixes_are_warned_of() {
-        let (file, upstreams) = read(
-            "[server]\nlisten='0.0.0.0:4319'\nadmin='10.0.0.1:4320'\n\
-             [[upstream]]\nname='a'\nurl='http://a'\npaths=['/b/v1/', '/bc/', '/']\n\
-             [[upstream]]\nname='b'\nurl='http://b'\nlisten='[::]:1'",
-        );
-        assert_eq!(
-            warnings(&file, &upstreams),
-            [
-                "server.listen = 0.0.0.0:4319 is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted",
-                "server.admin = 10.0.0.1:4320 is open to other machines: whoever reaches it can read the metrics",
-                "upstream.1.listen = [::]:1 is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted",
-                "the path prefix `/b/v1` of `a` is never reached: `/b` is the mount of `b`, and mounts go first",
-            ]
         );
     }
 }

@@ -56,6 +56,11 @@ impl Connector {
         Ok(Self { tcp, tls: Arc::new(tls_config()?), own, timeout: limits.connect })
     }
 
+    /// The same with this limit.
+    pub(super) fn limited_to(&self, timeout: std::time::Duration) -> Self {
+        Self { timeout, ..self.clone() }
+    }
+
     /// Connects within the limit.
     pub(super) async fn connect(
         &self,

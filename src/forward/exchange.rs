@@ -118,7 +118,7 @@ impl Forward {
         let (head, body) = request.into_parts();
         let route = route::find(
             &live.settings,
-            arrival.scope,
+            &arrival.scope,
             &head.method,
             head.uri.path(),
             &head.headers,

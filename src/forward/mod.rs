@@ -54,7 +54,7 @@ use std::time::Duration;
 use admission::{Admission, Slot};
 use arc_swap::ArcSwap;
 use live::Live;
-use settings::{Endpoint, Limits, Settings};
+use settings::{Endpoint, Settings};
 
 use crate::tape::Tapes;
 
@@ -64,8 +64,6 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Everything that exchanges share.
 pub struct Forward {
     live: ArcSwap<Live>,
-    // Those of the start: what they bound lasts as long as the process.
-    limits: Limits,
     tapes: Tapes,
     admission: Arc<Admission>,
     // Heads that hyper refused (400, 414, 431): they never become an exchange.
@@ -89,12 +87,20 @@ impl Forward {
         own: Vec<Endpoint>,
     ) -> Result<Arc<Self>, rustls::Error> {
         Ok(Arc::new(Self {
-            limits: settings.limits.clone(),
             admission: Admission::new(settings.limits.exchanges),
             unread: Arc::default(),
             tapes,
             live: ArcSwap::from_pointee(Live::new(settings, own.into())?),
         }))
+    }
+
+    /// From the next exchange on these settings hold; those that run keep what they began with.
+    /// What was bound at the start stays: listeners, and how many connections are accepted.
+    pub fn replace(&self, settings: Settings) {
+        self.admission.set_limit(settings.limits.exchanges);
+        let old = self.live();
+        self.live.store(Arc::new(old.succeeded_by(settings)));
+        old.retire_all_but(&self.live());
     }
 
     /// The settings in force now.

@@ -28,7 +28,7 @@ pub struct Settings {
 }
 
 /// One upstream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// What the cold path is told of it.
     pub facts: Arc<tape::Upstream>,
@@ -140,7 +140,7 @@ pub struct ErrorShape(pub String);
 
 /// Bounds of forwarding. Each is a key of `[limits]`; a duration of zero means no limit where the
 /// key says so.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Exchanges at once (`max_exchanges`, 10,000); above it 503 with `Retry-After`.
     pub exchanges: usize,

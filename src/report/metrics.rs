@@ -122,12 +122,18 @@ impl Metrics {
 }
 
 fn observe_sources(meter: &Meter, sources: Sources, lines: Option<Arc<Lines>>) {
-    let Sources { listen: _, active, unread, torn, dropped, lost } = sources;
+    let Sources { listen: _, active, unread, torn, dropped, lost, .. } = sources;
+    let Sources { reloads_taken, reloads_refused, configured_at, .. } = sources;
     names::ACTIVE.gauge(meter, move || vec![(active(), vec![])]);
     names::TORN.observe(meter, move || vec![(torn(), vec![])]);
     names::DROPPED.observe(meter, move || vec![(dropped(), vec![])]);
     names::UNREAD.observe(meter, move || vec![(unread(), vec![])]);
     names::LOST.observe(meter, move || vec![(lost(), vec![])]);
+    let result = |result: &'static str| vec![names::RESULT.of(result)];
+    names::RELOADS.observe(meter, move || {
+        vec![(reloads_taken(), result("taken")), (reloads_refused(), result("refused"))]
+    });
+    names::CONFIGURED.gauge(meter, move || vec![(configured_at(), vec![])]);
     if let Some(lines) = lines {
         names::LINES_DROPPED.observe(meter, move || vec![(lines.dropped(), vec![])]);
     }

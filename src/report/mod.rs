@@ -94,6 +94,12 @@ pub struct Sources {
     pub unread: Count,
     /// Exchanges of which no observation was made, since the start.
     pub lost: Count,
+    /// Reloads of the configuration that were taken, since the start.
+    pub reloads_taken: Count,
+    /// Reloads of the configuration that were refused, since the start.
+    pub reloads_refused: Count,
+    /// When the settings in force were read, in seconds since 1970.
+    pub configured_at: Count,
 }
 
 /// Where lines go.

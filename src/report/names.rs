@@ -200,6 +200,8 @@ attributes! {
     CLAIMED_OUTPUT = "clearspan.claimed.output";
     /// `traces`, `metrics` or `logs`.
     SIGNAL = "clearspan.signal";
+    /// What became of a reload: `taken` or `refused`.
+    RESULT = "clearspan.result";
     /// This program's version.
     VERSION = "clearspan.version";
 }
@@ -308,6 +310,10 @@ metrics! {
         "Hand-overs to the cold path that found its channel full.";
     LOST: "clearspan.observations.lost", "{observation}", &[],
         "Exchanges of which no observation was made.";
+    RELOADS: "clearspan.config.reloads", "{reload}", &[],
+        "Reloads of the configuration, by result: taken or refused.";
+    CONFIGURED: "clearspan.config.read_time", "s", &[],
+        "When the settings in force were read, in seconds since 1970.";
     LINES_DROPPED: "clearspan.lines.dropped", "{line}", &[],
         "Lines not written because standard output was too slow.";
     EXPORT_SENT: "clearspan.export.sent", "{record}", &[],

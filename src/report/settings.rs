@@ -30,7 +30,7 @@ pub struct Settings {
 }
 
 /// One OTLP destination.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exporter {
     /// How it is spoken to.
     pub protocol: Protocol,

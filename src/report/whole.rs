@@ -38,6 +38,9 @@ pub(super) fn sources() -> Sources {
         torn: Box::new(|| 4),
         dropped: Box::new(|| 5),
         lost: Box::new(|| 6),
+        reloads_taken: Box::new(|| 8),
+        reloads_refused: Box::new(|| 9),
+        configured_at: Box::new(|| 10),
     }
 }
 

@@ -174,15 +174,20 @@ fn variables_alone_send_over_grpc() {
 #[test]
 fn a_grpc_collector_that_never_answers_is_given_up_at_the_deadline() {
     let upstream = answering();
-    let collector = otlp_server::start(Speaks::Grpc, None, |_| Reply::Hang);
-    let more = "timeout_seconds = 0.3\nsignals = [\"traces\"]";
-    let proxy = start(&upstream, &grpc(collector.endpoint(), more)).start();
-    ask(&proxy);
-    proxy.wait_for_metric("two spans that failed", |it| counts(it) == [0.0, 0.0, 2.0]);
-    let exports = collector.received().exports;
-    assert_eq!(exports.len(), 1, "it was asked once");
-    let timeout = field(&exports[0], "grpc-timeout").unwrap();
-    assert!(timeout.strip_suffix('m').unwrap().parse::<u32>().unwrap() <= 300, "{timeout}");
+    // The exporter's own, or that of all spans, whichever is shorter.
+    for (seconds, millis) in [("0.3", "9000"), ("9", "300")] {
+        let collector = otlp_server::start(Speaks::Grpc, None, |_| Reply::Hang);
+        let more = format!("timeout_seconds = {seconds}\nsignals = [\"traces\"]");
+        let proxy = start(&upstream, &grpc(collector.endpoint(), &more))
+            .env("OTEL_BSP_EXPORT_TIMEOUT", millis)
+            .start();
+        ask(&proxy);
+        proxy.wait_for_metric("two spans that failed", |it| counts(it) == [0.0, 0.0, 2.0]);
+        let exports = collector.received().exports;
+        assert_eq!(exports.len(), 1, "it was asked once");
+        let timeout = field(&exports[0], "grpc-timeout").unwrap();
+        assert!(timeout.strip_suffix('m').unwrap().parse::<u32>().unwrap() <= 300, "{timeout}");
+    }
 }
 
 /// `grpc-status-details-bin` of a status with `RetryInfo { retry_delay }`, encoded by hand.
@@ -284,6 +289,13 @@ fn one_export_that_hangs_does_not_hold_up_another_of_either_protocol() {
     (0..5).for_each(|_| ask(&proxy));
     assert_eq!(over_grpc.spans("SERVER", 5).len(), 5);
     assert_eq!(over_http.spans("SERVER", 5).len(), 5);
+    // All three are on one host: what became of records is told for each.
+    for (collector, sent) in [(&hanging, 0.0), (&over_grpc, 10.0), (&over_http, 10.0)] {
+        let port = collector.endpoint().rsplit(':').next().unwrap();
+        let labels = ["clearspan_signal=\"traces\"", &format!("server_port=\"{port}\"")];
+        let said = |it: &Metrics| it.sum("clearspan_export_sent_total", &labels) == sent;
+        proxy.wait_for_metric("what was sent to each", said);
+    }
 }
 
 /// The sum of all points of a metric that ever came.

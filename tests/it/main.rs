@@ -40,6 +40,9 @@ mod heavy;
 /// How it ends.
 #[cfg(test)]
 mod shutdown;
+/// Other settings while it runs.
+#[cfg(test)]
+mod reload;
 /// Clients over TLS.
 #[cfg(test)]
 mod https;

@@ -110,11 +110,12 @@ fn bodies_pass_in_both_framings_both_ways() {
 
 #[test]
 fn an_answer_with_a_length_beside_chunks_is_chunked() {
-    let stage = Stage::new();
     for fields in [
         "Content-Length: 9\r\nTransfer-Encoding: chunked\r\n",
         "Transfer-Encoding: chunked\r\nContent-Length: 9\r\n",
     ] {
+        // A connection that ends behind an answer that promised more must not be leased again.
+        let stage = Stage::new();
         let head = format!("HTTP/1.1 200 OK\r\n{fields}X-A: 1\r\n\r\n");
         let answer = [head.as_bytes(), &chunked(b"abc", 2)].concat();
         let (_, response) = stage.check(get("/v1/x"), Answer::closing(answer));
@@ -124,13 +125,14 @@ fn an_answer_with_a_length_beside_chunks_is_chunked() {
 
 #[test]
 fn an_answer_delimited_by_close_stays_so() {
-    let stage = Stage::new();
     for version in ["HTTP/1.1", "HTTP/1.0"] {
+        let stage = Stage::new();
         let head = format!("{version} 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
         let bytes = [head.as_bytes(), b"data: 1\n\n"].concat();
         let (_, response) = stage.check(get("/v1/x"), Answer::closing(bytes));
         assert_eq!(response.body.framing, Framing::Close);
     }
+    let stage = Stage::new();
     let counted = "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok";
     stage.check(get("/v1/x"), Answer::closing(counted));
 }

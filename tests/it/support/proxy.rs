@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -95,6 +96,7 @@ impl Start {
     pub(crate) fn open_files(mut self, limit: u32) -> Self {
         self.open_files = Some(limit);
         self
+    }
 
     /// With sockets of systemd's, and their names.
     pub(crate) fn given(mut self, sockets: [OwnedFd; 2], names: Option<&str>) -> Self {
@@ -169,7 +171,7 @@ impl Start {
             stdout,
             stderr,
             _unread: unread,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -237,7 +239,7 @@ pub(crate) struct Proxy {
     stdout: Arc<Printed>,
     stderr: Arc<Printed>,
     _unread: Option<std::process::ChildStdout>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Proxy {
@@ -270,9 +272,22 @@ impl Proxy {
 
     /// Waits until standard error holds these words.
     pub(crate) fn wait_until_said(&self, words: &str) {
-        let has = |lines: &[String]| lines.iter().any(|line| line.contains(words)).then_some(());
-        let said = self.stderr.wait_for(PATIENCE, has);
-        said.unwrap_or_else(|| panic!("{words:?} was never said in {:#?}", self.stderr()));
+        self.wait_for_said(0, |line| line.contains(words));
+    }
+
+    /// Waits for a line on standard error behind the first `seen`, and says how many there are then.
+    pub(crate) fn wait_for_said(&self, seen: usize, found: impl Fn(&str) -> bool) -> usize {
+        let behind = |lines: &[String]| {
+            let at = lines.iter().skip(seen).position(|line| found(line))?;
+            Some(seen + at + 1)
+        };
+        let count = self.stderr.wait_for(PATIENCE, behind);
+        count.unwrap_or_else(|| panic!("it never said so; it said {:#?}", self.stderr()))
+    }
+
+    /// Where its `proxy.toml` is, and where it was started.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// What `/metrics` says: each series with its labels, and its value.
@@ -323,7 +338,7 @@ impl Proxy {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    /// Sends a signal: `TERM`, `INT`.
+    /// Sends a signal: `TERM`, `INT`, `HUP`.
     pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         let status = Command::new("kill").arg(format!("-{name}")).arg(id).status().unwrap();
