@@ -161,7 +161,8 @@ impl<S: FnMut(Observation)> Worker<S> {
     fn finish(&mut self, id: u64) {
         let Some(session) = self.sessions.remove(&id) else { return };
         self.shared.account.release(session.held);
-        let finishing = catch_unwind(AssertUnwindSafe(|| (self.sink)(session.finish(&self.shared.once))));
+        let finishing =
+            catch_unwind(AssertUnwindSafe(|| (self.sink)(session.finish(&self.shared.once))));
         if finishing.is_err() {
             self.count_lost();
         }

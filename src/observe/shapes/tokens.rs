@@ -45,7 +45,7 @@ fields! {
 fields! {
     /// How long what was written to the cache is to last.
     #[derive(Clone, Copy)]
-    struct Lifetimes {
+    pub struct Lifetimes {
         long: Count = "ttl_12h_tokens",
     }
 }

@@ -67,7 +67,8 @@ impl Batch {
         facts.service_tier = Some(TIER.to_owned());
         facts.background = true;
         let status = body.status.as_str();
-        facts.pending = matches!(status, "validating" | "in_progress" | "finalizing" | "cancelling");
+        facts.pending =
+            matches!(status, "validating" | "in_progress" | "finalizing" | "cancelling");
         // Until then there are zeros.
         if facts.pending {
             return;

@@ -97,7 +97,8 @@ const ROUTES: &[Route<Post>] = &[
 
 /// What a call of `method` to `path` is.
 pub fn find(method: &str, path: &str) -> Found {
-    if let Some(route) = route::find(ROUTES, "/v1", path) {
+    let found = route::find(ROUTES, "/v1", path).filter(|_| !plain::is_administration(path));
+    if let Some(route) = found {
         return route.is.found(method, route.name);
     }
     let route = plain::name(path);

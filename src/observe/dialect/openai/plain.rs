@@ -49,6 +49,18 @@ const NAMES: &[Route<()>] = &[
     plain("/v1/fine_tuning/jobs/{id}/cancel"),
     plain("/v1/fine_tuning/jobs/{id}/events"),
     plain("/v1/fine_tuning/jobs/{id}/checkpoints"),
+    plain("/v1/fine_tuning/jobs/{id}/pause"),
+    plain("/v1/fine_tuning/jobs/{id}/resume"),
+    plain("/v1/fine_tuning/checkpoints/{id}/permissions"),
+    plain("/v1/fine_tuning/checkpoints/{id}/permissions/{id}"),
+    plain("/v1/fine_tuning/alpha/graders/run"),
+    plain("/v1/fine_tuning/alpha/graders/validate"),
+    plain("/v1/realtime/translations"),
+    plain("/v1/realtime/translations/client_secrets"),
+    plain("/v1/realtime/calls/{id}/accept"),
+    plain("/v1/realtime/calls/{id}/hangup"),
+    plain("/v1/realtime/calls/{id}/refer"),
+    plain("/v1/realtime/calls/{id}/reject"),
     plain("/v1/videos/edits"),
     plain("/v1/videos/extensions"),
     plain("/v1/videos/characters"),
@@ -63,14 +75,13 @@ const NAMES: &[Route<()>] = &[
 ];
 
 /// What is left of the API, by its first segment: one name for all that stands below it.
+const ORGANIZATION: (&str, &str) = ("organization", "/v1/organization/{path}");
 const FAMILIES: &[(&str, &str)] = &[
     ("agents", "/v1/agents/{path}"),
     ("chatkit", "/v1/chatkit/{path}"),
-    ("fine_tuning", "/v1/fine_tuning/{path}"),
     ("live", "/v1/live/{path}"),
-    ("organization", "/v1/organization/{path}"),
+    ORGANIZATION,
     ("projects", "/v1/projects/{path}"),
-    ("realtime", "/v1/realtime/{path}"),
     ("safety", "/v1/safety/{path}"),
     ("skills", "/v1/skills/{path}"),
     ("vaults", "/v1/vaults/{path}"),
@@ -80,12 +91,19 @@ const FAMILIES: &[(&str, &str)] = &[
 
 /// The path's name, if it is one of these.
 pub(super) fn name(path: &str) -> Option<&'static str> {
-    let listed = route::find(NAMES, "/v1", path).map(|route| route.name);
-    listed.or_else(|| {
-        let (_, rest) = path.split_once("/v1/")?;
-        let first = rest.split('/').next()?;
-        FAMILIES.iter().find(|(family, _)| *family == first).map(|(_, name)| *name)
-    })
+    let listed = || route::find(NAMES, "/v1", path).map(|route| route.name);
+    family(path).or_else(listed)
+}
+
+/// Whether it administers the API, though it may end as one of its other paths does.
+pub(super) fn is_administration(path: &str) -> bool {
+    family(path) == Some(ORGANIZATION.1)
+}
+
+fn family(path: &str) -> Option<&'static str> {
+    let (_, rest) = path.split_once("/v1/")?;
+    let first = rest.split('/').next()?;
+    FAMILIES.iter().find(|(family, _)| *family == first).map(|(_, name)| *name)
 }
 
 #[cfg(test)]

@@ -201,7 +201,8 @@ impl Run {
         run.model.replace(&mut facts.model, MODEL);
         facts.background = true;
         let status = run.status.as_str();
-        facts.pending = matches!(status, "queued" | "in_progress" | "cancelling" | "requires_action");
+        facts.pending =
+            matches!(status, "queued" | "in_progress" | "cancelling" | "requires_action");
         facts.tool_calls = run.required.outputs.calls.0.unwrap_or(facts.tool_calls);
         if matches!(status, "failed" | "expired") {
             let word = run.last_error.word(&Word::default(), &run.status);
@@ -309,8 +310,14 @@ mod tests {
     fn what_went_wrong_has_a_word() {
         let failed = run(r#""status":"failed","last_error":{"code":"rate_limit_exceeded"}"#);
         assert_eq!(told(&[&failed]).0.error.unwrap(), "rate_limit_exceeded");
-        assert_eq!(told(&[&run(r#""status":"expired","last_error":null"#)]).0.error.unwrap(), "expired");
-        assert_eq!(told(&[r#"{"error":{"code":"server_error"}}"#]).0.error.unwrap(), "server_error");
+        assert_eq!(
+            told(&[&run(r#""status":"expired","last_error":null"#)]).0.error.unwrap(),
+            "expired"
+        );
+        assert_eq!(
+            told(&[r#"{"error":{"code":"server_error"}}"#]).0.error.unwrap(),
+            "server_error"
+        );
         assert_eq!(told(&[&run(r#""status":"cancelled","last_error":null"#)]).0.error, None);
     }
 
@@ -324,7 +331,8 @@ mod tests {
             r#"{"object":"thread.message","content":[{"text":{"value":"Hi"}}]}"#,
         ]);
         let kinds: Vec<_> = contents.iter().map(|it| (it.text, it.tool_call)).collect();
-        let expected = [(true, false), (false, true), (false, true), (false, false), (false, false)];
+        let expected =
+            [(true, false), (false, true), (false, true), (false, false), (false, false)];
         assert_eq!(kinds, expected);
     }
 }

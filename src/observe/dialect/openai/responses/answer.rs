@@ -6,9 +6,7 @@ use super::items::{Drawn, Item, Items};
 use crate::observe::decode::Frame;
 use crate::observe::observation::{ResponseFacts, Usage};
 use crate::observe::shapes::failure::{Failure, Word};
-use crate::observe::shapes::lenient::{
-    Count, Filled, Flag, Object, Text, Unread, fields, read,
-};
+use crate::observe::shapes::lenient::{Count, Filled, Flag, Object, Text, Unread, fields, read};
 use crate::observe::shapes::tokens::{Counting, Tokens};
 
 /// Longest names that are kept.
@@ -298,7 +296,10 @@ mod tests {
     fn the_end_says_why_and_the_reason_comes_before_the_status() {
         for (response, expected) in [
             (r#"{"status":"completed"}"#, "completed"),
-            (r#"{"status":"incomplete","incomplete_details":{"reason":"content_filter"}}"#, "content_filter"),
+            (
+                r#"{"status":"incomplete","incomplete_details":{"reason":"content_filter"}}"#,
+                "content_filter",
+            ),
             (r#"{"status":"incomplete","incomplete_details":null}"#, "incomplete"),
             (r#"{"status":"cancelled"}"#, "cancelled"),
         ] {
@@ -344,7 +345,9 @@ mod tests {
         let call = r#"{"type":"function_call","name":"f","arguments":"{}"}"#;
         let done = format!(r#"{{"type":"response.output_item.done","item":{call}}}"#);
         let end = |output: &str| {
-            format!(r#"{{"type":"response.completed","response":{{"status":"completed","output":[{output}]}}}}"#)
+            format!(
+                r#"{{"type":"response.completed","response":{{"status":"completed","output":[{output}]}}}}"#
+            )
         };
         assert_eq!(facts(&[&done, &end(call)]).tool_calls, 1);
         assert_eq!(facts(&[&done, &end("")]).tool_calls, 1);
@@ -377,7 +380,8 @@ mod tests {
         ] {
             kinds.iter().for_each(|kind| assert_eq!(delta(kind), expected, "{kind}"));
         }
-        let picture = r#"{"type":"response.image_generation_call.partial_image","partial_image_b64":"aGk="}"#;
+        let picture =
+            r#"{"type":"response.image_generation_call.partial_image","partial_image_b64":"aGk="}"#;
         assert_eq!(of(picture), other);
         let added = |kind: &str| {
             of(&format!(r#"{{"type":"response.output_item.added","item":{{"type":"{kind}"}}}}"#))
@@ -399,8 +403,10 @@ mod tests {
 
     #[test]
     fn an_error_event_in_either_shape_and_the_failure_after_it_are_one_error() {
-        let flat = r#"{"type":"error","code":"rate_limit_exceeded","message":"m","sequence_number":3}"#;
-        let nested = r#"{"type":"error","error":{"type":"insufficient_quota","code":null,"message":"m"}}"#;
+        let flat =
+            r#"{"type":"error","code":"rate_limit_exceeded","message":"m","sequence_number":3}"#;
+        let nested =
+            r#"{"type":"error","error":{"type":"insufficient_quota","code":null,"message":"m"}}"#;
         let failed = r#"{"type":"response.failed","response":{"status":"failed","error":{"code":"server_error","message":"m"},"usage":null}}"#;
         let bare = r#"{"type":"response.failed","response":{"status":"failed","error":null}}"#;
         assert_eq!(facts(&[flat]).error.unwrap(), "rate_limit_exceeded");
@@ -408,7 +414,10 @@ mod tests {
         assert_eq!(facts(&[nested, bare]).error.unwrap(), "insufficient_quota");
         assert_eq!(facts(&[flat, failed]).error.unwrap(), "server_error");
         assert_eq!(facts(&[bare]).error.unwrap(), "error_in_stream");
-        assert_eq!(whole(r#"{"status":"failed","error":{"code":"server_error"}}"#).error.unwrap(), "server_error");
+        assert_eq!(
+            whole(r#"{"status":"failed","error":{"code":"server_error"}}"#).error.unwrap(),
+            "server_error"
+        );
         assert_eq!(whole(r#"{"status":"completed","error":null}"#).error, None);
     }
 
@@ -426,7 +435,8 @@ mod tests {
         let tail = |body: &str| {
             let operation = Some(Operation::Chat);
             let mut answer = begin(Context { status: 200, provider: "openai", operation });
-            let mut facts = ResponseFacts { finish_reasons: vec![None], ..ResponseFacts::default() };
+            let mut facts =
+                ResponseFacts { finish_reasons: vec![None], ..ResponseFacts::default() };
             answer.tail(body.as_bytes(), &mut facts);
             (facts, answer.is_terminated(&ResponseFacts::default()))
         };

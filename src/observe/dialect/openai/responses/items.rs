@@ -4,9 +4,7 @@
 use serde::de::SeqAccess;
 
 use crate::observe::observation::Units;
-use crate::observe::shapes::lenient::{
-    Count, Into, Lenient, Object, Text, fields,
-};
+use crate::observe::shapes::lenient::{Count, Into, Lenient, Object, Text, fields};
 
 /// Containers of one response beyond this are not told apart.
 const CONTAINERS: usize = 64;
@@ -43,7 +41,7 @@ fields! {
 
 fields! {
     /// What a search of the web did: only `search` is billed.
-    struct Action<'de> {
+    pub(super) struct Action<'de> {
         kind: Text<'de> = "type",
     }
 }
@@ -68,7 +66,7 @@ impl Drawn {
 
 /// The parts of a message: whether one is a refusal.
 #[derive(Debug, Default)]
-struct Parts {
+pub(super) struct Parts {
     refused: bool,
 }
 
@@ -183,7 +181,8 @@ mod tests {
 
     #[test]
     fn a_container_is_one_session_however_often_it_is_used() {
-        let call = |id: &str| format!(r#"{{"type":"code_interpreter_call","container_id":"{id}"}}"#);
+        let call =
+            |id: &str| format!(r#"{{"type":"code_interpreter_call","container_id":"{id}"}}"#);
         let calls = [call("a"), call("b"), call("a")].join(",");
         assert_eq!(items(&format!("[{calls}]")).units(None, 0).code_sessions, Some(2));
         let many: Vec<_> = (0..200).map(|number| call(&number.to_string())).collect();
