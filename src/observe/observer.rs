@@ -560,6 +560,37 @@ mod tests {
     }
 
     #[test]
+    fn a_huge_last_event_tells_its_usage_from_its_end() {
+        let begun =
+            "data: {\"type\":\"response.created\",\"response\":{\"status\":\"in_progress\"}}\n\n";
+        let end = "\"}]}],\"service_tier\":\"default\",\"usage\":{\"input_tokens\":3,\"output_tokens\":4},\"metadata\":{}}}\n\n";
+        let long = format!(
+            "data: {{\"type\":\"response.completed\",\"response\":{{\"status\":\"completed\",\"output\":[{{\"content\":[{{\"text\":\"{}{end}",
+            "x".repeat(4000)
+        );
+        let seen = |torn: bool| {
+            let mut observer = observer("openai", "POST /v1/responses 1.1\n", 0);
+            observer.settings = Arc::new(Settings { event_bytes: 1000, ..Settings::default() });
+            observer.see(at(1), Entry::Head(SSE));
+            observer.see(at(2), Entry::Body(Answered, begun.as_bytes()));
+            if torn {
+                observer.see(at(3), Entry::Gap(Answered, 3000));
+                observer.see(at(3), Entry::Body(Answered, &long.as_bytes()[3000..]));
+            } else {
+                observer.see(at(3), Entry::Body(Answered, long.as_bytes()));
+            }
+            assert_eq!(observer.held(), 0);
+            observer.finish(&ended(4, Cause::Complete))
+        };
+        for (torn, note) in [(true, Note::ResponseTorn), (false, Note::EventTooLong)] {
+            let seen = seen(torn);
+            assert_eq!(seen.usage.value().and_then(|usage| usage.output), Some(4), "{torn}");
+            assert_eq!((seen.ending, seen.notes), (Ending::Complete, vec![note]));
+            assert_eq!(seen.response.service_tier.as_deref(), Some("default"));
+        }
+    }
+
+    #[test]
     fn a_torn_request_keeps_what_stood_before_the_tear() {
         let mut observer = observer("openai", "POST /v1/chat/completions 1.1\n", 0);
         let body = r#"{"model":"m","stream":true,"max_tokens":10,"messages":[{"content":"lo"#;

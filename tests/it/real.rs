@@ -171,7 +171,7 @@ fn assert_usage(calls: &[Value], spans: &[Span]) {
     for (call, span) in calls.zip(spans) {
         let events = call["events"].as_array().map(Vec::as_slice).unwrap_or_default();
         let told = events.iter().flat_map(|event| [&event["usage"], &event["response"]["usage"]]);
-        let usage = told.filter(|usage| usage.is_object()).last();
+        let usage = told.rev().find(|usage| usage.is_object());
         let Some(usage) = usage else {
             assert!(!span.attributes.contains_key("gen_ai.usage.input_tokens"), "{span:#?}");
             continue;
