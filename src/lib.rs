@@ -19,6 +19,7 @@
 //!
 //! Invariants, checked by `tests/it/layout.rs` where a test can:
 //! - `forward` knows no provider, no price, no OpenTelemetry, and does not wait for the cold path.
+//! - `forward` knows JSON in one folder only, `forward::ask`, which asks for a stream's usage.
 //! - `observe` does no I/O and asks no clock: time comes with the entries, so a tape replays to the same
 //!   `Observation`. Observing never fails; it leaves notes.
 //! - `report` is the only module that knows OpenTelemetry, `report::names` the only one that makes names.

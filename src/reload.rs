@@ -18,7 +18,7 @@ use crate::{systemd, worker};
 
 /// Between two looks at the files, and until the second look once something has changed.
 const LOOK: Duration = Duration::from_secs(2);
-const SETTLE: Duration = Duration::from_millis(250);
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// Asks for a reload. Cloned into whoever hears of a reason.
 #[derive(Clone, Debug)]
@@ -160,8 +160,9 @@ impl Reload {
         for warning in settings.warnings.iter().filter(|it| !old.contains(it)) {
             tracing::warn!("{warning}");
         }
+        let replaced = self.forward.replace(settings.forward.clone());
+        replaced.map_err(|error| format!("TLS to upstreams cannot be set up: {error}"))?;
         self.cold.settings.store(Arc::new(cold(settings)));
-        self.forward.replace(settings.forward.clone());
         self.loaded = loaded;
         Ok(live.join(", "))
     }

@@ -11,7 +11,7 @@ use crate::observe::price::Override;
 
 /// Single keys that hold from the next exchange, connection or call on. Upstreams and prices do,
 /// too; anything else waits for a restart, also a key that nobody has put here yet.
-const LIVE: [&str; 15] = [
+const LIVE: [&str; 21] = [
     "server.root",
     "limits.max_exchanges",
     "limits.connect_seconds",
@@ -21,8 +21,14 @@ const LIVE: [&str; 15] = [
     "limits.client_stall_seconds",
     "limits.upstream_idle_seconds",
     "limits.upstream_idle_connections",
+    "limits.upstream_keepalive_seconds",
     "limits.upstream_silence_seconds",
     "limits.tunnel_idle_seconds",
+    "limits.ask_body_bytes",
+    "limits.ask_event_bytes",
+    "limits.ask_memory",
+    "limits.ask_pause_seconds",
+    "limits.ask_wait_seconds",
     "limits.drain_seconds",
     "limits.event_bytes",
     "limits.decoded_bytes",
@@ -46,8 +52,8 @@ impl Changes {
         changes.upstreams(&before.settings.forward.upstreams, &after.settings.forward.upstreams);
         let exporters = |it: &Loaded| it.settings.report.exporters.clone();
         if exporters(before) != exporters(after) && !changes.restarts("telemetry.export") {
-            // The same keys, but a secret's file has changed.
-            changes.restart.push("telemetry.export".to_owned());
+            // The same keys, but a file has changed. Were it refused, nothing could be taken any more.
+            changes.live.push("secrets of telemetry.export (used after a restart)".to_owned());
         }
         if prices(before) != prices(after) {
             let count = after.settings.prices.len();
@@ -152,6 +158,11 @@ mod tests {
     #[test]
     fn every_key_is_taken_live_or_needs_a_restart_by_name() {
         let changed = [
+            "limits.ask_body_bytes = 1",
+            "limits.ask_event_bytes = 1",
+            "limits.ask_memory = 1",
+            "limits.ask_pause_seconds = 1",
+            "limits.ask_wait_seconds = 1",
             "limits.client_idle_seconds = 1",
             "limits.client_stall_seconds = 1",
             "limits.connect_seconds = 1",
@@ -172,6 +183,7 @@ mod tests {
             "limits.tunnel_idle_seconds = 1",
             "limits.upstream_idle_connections = 1",
             "limits.upstream_idle_seconds = 1",
+            "limits.upstream_keepalive_seconds = 1",
             "limits.upstream_silence_seconds = 1",
             "limits.workers = 1",
             "server.admin = '127.0.0.1:1'",
@@ -228,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn where_telemetry_goes_needs_a_restart_and_so_does_its_secret() {
+    fn where_telemetry_goes_needs_a_restart_but_its_secret_refuses_nothing() {
         let export = "[[telemetry.export]]\nendpoint = 'http://a'\n";
         assert_eq!(between("", export).1, ["telemetry.export"]);
         let folder = tempfile::tempdir().unwrap();
@@ -237,7 +249,9 @@ mod tests {
         std::fs::write(&secret, "x").unwrap();
         let before = loaded(&text);
         std::fs::write(&secret, "y").unwrap();
-        assert_eq!(Changes::between(&before, &loaded(&text)).restart, ["telemetry.export"]);
+        let changes = Changes::between(&before, &loaded(&text));
+        assert_eq!(changes.restart, NONE);
+        assert_eq!(changes.live, ["secrets of telemetry.export (used after a restart)"]);
     }
 
     #[test]

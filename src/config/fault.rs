@@ -195,14 +195,14 @@ it knows `listen`, `admin`, `root`, `socket_mode`, `tls`"
     #[test]
     fn a_key_that_comes_later_is_unknown_now() {
         assert_eq!(
-            refused("[[upstream]]\nname = \"a\"\nurl = \"http://a\"\nstream_usage = \"ask\"\n"),
+            refused("[[upstream]]\nname = \"a\"\nurl = \"http://a\"\nfallback = \"b\"\n"),
             "\
 proxy.toml: error at line 4, column 1
   |
-4 | stream_usage = \"ask\"
-  | ^^^^^^^^^^^^
-unknown key `stream_usage`: this version knows no such key here
-it knows `name`, `url`, `provider`, `dialect`, `paths`, `mount`, `propagate`, `listen`, `tls`"
+4 | fallback = \"b\"
+  | ^^^^^^^^
+unknown key `fallback`: this version knows no such key here
+it knows `name`, `url`, `provider`, `dialect`, `paths`, `mount`, `stream_usage`, `propagate`, `listen`, `tls`, `ca`, `cert`, `key`, `server_name`, `proxy`"
         );
         for key in [
             "[telemetry]\nsemconv = '1.41'",
@@ -211,7 +211,7 @@ it knows `name`, `url`, `provider`, `dialect`, `paths`, `mount`, `propagate`, `l
             "[attribution]",
             "[[telemetry.export]]\nprofile = 'latest'",
             "[[upstream]]\nhttp = '2'",
-            "[limits]\nask_body_bytes = 1",
+            "[limits]\nstreams = 1",
         ] {
             assert!(refused(key).contains("this version knows no such key here"), "{key}");
         }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::limits::Limits;
+use super::proxy::ProxySource;
 use super::quantity::{Address, Mode, Seconds};
 use super::secret::SecretSource;
 use crate::observe::price::Override;
@@ -103,6 +104,10 @@ pub struct Upstream {
     /// Taken off the front of a path; absent: `/` and its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mount: Option<String>,
+    /// Whether to ask for a stream's usage in the client's stead; absent: as the provider is known
+    /// to take it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream_usage: Option<StreamUsage>,
     /// Replace the app's `traceparent` with ours.
     #[serde(default)]
     pub propagate: bool,
@@ -112,6 +117,21 @@ pub struct Upstream {
     /// TLS of that listener; absent: plain HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// Whom we trust to sign its certificate, in place of those whom the system trusts (PEM).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// Our certificate for an upstream that asks for one, and those between it and its authority (PEM).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert: Option<PathBuf>,
+    /// The key of `cert` (PEM, not encrypted).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+    /// The name that its certificate bears, where that is not the URL's host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// The egress proxy before it; absent: the one that the environment names, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxySource>,
 }
 
 fn shipped_upstreams() -> Vec<Upstream> {
@@ -122,9 +142,15 @@ fn shipped_upstreams() -> Vec<Upstream> {
         dialect: None,
         paths: paths.iter().map(ToString::to_string).collect(),
         mount: Some(format!("/{name}")),
+        stream_usage: None,
         propagate: false,
         listen: None,
         tls: None,
+        ca: None,
+        cert: None,
+        key: None,
+        server_name: None,
+        proxy: None,
     };
     vec![
         shipped("openai", "https://api.openai.com", &["/v1/"]),
@@ -162,6 +188,16 @@ impl Dialect {
             Self::Unknown => "unknown",
         }
     }
+}
+
+/// What is done about streams whose usage the client did not ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StreamUsage {
+    /// Ask in its stead, and take out of the answer what that caused.
+    Ask,
+    /// Nothing: requests and answers stay as they are.
+    Observe,
 }
 
 /// What is told of exchanges, and to whom.

@@ -274,6 +274,11 @@ mod tests {
         assert_eq!(
             names,
             [
+                "limits.ask_body_bytes",
+                "limits.ask_event_bytes",
+                "limits.ask_memory",
+                "limits.ask_pause_seconds",
+                "limits.ask_wait_seconds",
                 "limits.client_idle_seconds",
                 "limits.client_stall_seconds",
                 "limits.connect_seconds",
@@ -294,6 +299,7 @@ mod tests {
                 "limits.tunnel_idle_seconds",
                 "limits.upstream_idle_connections",
                 "limits.upstream_idle_seconds",
+                "limits.upstream_keepalive_seconds",
                 "limits.upstream_silence_seconds",
                 "limits.workers",
                 "server.admin",

@@ -61,6 +61,11 @@ impl Client {
         self.busy.store(true, Relaxed);
     }
 
+    /// The request's body was read, and has yet to be sent upstream.
+    pub(super) fn uploads_again(&self) {
+        self.uploading.store(true, Relaxed);
+    }
+
     /// The request's body ended.
     pub(super) fn uploaded(&self) {
         self.upload.moved();

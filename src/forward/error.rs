@@ -30,6 +30,18 @@ pub(super) enum Error {
     /// TLS failed.
     #[error("no TLS with the upstream ({0})")]
     Tls(#[source] io::Error),
+    /// The egress proxy cannot be reached, for the reason of this name.
+    #[error("the egress proxy before the upstream cannot be reached ({0})")]
+    ProxyUnreachable(&'static str),
+    /// The egress proxy wants credentials, or others.
+    #[error("the egress proxy before the upstream wants other credentials (407)")]
+    ProxyAuthentication,
+    /// The egress proxy does not let us through, as it says here.
+    #[error("the egress proxy does not lead to the upstream ({0})")]
+    ProxyRefused(String),
+    /// The egress proxy broke off, or does not speak HTTP.
+    #[error("the egress proxy before the upstream broke off or does not speak HTTP")]
+    ProxyBroken,
     /// No connection within our limit.
     #[error("the upstream did not accept a connection in time")]
     ConnectTimeout,
@@ -54,6 +66,14 @@ pub(super) enum Error {
 }
 
 impl Error {
+    /// The same, said of the egress proxy instead of the upstream.
+    pub(super) fn of_proxy(self) -> Self {
+        match self {
+            Self::Busy | Self::Loop | Self::ConnectTimeout => self,
+            _ => Self::ProxyUnreachable(self.reason()),
+        }
+    }
+
     /// The status of our own answer.
     pub(super) fn status(&self) -> StatusCode {
         match self {
@@ -77,6 +97,10 @@ impl Error {
             Self::ConnectionRefused => "connection_refused",
             Self::Connect(_) => "connect_failed",
             Self::Tls(_) => "tls_failed",
+            Self::ProxyUnreachable(_) => "proxy_unreachable",
+            Self::ProxyAuthentication => "proxy_authentication",
+            Self::ProxyRefused(_) => "proxy_refused",
+            Self::ProxyBroken => "proxy_broken",
             Self::ConnectTimeout => "connect_timeout",
             Self::Silent => "upstream_silent",
             Self::ClientGone => "client_canceled",
@@ -96,6 +120,8 @@ impl Error {
             Self::ClientStalled => Cause::ClientStalled,
             Self::NoRoute | Self::Busy | Self::Loop | Self::BadRequest => Cause::Refused(reason),
             Self::ConnectTimeout | Self::Silent => Cause::UpstreamTimeout(reason),
+            // The request's body broke, which comes from the client.
+            Self::Upstream(error) if error.is_user() => Cause::ClientGone,
             _ => Cause::UpstreamReset(reason),
         }
     }

@@ -1,14 +1,17 @@
 //! One exchange, from the client's head to the last byte of the answer.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use http::header::PROXY_AUTHORIZATION;
 use http::{Request, Response, StatusCode, Uri, Version, request, response};
 use http_body::Body as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
 
+use super::ask::{self, Answer};
 use super::client_io::Client;
 use super::error::Error;
 use super::headers::{self, Framing, Hop, ToUpstream};
@@ -45,6 +48,14 @@ pub(super) struct Running {
 impl Running {
     pub(super) fn data(&mut self, chunk: &[u8], last: bool) {
         self.pen.data(chunk, last);
+    }
+
+    /// So many taped bytes do not reach the client; `left`: some that should not, do.
+    pub(super) fn withhold(&mut self, bytes: u64, left: bool) {
+        self.pen.withhold(bytes);
+        if left {
+            self.pen.milestone(Milestone::AskLeft, Instant::now());
+        }
     }
 
     /// The client's connection.
@@ -135,25 +146,59 @@ impl Forward {
         running.slot = Some(slot);
         let body = RequestTee::new(body, request_pen, Arc::clone(&arrival.client));
         let hop = if upgrade.is_some() { Hop::Upgrade } else { Hop::Exchange };
-        let sent = match outgoing(head, body, upstream, route, hop, &running.pen) {
-            Ok(request) => {
-                send(&live, route.upstream, request, hop, &arrival.client, &mut running.pen).await
-            }
-            Err(error) => Err(error),
+        let sent = if ask::may_ask(upstream, &head, &body) && hop == Hop::Exchange {
+            Box::pin(self.ask(&live, route, head, body, &mut running)).await
+        } else {
+            send(&live, route, head, body, hop, &mut running.pen).await
         };
         match (sent, upgrade) {
-            (Ok((response, lease)), Some(upgrade)) if is_switch(&response) => {
-                switch(response, lease, upgrade, &live, running)
+            (Ok(answered), Some(upgrade)) if is_switch(&answered.response) => {
+                switch(answered, upgrade, &live, running)
             }
-            (Ok((response, _)), _) if is_switch(&response) => {
+            (Ok(answered), _) if is_switch(&answered.response) => {
                 reply(&Error::Unasked, asked, &live, Some(upstream), running)
             }
-            (Ok((response, lease)), _) => relay(response, lease, &live, running),
+            (Ok(answered), _) => relay(answered, &live, running),
             (Err(error), _) => {
                 let error = running.fault().unwrap_or(error);
                 reply(&error, asked, &live, Some(upstream), running)
             }
         }
+    }
+
+    /// Sends the request with a question about the stream's usage, where that can be put into it;
+    /// refused, once more as the client wrote it.
+    async fn ask(
+        &self,
+        live: &Live,
+        route: Route,
+        mut head: request::Parts,
+        body: RequestTee,
+        running: &mut Running,
+    ) -> Result<Answered, Error> {
+        let (upstream, _) = live.upstream(route.upstream);
+        let limits = &live.settings.limits;
+        let (body, question) =
+            self.asking.hold(body, &head, upstream, limits, &mut running.pen).await;
+        let Some(question) = question else {
+            return send(live, route, head, body, Hop::Exchange, &mut running.pen).await;
+        };
+        let original = head.clone();
+        question.edit(&mut head);
+        let answered = send(live, route, head, body, Hop::Exchange, &mut running.pen).await?;
+        if !ask::is_refusal(answered.response.status()) {
+            let asked = self.asking.answer(&answered.response, limits, &mut running.pen);
+            return Ok(Answered { asked, ..answered });
+        }
+        running.pen.milestone(Milestone::AskRefused, Instant::now());
+        discard(answered, running).await;
+        let answered =
+            send(live, route, original, question.original(), Hop::Exchange, &mut running.pen)
+                .await?;
+        if answered.response.status().is_success() {
+            self.asking.pause(&question, upstream, limits);
+        }
+        Ok(answered)
     }
 
     /// Begins the tape.
@@ -180,13 +225,17 @@ impl Forward {
     }
 }
 
-/// The upstream's answer on its way to the client.
-fn relay(
+/// An answer's head, and what its body needs.
+struct Answered {
     response: Response<Incoming>,
     lease: Lease,
-    live: &Live,
-    mut running: Running,
-) -> Response<Body> {
+    /// Takes out of it what our question caused.
+    asked: Option<Box<Answer>>,
+}
+
+/// The upstream's answer on its way to the client.
+fn relay(answered: Answered, live: &Live, mut running: Running) -> Response<Body> {
+    let Answered { response, lease, asked } = answered;
     let (mut head, body) = response.into_parts();
     lease.mark(&mut running.pen);
     running.pen.head(&headers::tape_response(&head));
@@ -197,7 +246,7 @@ fn relay(
     }
     head.headers = headers::to_client(head.headers, framing, Hop::Exchange);
     let silence = live.settings.limits.upstream_silence;
-    let tee = ResponseTee::new(body, running, lease, silence);
+    let tee = ResponseTee::new(body, running, lease, asked, silence);
     Response::from_parts(head, Body::Tee(Box::new(tee)))
 }
 
@@ -207,12 +256,12 @@ fn is_switch(response: &Response<Incoming>) -> bool {
 
 /// The upstream speaks the protocol that the client wished for: from here on bytes go both ways.
 fn switch(
-    mut response: Response<Incoming>,
-    lease: Lease,
+    answered: Answered,
     upgrade: Upgrade,
     live: &Live,
     mut running: Running,
 ) -> Response<Body> {
+    let Answered { mut response, lease, .. } = answered;
     lease.mark(&mut running.pen);
     let upstream = hyper::upgrade::on(&mut response);
     let (mut head, _) = response.into_parts();
@@ -245,17 +294,33 @@ fn reply(
 /// Sends on a leased connection; the answer's head, or our limit on waiting for it.
 async fn send(
     live: &Live,
-    upstream: usize,
-    request: Request<RequestTee>,
+    route: Route,
+    head: request::Parts,
+    body: RequestTee,
     hop: Hop,
-    client: &Client,
     pen: &mut ResponsePen,
-) -> Result<(Response<Incoming>, Lease), Error> {
+) -> Result<Answered, Error> {
+    let (upstream, _) = live.upstream(route.upstream);
+    let client = body.client();
+    let request = outgoing(head, body, upstream, route, hop, pen)?;
     let limit = live.settings.limits.upstream_silence;
-    let sending = send::send(live, upstream, request, hop, pen);
-    if limit.is_zero() {
-        return sending.await;
+    let sending = send::send(live, route.upstream, request, hop, pen);
+    let (response, lease) =
+        if limit.is_zero() { sending.await? } else { within(limit, &client, sending).await? };
+    // What an egress proxy wants of us is not for the client (RFC 9110 11.7.1).
+    let wants = response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
+    if wants && upstream.forwarder(hop).is_some() {
+        return Err(Error::ProxyAuthentication);
     }
+    Ok(Answered { response, lease, asked: None })
+}
+
+/// What `sending` gives, unless the upstream is silent for longer than `limit` while it is its turn.
+async fn within<T>(
+    limit: Duration,
+    client: &Client,
+    sending: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
     let begun = tokio::time::Instant::now();
     let mut sending = std::pin::pin!(sending);
     loop {
@@ -268,6 +333,14 @@ async fn send(
             }
             Err(_) => (),
         }
+    }
+}
+
+/// Reads an answer that nobody is to see; its connection is kept if that is soon done.
+async fn discard(answered: Answered, running: &Running) {
+    let Answered { response, lease, .. } = answered;
+    if ask::discard(response.into_body()).await && !running.is_uploading() {
+        lease.finish();
     }
 }
 
@@ -285,13 +358,27 @@ fn outgoing(
         if body.size_hint().exact().is_some() { Framing::Length } else { Framing::Chunked };
     let traceparent =
         upstream.propagate.then(|| super::trace_context::traceparent(pen.ids())).flatten();
-    head.uri = target(&head.uri, route.mount, &upstream.base_path)?;
+    head.uri = target(&head.uri, route.mount, &prefix(upstream, hop))?;
     head.version = Version::HTTP_11;
     head.headers = headers::to_upstream(
         head.headers,
         ToUpstream { host: upstream.host.clone(), framing, hop, traceparent },
     );
+    if let Some(credentials) = upstream.proxy_authorization(hop) {
+        // Ours go before the app's, which cannot know our proxy.
+        head.headers.insert(PROXY_AUTHORIZATION, credentials.clone());
+    }
     Ok(Request::from_parts(head, body))
+}
+
+/// What stands before the request's path: the base path, and for a proxy that takes the request
+/// itself all that says where it is to go.
+fn prefix(upstream: &Upstream, hop: Hop) -> Cow<'_, str> {
+    let host = upstream.forwarder(hop).and_then(|_| upstream.host.to_str().ok());
+    match host {
+        Some(host) => format!("http://{host}{}", upstream.base_path).into(),
+        None => upstream.base_path.as_str().into(),
+    }
 }
 
 /// The request target: what the client sent, without the mount and behind the base path.

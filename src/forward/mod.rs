@@ -1,8 +1,9 @@
 //! HOT: bytes through, unchanged. Knows sockets, headers and times; no provider, no price, no
 //! OpenTelemetry.
 //!
-//! `accept` takes connections, `exchange` shows a request's whole way: `route`, `headers`, `send` on a
-//! connection from `pool`, and the answer back through `tee`. `reply` has the few answers of our own.
+//! `accept` takes connections, `exchange` shows a request's whole way: `route`, `ask`, `headers`, `send`
+//! on a connection from `pool`, and the answer back through `tee`. `reply` has the few answers of our
+//! own.
 
 /// What forwarding needs to be told.
 pub mod settings;
@@ -30,12 +31,26 @@ pub mod route;
 mod trace_context;
 /// Which header fields cross the proxy.
 mod headers;
+/// Usage of a stream, asked for in the client's stead.
+pub mod ask;
 /// A request on a leased connection.
 mod send;
 /// Connections that wait for their next exchange.
 mod pool;
-/// A new connection to an upstream.
+/// A new connection to an upstream, top to bottom.
 mod connect;
+/// How an upstream is reached, as settings say it.
+mod reach;
+/// A connection to a place.
+mod dial;
+/// Whether it leads back to ourselves.
+mod own;
+/// Through an egress proxy.
+mod egress;
+/// What bytes go through below TLS.
+mod socket;
+/// TLS, one configuration for all that are alike.
+mod upstream_tls;
 /// An upstream connection that knows when it wrote.
 mod upstream_io;
 /// Bodies that let a pen look.
@@ -53,6 +68,7 @@ use std::time::Duration;
 
 use admission::{Admission, Slot};
 use arc_swap::ArcSwap;
+use ask::Asking;
 use live::Live;
 use settings::{Endpoint, Settings};
 
@@ -66,6 +82,7 @@ pub struct Forward {
     live: ArcSwap<Live>,
     tapes: Tapes,
     admission: Arc<Admission>,
+    asking: Asking,
     // Heads that hyper refused (400, 414, 431): they never become an exchange.
     unread: Arc<AtomicU64>,
 }
@@ -88,6 +105,7 @@ impl Forward {
     ) -> Result<Arc<Self>, rustls::Error> {
         Ok(Arc::new(Self {
             admission: Admission::new(settings.limits.exchanges),
+            asking: Asking::new(&settings.limits),
             unread: Arc::default(),
             tapes,
             live: ArcSwap::from_pointee(Live::new(settings, own.into())?),
@@ -96,11 +114,16 @@ impl Forward {
 
     /// From the next exchange on these settings hold; those that run keep what they began with.
     /// What was bound at the start stays: listeners, and how many connections are accepted.
-    pub fn replace(&self, settings: Settings) {
-        self.admission.set_limit(settings.limits.exchanges);
+    ///
+    /// # Errors
+    /// When TLS cannot be set up; the old settings stay.
+    pub fn replace(&self, settings: Settings) -> Result<(), rustls::Error> {
+        let exchanges = settings.limits.exchanges;
         let old = self.live();
-        self.live.store(Arc::new(old.succeeded_by(settings)));
+        self.live.store(Arc::new(old.succeeded_by(settings)?));
+        self.admission.set_limit(exchanges);
         old.retire_all_but(&self.live());
+        Ok(())
     }
 
     /// The settings in force now.

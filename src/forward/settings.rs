@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use super::headers::Hop;
+pub use super::reach::{Place, Protocol, Proxy, Tls, Trust, Way};
 use crate::tape;
 
 /// Everything that forwarding needs to be told.
@@ -32,8 +34,10 @@ pub struct Settings {
 pub struct Upstream {
     /// What the cold path is told of it.
     pub facts: Arc<tape::Upstream>,
-    /// Whether its connections are TLS.
-    pub tls: bool,
+    /// Where its connections lead.
+    pub way: Way,
+    /// TLS, if its connections have it.
+    pub tls: Option<Tls>,
     /// The value of `Host`: the URL's authority as written.
     pub host: HeaderValue,
     /// Put in front of each request's path; empty, or begins with `/` and does not end with it.
@@ -44,12 +48,29 @@ pub struct Upstream {
     pub mount: Option<String>,
     /// A request header that only this provider's clients send (`anthropic-version`).
     pub marker: Option<HeaderName>,
+    /// Ask for a stream's usage in the client's stead (`stream_usage = "ask"`).
+    pub asks_for_usage: bool,
     /// Replace the app's `traceparent` with ours.
     pub propagate: bool,
     /// A listener of its own, on which every path goes here.
     pub listen: Option<Listen>,
     /// The shape of our own answers in its stead.
     pub shape: ErrorShape,
+}
+
+impl Upstream {
+    /// The egress proxy that takes its requests themselves, in absolute form.
+    pub(super) fn forwarder(&self, hop: Hop) -> Option<&Proxy> {
+        self.way.forwarder(self.tls.is_some(), hop)
+    }
+
+    /// The credentials that this proxy wants with each request.
+    pub(super) fn proxy_authorization(&self, hop: Hop) -> Option<&HeaderValue> {
+        match &self.forwarder(hop)?.protocol {
+            Protocol::Http { authorization, .. } => authorization.as_ref(),
+            Protocol::Socks5 { .. } => None,
+        }
+    }
 }
 
 /// One listener.
@@ -146,7 +167,7 @@ pub struct Limits {
     pub exchanges: usize,
     /// Client connections at once (`max_connections`, 20,000); above it they wait in the backlog.
     pub connections: usize,
-    /// For name resolution, TCP and TLS to an upstream (`connect_seconds`, 10).
+    /// For name resolution, TCP, an egress proxy and TLS to an upstream (`connect_seconds`, 10).
     pub connect: Duration,
     /// An idle client connection is closed after this (`client_idle_seconds`, 90).
     pub client_idle: Duration,
@@ -162,9 +183,22 @@ pub struct Limits {
     pub upstream_idle: Duration,
     /// Idle connections kept for each upstream (`upstream_idle_connections`, 256).
     pub upstream_idle_connections: usize,
+    /// A quiet upstream connection is probed after this, so that a NAT keeps it and a dead one is
+    /// seen (`upstream_keepalive_seconds`, 60; 0: never).
+    pub upstream_keepalive: Duration,
     /// The longest silence of an upstream, before the head or within the body
     /// (`upstream_silence_seconds`, 0: no limit, since models think for long).
     pub upstream_silence: Duration,
+    /// The longest body that is held to ask for a stream's usage (`ask_body_bytes`, 8 MiB).
+    pub ask_body: usize,
+    /// From the first byte of a held body to its last (`ask_wait_seconds`, 5).
+    pub ask_wait: Duration,
+    /// What asking may hold in all exchanges together (`ask_memory`, 128 MiB).
+    pub ask_memory: usize,
+    /// The longest event of an answer that is held back (`ask_event_bytes`, 64 KiB).
+    pub ask_event: usize,
+    /// How long a model is not asked about whose upstream refused that (`ask_pause_seconds`, 3600).
+    pub ask_pause: Duration,
     /// The longest that neither side of an upgraded connection may send
     /// (`tunnel_idle_seconds`, 3,600: a realtime session's longest; 0 is no limit).
     pub tunnel_idle: Duration,
@@ -184,7 +218,13 @@ impl Default for Limits {
             client_stall: Duration::from_secs(600),
             upstream_idle: Duration::from_secs(4),
             upstream_idle_connections: 256,
+            upstream_keepalive: Duration::from_secs(60),
             upstream_silence: Duration::ZERO,
+            ask_body: 8 << 20,
+            ask_wait: Duration::from_secs(5),
+            ask_memory: 128 << 20,
+            ask_event: 64 << 10,
+            ask_pause: Duration::from_secs(3600),
             tunnel_idle: Duration::from_secs(3600),
             drain: Duration::from_secs(7),
         }

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
+
+use super::socket::Socket;
 
 /// When the exchange that holds the connection first and last wrote to it.
 #[derive(Debug)]
@@ -58,8 +59,8 @@ impl Stamps {
 /// Plain or TLS.
 #[derive(Debug)]
 pub(super) enum Transport {
-    Plain(TokioIo<TcpStream>),
-    Tls(Box<TokioIo<TlsStream<TcpStream>>>),
+    Plain(TokioIo<Socket>),
+    Tls(Box<TokioIo<TlsStream<Socket>>>),
 }
 
 /// A transport whose writes are stamped.

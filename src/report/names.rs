@@ -169,6 +169,9 @@ attributes! {
     COST_DATED = "clearspan.cost.dated";
     /// Why there is no cost.
     COST_UNPRICED = "clearspan.cost.unpriced";
+    /// What became of our question about a stream's usage: `asked`, `asked_visibly`, `refused`, `paused`,
+    /// `over_limit`; absent where there was none to put.
+    STREAM_USAGE = "clearspan.stream_usage";
     /// Why there is no usage.
     USAGE_MISSING = "clearspan.usage.missing";
     /// `input`, `output`, or a part of them: `cache_read`, `cache_write`, `reasoning`, `input_audio`,

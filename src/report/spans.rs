@@ -9,7 +9,9 @@ use super::outcome::{self, Outcome};
 use super::protobuf::{self, AttributeLimits, Attributes};
 use super::sampler;
 use super::timing::{self, nanos};
-use crate::observe::observation::{Cost, Ending, Known, Note, Observation, Operation, Usage};
+use crate::observe::observation::{
+    Cost, Ending, Known, Note, Observation, Operation, StreamUsage, Usage,
+};
 use crate::tape::Upstream;
 
 /// `ScopeSpans.spans`.
@@ -159,7 +161,7 @@ impl Spans {
             None => write_method(&mut attributes, &observation.http.method),
         }
         attributes.text(names::SERVER_ADDRESS, &upstream.address);
-        attributes.int(names::SERVER_PORT, i64::from(upstream.port));
+        attributes.some_int(names::SERVER_PORT, upstream.port);
         attributes.some_int(names::STATUS, outcome::upstream_status(observation));
         attributes.some_text(names::ERROR_TYPE, outcome.client);
         own_facts(&mut attributes, observation, upstream);
@@ -320,6 +322,8 @@ fn openai(attributes: &mut Attributes<'_>, observation: &Observation, upstream: 
 }
 
 pub(super) fn usage_and_cost(attributes: &mut Attributes<'_>, observation: &Observation) {
+    let stream_usage = observation.stream_usage.map(StreamUsage::as_str);
+    attributes.some_text(names::STREAM_USAGE, stream_usage);
     match &observation.usage {
         Known::Value(usage) => tokens(attributes, usage),
         Known::Unknown(reason) => attributes.text(names::USAGE_MISSING, reason),
@@ -448,6 +452,7 @@ openai.api.type="chat_completions"
 openai.request.service_tier="flex"
 openai.response.service_tier="flex"
 openai.response.system_fingerprint="fp_1"
+clearspan.stream_usage="asked"
 gen_ai.usage.input_tokens=412
 gen_ai.usage.output_tokens=96
 gen_ai.usage.cache_read.input_tokens=128
@@ -555,6 +560,7 @@ openai.api.type="chat_completions"
 openai.request.service_tier="flex"
 openai.response.service_tier="flex"
 openai.response.system_fingerprint="fp_1"
+clearspan.stream_usage="asked"
 clearspan.usage.missing="canceled"
 clearspan.cost.unpriced="no_usage"
 server.address="api.openai.com"

@@ -70,7 +70,7 @@ fn start(fixture: &Fixture) -> Start {
         provider: fixture.provider.clone(),
         dialect: fixture.upstream_dialect.clone(),
         address: "localhost".to_owned(),
-        port: 80,
+        port: Some(80),
     };
     let first = format!("{} {} 1.1", request.method, request.target);
     Start {
@@ -165,6 +165,7 @@ pub(crate) fn show(observation: &Observation) -> String {
         ("http", format!("{:?}", observation.http)),
         ("operation", format!("{:?}", observation.operation)),
         ("request", format!("{:?}", observation.request)),
+        ("stream_usage", format!("{:?}", observation.stream_usage)),
         ("response", format!("{:?}", observation.response)),
         ("times", format!("{:?}", observation.times)),
         ("gaps", format!("{:?}", observation.gaps.means().collect::<Vec<_>>())),

@@ -13,9 +13,15 @@ mod transparency;
 /// Each chunk when it comes, each ending as it was.
 #[cfg(test)]
 mod streaming;
+/// Usage asked for in the client's stead.
+#[cfg(test)]
+mod ask;
 /// Connections that change their protocol.
 #[cfg(test)]
 mod upgrade;
+/// Every way to an upstream.
+#[cfg(test)]
+mod upstreams;
 /// Answers of our own.
 #[cfg(test)]
 mod own_answers;

@@ -16,6 +16,7 @@ use crate::support::stage::OK;
 use crate::support::wire::{chunk, chunked};
 
 const SERVER: &str = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
+const NOTHING: &str = "configuration reloaded: nothing changed";
 const V1: &str = "paths = [\"/v1/\"]";
 
 fn config(url: &str, more: &str) -> String {
@@ -58,9 +59,16 @@ impl Told {
         self.said()
     }
 
+    /// What became of a change. On a slow machine it may have been seen before the signal came.
     fn reload(&mut self, config: &str) -> String {
         self.write(config);
-        self.hang_up()
+        self.proxy.signal("HUP");
+        loop {
+            let said = self.said();
+            if said != NOTHING {
+                return said;
+            }
+        }
     }
 
     fn body(&self, path: &str) -> String {
@@ -127,11 +135,11 @@ fn an_upstream_that_did_not_change_keeps_its_connection() {
 fn a_hang_up_without_a_change_says_so() {
     let origin = Answering::always(OK);
     let mut told = Told::start(config(&origin.url(), ""));
-    assert_eq!(told.hang_up(), "configuration reloaded: nothing changed");
+    assert_eq!(told.hang_up(), NOTHING);
     told.write(&format!("# a comment\n{}", config(&origin.url(), "")));
-    assert_eq!(told.hang_up(), "configuration reloaded: nothing changed");
+    assert_eq!(told.hang_up(), NOTHING);
     told.proxy.wait_for_metric("two reloads", |metrics| {
-        metrics.sum("clearspan_config_reloads_total", &["clearspan_result=\"taken\""]) == 2.0
+        metrics.sum("clearspan_config_reloads_total", &["clearspan_result=\"taken\""]) >= 2.0
             && metrics.sum("clearspan_config_read_time_seconds", &[]) > 1.7e9
     });
 }
@@ -158,10 +166,11 @@ fn a_bad_file_is_refused_and_the_old_one_stays() {
     let said = told.hang_up();
     assert!(said.contains("No such file"), "{said}");
     assert_eq!(told.body("/v1/models"), "ok");
-    assert_eq!(told.reload(&good), "configuration reloaded: nothing changed");
+    told.write(&good);
+    assert_eq!(told.hang_up(), NOTHING);
     let refused = ["clearspan_result=\"refused\""];
     told.proxy.wait_for_metric("refusals", |metrics| {
-        metrics.sum("clearspan_config_reloads_total", &refused) == 4.0
+        metrics.sum("clearspan_config_reloads_total", &refused) >= 4.0
     });
 }
 
@@ -321,6 +330,7 @@ fn fifty_reloads_under_load_lose_no_exchange_and_no_byte() {
     let mut told = Told::start(file(0));
     let address = told.proxy.address;
     let (over, whole) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let mut said = Vec::new();
     thread::scope(|scope| {
         for _ in 0..CLIENTS {
             scope.spawn(|| {
@@ -336,11 +346,14 @@ fn fifty_reloads_under_load_lose_no_exchange_and_no_byte() {
             });
         }
         for turn in 1..=50 {
-            let said = told.reload(&file(turn));
-            assert!(said.starts_with("configuration reloaded: limits.stall_seconds"), "{said}");
+            said.push(told.reload(&file(turn)));
+            // An upstream that nobody listens to stops at some point.
+            origins.iter().for_each(|origin| drop(origin.requests()));
         }
         over.store(true, SeqCst);
     });
+    let taken = |it: &String| it.starts_with("configuration reloaded: limits.stall_seconds");
+    assert!(said.iter().all(taken), "{said:#?}");
     let whole = whole.load(SeqCst);
     assert!(whole >= 2 * CLIENTS, "{whole}");
     told.proxy.wait_for_metric("every exchange, ended well", |metrics| {

@@ -9,6 +9,10 @@ pub(crate) mod client;
 pub(crate) mod tls;
 /// An upstream that answers with exact bytes.
 pub(crate) mod origin;
+/// An upstream that speaks TLS.
+pub(crate) mod secured;
+/// Egress proxies.
+pub(crate) mod egress;
 /// Takes the telemetry in, or fails to.
 pub(crate) mod collector;
 /// A collector that speaks gRPC, or TLS.

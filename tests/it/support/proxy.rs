@@ -396,11 +396,13 @@ impl Metrics {
     }
 }
 
-/// An `[[upstream]]` of the provider that its name says; `more` holds further keys.
+/// An `[[upstream]]` of the provider that its name says; `more` holds further keys. It is not asked
+/// for usage unless these say so: most scenarios are about what passes unchanged.
 pub(crate) fn upstream(name: &str, url: &str, more: &str) -> String {
-    let provider =
-        if more.contains("provider") { String::new() } else { format!("provider = \"{name}\"\n") };
-    format!("[[upstream]]\nname = \"{name}\"\nurl = \"{url}\"\n{provider}{more}\n")
+    let unless = |key: &str, line: String| if more.contains(key) { String::new() } else { line };
+    let provider = unless("provider", format!("provider = \"{name}\"\n"));
+    let usage = unless("stream_usage", "stream_usage = \"observe\"\n".to_owned());
+    format!("[[upstream]]\nname = \"{name}\"\nurl = \"{url}\"\n{provider}{usage}{more}\n")
 }
 
 /// A `[[telemetry.export]]` to this endpoint.
