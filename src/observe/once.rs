@@ -156,7 +156,7 @@ mod tests {
             provider: "openai".into(),
             dialect: "openai".into(),
             address: "api.openai.com".into(),
-            port: 443,
+            port: Some(443),
         };
         let usage = Usage { input: Some(3), ..Usage::default() };
         Observation {
@@ -181,6 +181,7 @@ mod tests {
             error_type: None,
             usage: if told { Known::Value(usage) } else { Known::Unknown("pending") },
             cost: Known::Unknown("not_priced"),
+            stream_usage: None,
             notes: Vec::new(),
         }
     }

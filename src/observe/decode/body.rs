@@ -266,7 +266,8 @@ mod tests {
     fn a_gap_before_the_first_byte_leaves_only_the_label() {
         let mut body = Body::new(Media::Sse, "", LIMITS);
         body.resync();
-        assert_eq!(pieces(body, &[b"{\"cut\n\ndata: 1\n\n"]), ["frame 1"]);
+        let expected = [format!("{:?}", Document::Tail(b"{\"cut")), "frame 1".to_owned()];
+        assert_eq!(pieces(body, &[b"{\"cut\n\ndata: 1\n\n"]), expected);
         let mut body = Body::new(Media::Unknown, "", LIMITS);
         body.resync();
         assert_eq!(pieces(body, &[b"data: 1\n\n"]), Vec::<String>::new());
