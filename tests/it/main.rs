@@ -61,6 +61,9 @@ mod listeners;
 /// What is reported, value by value.
 #[cfg(test)]
 mod telemetry;
+/// Answers that are fetched rather than made.
+#[cfg(test)]
+mod fetched;
 /// Where telemetry is sent, and how.
 #[cfg(test)]
 mod export;
