@@ -123,19 +123,22 @@ mod tests {
     use super::super::verdict::{self, Reading};
     use super::*;
 
+    const GOOD: Evidence<'_> = Evidence {
+        cause: Cause::Complete,
+        status: Some(200),
+        from_upstream: true,
+        error: None,
+        is_call: true,
+        streamed: true,
+        reading: Reading::Whole,
+        asked: true,
+        usage: None,
+        pending: false,
+    };
+
     /// Ending, side and limit as words; `-` is none.
     fn judge(cause: Cause, status: u16, error: Option<&str>) -> [&'static str; 3] {
-        let evidence = Evidence {
-            cause,
-            status: Some(status),
-            from_upstream: true,
-            error,
-            is_call: true,
-            streamed: true,
-            reading: Reading::Whole,
-            asked: true,
-            usage: None,
-        };
+        let evidence = Evidence { cause, status: Some(status), error, ..GOOD };
         let ending = verdict::ending(&evidence);
         [
             ending.as_str(),
@@ -224,17 +227,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_ends_early_is_the_providers_fault() {
-        let evidence = Evidence {
-            cause: Cause::Complete,
-            status: Some(200),
-            from_upstream: true,
-            error: None,
-            is_call: true,
-            streamed: true,
-            reading: Reading::Short,
-            asked: true,
-            usage: None,
-        };
+        let evidence = Evidence { reading: Reading::Short, ..GOOD };
         assert_eq!(side(&evidence, Ending::Truncated), Some(Side::Provider));
         assert_eq!(limit_hit(&evidence, Ending::Truncated), None);
     }

@@ -342,12 +342,14 @@ mod tests {
 
     #[test]
     fn a_response_is_read_and_the_best_id_counts() {
-        let head =
-            response("apim-request-id: c\nX-Request-Id: a\nrequest-id: b\ncf-ray: d\nx-request-id: e\n");
+        let head = response(
+            "apim-request-id: c\nX-Request-Id: a\nrequest-id: b\ncf-ray: d\nx-request-id: e\n",
+        );
         assert_eq!((head.status, head.request_id.as_deref()), (429, Some("a")));
         assert!(!head.is_ours);
         assert!(response("clearspan-error: dns\n").is_ours);
-        for last in ["x-generation-id: d\ncf-ray: c\n", "cf-ray: d\n", "x-request-id:\ncf-ray: d\n"] {
+        for last in ["x-generation-id: d\ncf-ray: c\n", "cf-ray: d\n", "x-request-id:\ncf-ray: d\n"]
+        {
             assert_eq!(response(last).request_id.as_deref(), Some("d"), "{last}");
         }
     }
@@ -368,13 +370,19 @@ mod tests {
         assert_eq!(total(all), Some(215));
         assert_eq!(total(&all.replace("openai-", "x-")), Some(24));
         assert_eq!(total("server-timing: cfL4;desc=\"x\", gfet4t7; dur=1532\n"), Some(1532));
-        for nothing in ["server-timing: db;dur=53\n", "server-timing: gfet4t7\n", "openai-processing-ms: -1\n"] {
+        for nothing in
+            ["server-timing: db;dur=53\n", "server-timing: gfet4t7\n", "openai-processing-ms: -1\n"]
+        {
             assert_eq!(total(nothing), None, "{nothing}");
         }
-        let xai = "x-metrics-ttft-ms: 234.1\nx-metrics-mean-itl-ms: 7.0\nx-metrics-e2e-ms: 1032.6\n";
+        let xai =
+            "x-metrics-ttft-ms: 234.1\nx-metrics-mean-itl-ms: 7.0\nx-metrics-e2e-ms: 1032.6\n";
         let millis = |it: Option<Duration>| it.map(|it| it.as_secs_f64() * 1e3);
         let ClaimedDurations { total, first_token, per_token, .. } = response(xai).claimed;
-        assert_eq!([total, first_token, per_token].map(millis), [Some(1032.6), Some(234.1), Some(7.0)]);
+        assert_eq!(
+            [total, first_token, per_token].map(millis),
+            [Some(1032.6), Some(234.1), Some(7.0)]
+        );
     }
 
     #[test]
@@ -387,7 +395,8 @@ mod tests {
         assert_eq!(told("retry-after: 1\nretry-after-ms: 250\n"), (Some(250), None));
         assert_eq!(told("retry-after-ms: 250\nretry-after: 1\n"), (Some(250), None));
         // By the clock of who answers, whatever ours says.
-        let date = "retry-after: Sat, 21 Nov 2026 08:30:20 GMT\ndate: Sat, 21 Nov 2026 08:30:00 GMT\n";
+        let date =
+            "retry-after: Sat, 21 Nov 2026 08:30:20 GMT\ndate: Sat, 21 Nov 2026 08:30:00 GMT\n";
         assert_eq!(told(date), (Some(20_000), None));
         assert_eq!(told("retry-after: soon\nx-should-retry: maybe\n"), (None, None));
     }

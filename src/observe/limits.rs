@@ -153,7 +153,8 @@ mod tests {
             ("anthropic-ratelimit-input-tokens-remaining", "400000"),
             ("anthropic-ratelimit-output-tokens-reset", "2026-11-21T08:29:59Z"),
         ]);
-        let expected = ["requests 4000/3999 1s", "input_tokens -/400000 -", "output_tokens -/- 0ns"];
+        let expected =
+            ["requests 4000/3999 1s", "input_tokens -/400000 -", "output_tokens -/- 0ns"];
         assert_eq!(found, expected);
     }
 

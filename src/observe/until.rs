@@ -83,7 +83,8 @@ fn offset_seconds(text: &str) -> Option<i64> {
     };
     let (hours, minutes) = rest.split_once(':')?;
     let (hours, minutes) = (hours.parse::<u8>().ok()?, minutes.parse::<u8>().ok()?);
-    (hours < 24 && minutes < 60).then(|| sign * (i64::from(hours) * 3_600 + i64::from(minutes) * 60))
+    (hours < 24 && minutes < 60)
+        .then(|| sign * (i64::from(hours) * 3_600 + i64::from(minutes) * 60))
 }
 
 fn three(text: &str, between: char) -> Option<[u64; 3]> {
@@ -147,9 +148,30 @@ mod tests {
     #[test]
     fn what_is_no_wait_is_none() {
         for text in [
-            "", " ", "-1", "NaN", "inf", "soon", "1x", "m", "1m30", ".s", "1e300", "400d", "2026-11-21",
-            "2026-13-01T00:00:00Z", "2026-11-21T24:00:00Z", "2026-11-21T08:30:48", "1970-01-01T00:00:00+02:00",
-            "2026-11-21T08:30:48+0200", "9999-12-31T23:59:59Z", "1-2-3T4:5:6Z", "T", "TZ", "é", "1é",
+            "",
+            " ",
+            "-1",
+            "NaN",
+            "inf",
+            "soon",
+            "1x",
+            "m",
+            "1m30",
+            ".s",
+            "1e300",
+            "400d",
+            "2026-11-21",
+            "2026-13-01T00:00:00Z",
+            "2026-11-21T24:00:00Z",
+            "2026-11-21T08:30:48",
+            "1970-01-01T00:00:00+02:00",
+            "2026-11-21T08:30:48+0200",
+            "9999-12-31T23:59:59Z",
+            "1-2-3T4:5:6Z",
+            "T",
+            "TZ",
+            "é",
+            "1é",
         ] {
             assert_eq!(until(text.as_bytes(), now), None, "{text}");
         }

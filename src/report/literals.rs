@@ -169,7 +169,7 @@ pub(super) fn rate_limited() -> Observation {
             kind: "requests",
             limit: Some(500),
             remaining: Some(0),
-            reset: Some(Duration::from_secs(3600)),
+            reset: Some(Duration::ZERO),
         },
         RateLimit { kind: "tokens", limit: None, remaining: Some(7), reset: None },
     ];
@@ -225,8 +225,8 @@ pub(super) fn ollama() -> Observation {
             load: Some(ms(50)),
             prompt: Some(ms(100)),
             output: Some(ms(1000)),
-            first_token: Some(ms(140)),
-            per_token: Some(ms(9)),
+            first_token: Some(ms(150)),
+            per_token: Some(ms(10)),
         },
         usage: Some(usage),
         ..ResponseFacts::default()

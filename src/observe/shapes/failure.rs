@@ -195,8 +195,14 @@ mod tests {
                 "spend_limit_reached",
             ),
             (r#"{"error":{"code":"DeploymentNotFound","details":"text"}}"#, "deploymentnotfound"),
-            (r#"{"object":"error","type":"invalid_model","code":1500,"error":{"x":1}}"#, "invalid_model"),
-            (r#"{"error":{"status":"UNAVAILABLE","details":[{"reason":"x"},[],7]}}"#, "unavailable"),
+            (
+                r#"{"object":"error","type":"invalid_model","code":1500,"error":{"x":1}}"#,
+                "invalid_model",
+            ),
+            (
+                r#"{"error":{"status":"UNAVAILABLE","details":[{"reason":"x"},[],7]}}"#,
+                "unavailable",
+            ),
             (r#"{"error":"model 'x' not found"}"#, "none"),
             (r#"{"error":{"code":"\u00e9\u00e9"}}"#, "none"),
         ] {
@@ -223,7 +229,9 @@ mod tests {
         };
         let gemini = r#"[{"@type":"QuotaFailure","violations":[]},{"@type":"RetryInfo","retryDelay":"48.5s"},{}]"#;
         assert_eq!(wait(gemini), Some(Duration::from_millis(48_500)));
-        for nothing in ["[]", "{}", "7", "null", r#"[{"retryDelay":{}}]"#, r#"[{"retryDelay":"soon"}]"#] {
+        for nothing in
+            ["[]", "{}", "7", "null", r#"[{"retryDelay":{}}]"#, r#"[{"retryDelay":"soon"}]"#]
+        {
             assert_eq!(wait(nothing), None, "{nothing}");
         }
     }
