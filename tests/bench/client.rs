@@ -11,6 +11,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper::client::conn::http2;
+use hyper::header::{CONNECTION, HOST};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use memchr::memmem;
@@ -209,9 +210,11 @@ async fn ask_shared(
 ) -> Result<Seen, Failure> {
     let mut template = request(to, body, Want::Unary, None);
     *template.uri_mut() = format!("http://{to}{}", traffic::PATH).parse()?;
-    // Fields of an HTTP/1 connection.
-    template.headers_mut().remove("host");
-    template.headers_mut().remove("connection");
+    let fields = std::mem::take(template.headers_mut()).into_iter();
+    let fields = fields.filter_map(|(name, value)| Some((name?, value)));
+    // Not those of an HTTP/1 connection.
+    let fields = fields.filter(|(name, _)| *name != HOST && *name != CONNECTION);
+    template.headers_mut().extend(fields);
     let start = Instant::now();
     let end = start + Duration::from_secs_f64(seconds);
     let mut workers = JoinSet::new();
