@@ -36,6 +36,9 @@ mod export;
 mod rules;
 /// The second step.
 mod resolve;
+/// Loading, for any text.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 
 use std::path::{Path, PathBuf};
 

@@ -250,7 +250,7 @@ fn outgoing(
 }
 
 /// The request target: what the client sent, without the mount and behind the base path.
-fn target(uri: &Uri, mount: usize, base_path: &str) -> Result<Uri, Error> {
+pub(super) fn target(uri: &Uri, mount: usize, base_path: &str) -> Result<Uri, Error> {
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     if mount == 0 && base_path.is_empty() && uri.scheme().is_none() {
         return Ok(uri.clone());

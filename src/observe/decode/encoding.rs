@@ -298,6 +298,7 @@ impl Zstd {
 
 /// The fuzz target, also run by a unit test: whatever is claimed of any bytes, nothing panics and
 /// no more than the limit comes out.
+#[cfg(any(test, fuzzing))]
 pub fn fuzz(input: &[u8]) {
     const LIMIT: usize = 4096;
     for header in ["gzip", "deflate", "br", "zstd", "zstd, gzip", "identity, nonsense"] {
