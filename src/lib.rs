@@ -19,6 +19,7 @@
 //!
 //! Invariants, checked by `tests/it/layout.rs` where a test can:
 //! - `forward` knows no provider, no price, no OpenTelemetry, and does not wait for the cold path.
+//! - `forward` knows JSON in one folder only, `forward::ask`, which asks for a stream's usage.
 //! - `observe` does no I/O and asks no clock: time comes with the entries, so a tape replays to the same
 //!   `Observation`. Observing never fails; it leaves notes.
 //! - `report` is the only module that knows OpenTelemetry, `report::names` the only one that makes names.
@@ -40,6 +41,8 @@ pub mod report;
 pub mod admin;
 /// Drives the cold path.
 pub mod worker;
+/// Takes a changed configuration while all of that runs.
+pub mod reload;
 /// What systemd gives us and is told.
 pub mod systemd;
 /// All sockets that we listen on.
@@ -54,13 +57,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
 use std::thread::{self, JoinHandle};
 
+use arc_swap::ArcSwap;
+
 use forward::Forward;
 use forward::accept::Server;
 use forward::settings::Endpoint;
 use listeners::Listeners;
-use observe::observation::Observation;
-use observe::price::Prices;
-use report::Reporter;
+use reload::{Asked, Reload};
 use tape::Tapes;
 use worker::Worker;
 
@@ -84,42 +87,65 @@ pub enum RunError {
     Report(#[from] report::Error),
 }
 
-/// Runs the proxy until `until` is ready, then drains and flushes. `ready` is told where it listens.
+/// Runs the proxy until `until` is ready, then drains and flushes. `ready` is told where it listens;
+/// `asked` is where a reload is asked for.
 ///
 /// # Errors
 /// When a listener, a thread or TLS cannot be had; nothing was served then.
 pub fn run(
-    settings: config::Settings,
+    mut loaded: config::Loaded,
+    asked: Asked,
     ready: impl FnOnce(&listeners::Addresses),
     until: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    // Two descriptors for each exchange; what the system does not allow shows when they run out.
-    let _raised = rlimit::increase_nofile_limit(u64::MAX);
+    if let Ok(files) = rlimit::increase_nofile_limit(u64::MAX) {
+        let limits = &mut loaded.settings.forward.limits;
+        let affordable = affordable(limits.connections, files);
+        if affordable < limits.connections {
+            tracing::info!(
+                files,
+                "open files are limited: {affordable} client connections at once"
+            );
+        }
+        limits.connections = affordable;
+    }
     let given = systemd::Given::of_process().map_err(listeners::Error::Given)?;
-    forward::wire::runtime()?.block_on(serve(settings, given, ready, until))
+    forward::wire::runtime()?.block_on(serve(loaded, given, asked, ready, until))
+}
+
+/// Client connections that a limit on open files leaves room for: each needs a second descriptor for
+/// its upstream, and one that is accepted without it could only be turned away.
+fn affordable(connections: usize, files: u64) -> usize {
+    // Our own listeners, the admin's clients, exporters, the runtime.
+    const OTHERS: u64 = 64;
+    let room = files.saturating_sub(OTHERS) / 2;
+    connections.min(usize::try_from(room).unwrap_or(usize::MAX)).max(1)
 }
 
 async fn serve(
-    settings: config::Settings,
+    loaded: config::Loaded,
     given: systemd::Given,
+    asked: Asked,
     ready: impl FnOnce(&listeners::Addresses),
     until: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
+    let settings = loaded.settings.clone();
     let Listeners { doors, admin, addresses } = listeners::open(&settings, given).await?;
     let (tapes, receivers) = Tapes::new(settings.tape.clone());
     let forward = Forward::new(settings.forward.clone(), tapes.clone(), addresses.all())?;
     let cold = Arc::new(worker::Shared {
-        settings: Arc::new(settings.observe.clone()),
+        settings: ArcSwap::from_pointee(reload::cold(&settings)),
         account: Arc::clone(tapes.account()),
         stop: AtomicBool::new(false),
         lost: AtomicU64::new(0),
     });
-    let sources = sources(&addresses, &forward, &tapes, &cold);
+    let reload = Reload::new(loaded, Arc::clone(&forward), Arc::clone(&cold));
+    let sources = sources(&addresses, &forward, &tapes, &cold, &reload);
     let output = report::Output { to: Box::new(io::stdout()), colour: io::stdout().is_terminal() };
     let (reporter, telemetry) = report::start(settings.report.clone(), sources, output)?;
-    let prices = Arc::new(Prices::with_overrides(settings.prices.clone()));
     let workers = receivers.into_iter().map(|receiver| {
-        let sink = sink(Arc::clone(&prices), reporter.clone());
+        let reporter = reporter.clone();
+        let sink = move |observation| reporter.report(&observation);
         let worker = Worker::new(Arc::clone(&cold), receiver, sink);
         thread::Builder::new().name("observe".into()).spawn(move || worker.run())
     });
@@ -129,6 +155,7 @@ async fn serve(
     let server = Arc::new(Server::new(Arc::clone(&forward)));
     server.listen(doors)?;
     let sweeping = tokio::spawn(forward.sweep());
+    reload.watch(asked)?;
     let living = tokio::spawn(systemd::keep_alive());
     let routes = routes(Arc::clone(&telemetry), Arc::clone(&server));
     let accept = async move || admin.accept().await.map(|(stream, _)| stream);
@@ -165,10 +192,12 @@ fn sources(
     forward: &Forward,
     tapes: &Tapes,
     cold: &Arc<worker::Shared>,
+    reload: &Reload,
 ) -> report::Sources {
     let (admission, unread) = (forward.admission(), forward.unread());
     let (torn, dropped) = (tapes.clone(), tapes.clone());
     let cold = Arc::clone(cold);
+    let [taken, refused, read] = [reload.counts(), reload.counts(), reload.counts()];
     report::Sources {
         listen: Some(match &addresses.shared.at {
             Endpoint::Tcp(address) => (address.ip().to_string(), Some(address.port())),
@@ -179,14 +208,9 @@ fn sources(
         torn: Box::new(move || torn.counts().torn.load(Relaxed)),
         dropped: Box::new(move || dropped.counts().dropped.load(Relaxed)),
         lost: Box::new(move || cold.lost.load(Relaxed)),
-    }
-}
-
-/// What becomes of an observation.
-fn sink(prices: Arc<Prices>, reporter: Reporter) -> impl FnMut(Observation) + Send {
-    move |mut observation| {
-        observation.cost = prices.cost(&observation);
-        reporter.report(&observation);
+        reloads_taken: Box::new(move || taken.taken.load(Relaxed)),
+        reloads_refused: Box::new(move || refused.refused.load(Relaxed)),
+        configured_at: Box::new(move || read.read_at.load(Relaxed)),
     }
 }
 
@@ -207,5 +231,18 @@ fn stop(cold: &worker::Shared, workers: Vec<JoinHandle<()>>) {
         if worker.join().is_err() {
             tracing::error!("a worker ended with a panic: some observations are lost");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::affordable;
+
+    #[test]
+    fn there_are_as_many_clients_as_descriptors_for_two_sockets_each() {
+        assert_eq!(affordable(20_000, 1 << 20), 20_000);
+        assert_eq!(affordable(20_000, 1024), 480);
+        assert_eq!(affordable(100, 1024), 100);
+        assert_eq!(affordable(100, 20), 1);
     }
 }

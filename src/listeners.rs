@@ -121,9 +121,8 @@ impl Wanted {
 pub async fn open(settings: &config::Settings, mut given: Given) -> Result<Listeners, Error> {
     let mode = settings.socket_mode;
     let forward = &settings.forward;
-    let own = forward.upstreams.iter().enumerate();
-    let own: Vec<_> =
-        own.filter_map(|(index, it)| Some((index, &it.facts.name, it.listen.as_ref()?))).collect();
+    let own = forward.upstreams.iter();
+    let own: Vec<_> = own.filter_map(|it| Some((&it.facts.name, it.listen.as_ref()?))).collect();
     let wanted = |name: &str, key: &str, at: &Endpoint| Wanted {
         name: name.to_owned(),
         key: key.to_owned(),
@@ -131,7 +130,7 @@ pub async fn open(settings: &config::Settings, mut given: Given) -> Result<Liste
     };
     let shared = wanted("listen", "server.listen", &forward.listen.at);
     let admin = wanted("admin", "server.admin", &settings.admin);
-    let others = own.iter().map(|(_, name, listen)| {
+    let others = own.iter().map(|(name, listen)| {
         wanted(&format!("upstream.{name}"), "the upstream's `listen`", &listen.at)
     });
     let others: Vec<_> = others.collect();
@@ -148,10 +147,14 @@ pub async fn open(settings: &config::Settings, mut given: Given) -> Result<Liste
     };
     let files = forward.listen.tls.clone();
     let mut doors = vec![Door { listener: shared, files, scope: Scope::Shared }];
-    for (wanted, (index, name, listen)) in others.into_iter().zip(own) {
+    for (wanted, (name, listen)) in others.into_iter().zip(own) {
         let listener = wanted.open(place(), &mut given, mode).await?;
         addresses.own.push((address(&listener, listen.tls.as_ref())?, name.clone()));
-        doors.push(Door { listener, files: listen.tls.clone(), scope: Scope::Own(index) });
+        doors.push(Door {
+            listener,
+            files: listen.tls.clone(),
+            scope: Scope::Own(name.as_str().into()),
+        });
     }
     Ok(Listeners { doors, admin, addresses })
 }

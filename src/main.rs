@@ -5,10 +5,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::level_filters::LevelFilter;
 
 use clearspan::cli::{self, Arguments, Next};
-use clearspan::config::{Environment, Settings};
+use clearspan::config::{Environment, Loaded, Settings};
 use clearspan::listeners::Addresses;
+use clearspan::reload::Ask;
 
 fn main() -> ExitCode {
     // `clap` answers --help and --version, and ends with 2 on wrong usage.
@@ -16,14 +18,15 @@ fn main() -> ExitCode {
     let environment = Environment::of_process();
     match cli::act(arguments, &environment, &mut io::stdout(), &mut io::stderr()) {
         Next::Exit(code) => code,
-        Next::Run(settings) => run(*settings),
+        Next::Run(loaded) => run(*loaded),
     }
 }
 
-fn run(settings: Settings) -> ExitCode {
-    greet(&settings);
-    log(io::stderr().is_terminal());
-    match clearspan::run(settings, announce, stopped()) {
+fn run(loaded: Loaded) -> ExitCode {
+    greet(&loaded.settings);
+    log(io::stderr().is_terminal(), loaded.settings.log_level);
+    let (ask, asked) = Ask::new();
+    match clearspan::run(loaded, asked, announce, signals(ask)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tell(&format!("clearspan: {error}\n"));
@@ -33,8 +36,9 @@ fn run(settings: Settings) -> ExitCode {
 }
 
 /// What the program says of itself goes to standard error: text for a person, else JSON lines.
-fn log(for_a_person: bool) {
+fn log(for_a_person: bool, level: LevelFilter) {
     let lines = tracing_subscriber::fmt().with_writer(io::stderr).with_target(false);
+    let lines = lines.with_max_level(level);
     if for_a_person {
         lines.with_ansi(false).init();
     } else {
@@ -61,17 +65,21 @@ fn announce(addresses: &Addresses) {
     tell(&text);
 }
 
-/// Ready at SIGTERM or SIGINT.
-async fn stopped() {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+/// Ready at SIGTERM or SIGINT; asks for a reload at each SIGHUP.
+async fn signals(reload: Ask) {
+    let [terminate, interrupt, hangup] =
+        [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = (terminate, interrupt, hangup)
     else {
         // Without handlers a signal ends the process at once; until then it serves.
         return std::future::pending().await;
     };
-    tokio::select! {
-        _ = terminate.recv() => (),
-        _ = interrupt.recv() => (),
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return,
+            _ = interrupt.recv() => return,
+            _ = hangup.recv() => reload.ask(),
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Drives the cold path: what tapes hand over goes through an `Observer` each, and what it observed
-//! to a sink. Knows neither sockets nor OpenTelemetry.
+//! Drives the cold path: what tapes hand over goes through an `Observer` each, and what it observed,
+//! priced, to a sink. Knows neither sockets nor OpenTelemetry.
 //!
 //! A worker looks at its channel at intervals instead of being woken: the hot path never makes a
 //! system call for it.
@@ -11,12 +11,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
-use crate::observe::Settings;
+use crate::observe;
 use crate::observe::observation::Observation;
 use crate::observe::observer::Observer;
-use crate::tape::{Account, Exchange, Handover};
+use crate::observe::price::Prices;
+use crate::tape::{Account, Exchange, Handover, Start};
 
 /// Between looks at the channel while there is traffic, and after a second without any.
 const BUSY: Duration = Duration::from_millis(10);
@@ -27,11 +29,27 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Hand-overs between two looks at the clock.
 const TURN: usize = 1024;
 
+/// What an exchange is read and priced by, from when a worker first hears of it until its end.
+#[derive(Debug)]
+pub struct Settings {
+    /// Bounds of observing.
+    pub observe: Arc<observe::Settings>,
+    /// What calls cost.
+    pub prices: Prices,
+}
+
+impl Settings {
+    /// Those that a configuration says.
+    pub fn new(observe: observe::Settings, prices: Prices) -> Self {
+        Self { observe: Arc::new(observe), prices }
+    }
+}
+
 /// What all workers share.
 #[derive(Debug)]
 pub struct Shared {
-    /// Bounds of observing.
-    pub settings: Arc<Settings>,
+    /// In force for exchanges that begin; a reload replaces them.
+    pub settings: ArcSwap<Settings>,
     /// The bytes that tapes and observers hold together.
     pub account: Arc<Account>,
     /// Set when no exchange runs any more: workers empty their channels and end.
@@ -52,6 +70,7 @@ pub struct Worker<S> {
 struct Session {
     exchange: Arc<Exchange>,
     observer: Observer,
+    settings: Arc<Settings>,
     // What the account knows of the observer's buffers.
     held: usize,
     ended: Option<Instant>,
@@ -101,8 +120,8 @@ impl<S: FnMut(Observation)> Worker<S> {
         let Handover { exchange, reels, last } = handover;
         let id = exchange.id;
         if let Some(start) = exchange.start() {
-            let observer = Observer::new(start, Arc::clone(&self.shared.settings));
-            self.sessions.insert(id, Session { exchange, observer, held: 0, ended: None });
+            self.sessions
+                .insert(id, Session::new(exchange, start, self.shared.settings.load_full()));
         }
         // Without a session: the exchange's observation was lost before.
         let Some(session) = self.sessions.get_mut(&id) else { return };
@@ -139,9 +158,7 @@ impl<S: FnMut(Observation)> Worker<S> {
     fn finish(&mut self, id: u64) {
         let Some(session) = self.sessions.remove(&id) else { return };
         self.shared.account.release(session.held);
-        let Session { exchange, observer, .. } = session;
-        let finishing =
-            catch_unwind(AssertUnwindSafe(|| (self.sink)(observer.finish(&exchange.vitals))));
+        let finishing = catch_unwind(AssertUnwindSafe(|| (self.sink)(session.finish())));
         if finishing.is_err() {
             self.count_lost();
         }
@@ -162,6 +179,18 @@ impl<S: FnMut(Observation)> Worker<S> {
 }
 
 impl Session {
+    fn new(exchange: Arc<Exchange>, start: Start, settings: Arc<Settings>) -> Self {
+        let observer = Observer::new(start, Arc::clone(&settings.observe));
+        Self { exchange, observer, settings, held: 0, ended: None }
+    }
+
+    /// What was observed, and what it cost.
+    fn finish(self) -> Observation {
+        let mut observation = self.observer.finish(&self.exchange.vitals);
+        observation.cost = self.settings.prices.cost(&observation);
+        observation
+    }
+
     /// Tells the account how much the observer holds now.
     fn settle(&mut self, account: &Account) {
         let held = self.observer.held();

@@ -35,11 +35,7 @@ fn destinations(exporters: &[Exporter]) -> Vec<String> {
             "is sent nowhere: set OTEL_EXPORTER_OTLP_ENDPOINT=http://HOST:4318".to_owned(),
         ];
     }
-    let told = |exporter: &Exporter| {
-        let urls = [&exporter.traces, &exporter.metrics, &exporter.logs];
-        let urls: Vec<_> = urls.into_iter().flatten().map(ToString::to_string).collect();
-        format!("goes to {}", urls.join(", "))
-    };
+    let told = |exporter: &Exporter| format!("goes to {}", exporter.destinations().join(", "));
     exporters.iter().map(told).collect()
 }
 
@@ -101,6 +97,7 @@ mod tests {
         let flags = Flags { config: Some(path), ..Flags::default() };
         let loaded = load(&flags, &Environment::of(variables.iter().copied())).unwrap();
         let text = banner(&loaded.settings);
+        let text = text.replace(&format!("{}/", folder.path().display()), "");
         text.replace(env!("CARGO_PKG_VERSION"), "1.2.3")
     }
 
@@ -136,11 +133,13 @@ metrics    http://127.0.0.1:4320/metrics
             [[upstream]]
             name = 'own'
             url = 'http://h'
+            dialect = 'openai'
             listen = '127.0.0.1:3'
             paths = ['/v1/']
             [[upstream]]
             name = 'based'
             url = 'http://h/openai/v1'
+            dialect = 'openai'
             [[upstream]]
             name = 'vertex'
             url = 'https://aiplatform.googleapis.com'
@@ -161,10 +160,47 @@ point your apps here, and change nothing else:
 
 telemetry  goes to http://c:4318/v1/traces, http://c:4318/v1/logs
 metrics    http://[::1]:2/metrics
-warning    server.listen = 0.0.0.0:1 is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted
-warning    server.admin = [::]:2 is open to other machines: whoever reaches it can read the metrics
+warning    proxy.toml, line 3: server.listen = 0.0.0.0:1 is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted
+warning    proxy.toml, line 4: server.admin = [::]:2 is open to other machines: whoever reaches it can read the metrics
 "
         );
+    }
+
+    #[test]
+    fn https_and_sockets_in_the_file_system_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(path("c"), pair.cert.pem()).unwrap();
+        std::fs::write(path("k"), pair.signing_key.serialize_pem()).unwrap();
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(path("k"), private).unwrap();
+        let file = format!(
+            "[server]
+            listen = '0.0.0.0:1'
+            admin = 'unix:/run/admin.sock'
+            tls = {{ cert = '{}', key = '{}' }}
+            [[upstream]]
+            name = 'shared'
+            provider = 'vllm'
+            url = 'http://h'
+            [[upstream]]
+            name = 'own'
+            provider = 'vllm'
+            url = 'http://h'
+            listen = 'unix:/run/own.sock'",
+            path("c"),
+            path("k"),
+        );
+        let text = greeted(&file, &[]);
+        for line in [
+            "  OPENAI_BASE_URL=https://127.0.0.1:1/shared/v1   # shared\n",
+            "  OPENAI_BASE_URL=http://localhost/v1             # own, over unix:/run/own.sock\n",
+            "metrics    /metrics over unix:/run/admin.sock\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        assert!(!text.contains("open to other machines"), "{text}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use toml::Value;
 
 use crate::config::{Loaded, Setting, Source};
 use crate::forward::settings::{TlsFiles, Upstream};
-use crate::report::settings::Exporter;
+use crate::report::settings::{Exporter, Temporality};
 
 /// Where the comments begin that say who said a value.
 const COMMENT_COLUMN: usize = 40;
@@ -33,7 +33,7 @@ pub(super) fn report(loaded: &Loaded) -> String {
         lines.push(format!("# warning: {NO_EXPORTER}"));
     }
     if !settings.prices.is_empty() {
-        lines.push(format!("# [[pricing.model]]: {} of your own", settings.prices.len()));
+        lines.push(format!("# prices of your own: {}", settings.prices.len()));
     }
     lines.extend(settings.warnings.iter().map(|warning| format!("# warning: {warning}")));
     lines.join("\n") + "\n"
@@ -61,6 +61,7 @@ fn upstream(upstream: &Upstream, source: &Source) -> Vec<String> {
         format!("paths = {}", Value::from(upstream.paths.clone())),
     ];
     lines.extend(upstream.mount.as_deref().map(|mount| text("mount", mount)));
+    lines.push(text("stream_usage", if upstream.asks_for_usage { "ask" } else { "observe" }));
     lines.push(format!("propagate = {}", upstream.propagate));
     if let Some(listen) = &upstream.listen {
         lines.push(text("listen", &listen.at.to_string()));
@@ -77,13 +78,14 @@ fn tls(files: &TlsFiles) -> String {
 }
 
 fn exporter(exporter: &Exporter) -> String {
-    let urls = [&exporter.traces, &exporter.metrics, &exporter.logs].into_iter().flatten();
-    let urls: Vec<_> = urls.map(ToString::to_string).collect();
     let mut how = vec![if exporter.gzip { "gzip" } else { "not compressed" }.to_owned()];
     how.push(format!("at most {} s", exporter.timeout.as_secs_f64()));
+    if exporter.temporality != Temporality::Cumulative {
+        how.push("sums as deltas".to_owned());
+    }
     // A secret prints as `***`.
     how.extend(exporter.headers.iter().map(|(name, secret)| format!("{name}: {secret:?}")));
-    format!("# telemetry goes to {} ({})", urls.join(", "), how.join(", "))
+    format!("# telemetry goes to {} ({})", exporter.destinations().join(", "), how.join(", "))
 }
 
 /// `line`, and behind it who said it, unless nobody did.
@@ -117,14 +119,18 @@ mod tests {
         listen = '127.0.0.1:5'
         [limits]
         stall_seconds = 2.5
-        tape_memory = 1048576
+        tape_memory = 16777216
         [[pricing.model]]
         model = 'x'
         input = 1
         [[telemetry.export]]
         endpoint = 'http://c'
         signals = ['traces']
-        headers = { authorization = { env = 'TOKEN' } }";
+        headers = { authorization = { env = 'TOKEN' } }
+        [[telemetry.export]]
+        endpoint = 'http://d:4317'
+        protocol = 'grpc'
+        temporality = 'delta'";
 
     #[test]
     fn what_holds_is_printed_with_who_said_it() {
@@ -153,6 +159,11 @@ phase_spans = false
 service_name = \"team\"                    # OTEL_SERVICE_NAME
 
 [limits]
+ask_body_bytes = \"8MiB\"
+ask_event_bytes = \"64KiB\"
+ask_memory = \"128MiB\"
+ask_pause_seconds = 3600
+ask_wait_seconds = 5
 client_idle_seconds = 90
 client_stall_seconds = 600
 connect_seconds = 10
@@ -169,7 +180,7 @@ max_exchanges = 10000
 series = 2000
 stall_seconds = 2.5                      # proxy.toml
 tape_exchange = \"16MiB\"
-tape_memory = \"1MiB\"                     # proxy.toml
+tape_memory = \"16MiB\"                    # proxy.toml
 tunnel_idle_seconds = 3600
 upstream_idle_connections = 256
 upstream_idle_seconds = 4
@@ -183,14 +194,25 @@ provider = \"groq\"
 dialect = \"openai\"
 paths = [\"/v1/\"]
 mount = \"/groq\"
+stream_usage = \"observe\"
 propagate = false
 listen = \"127.0.0.1:5\"
 
 # telemetry goes to http://c/v1/traces (not compressed, at most 10 s, authorization: ***)
-# [[pricing.model]]: 1 of your own
-# warning: server.listen = 0.0.0.0:4319 is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted
+# telemetry goes to http://d:4317 (gRPC: traces, metrics, logs) (not compressed, at most 10 s, sums as deltas)
+# prices of your own: 1
+# warning: CLEARSPAN_SERVER_LISTEN: server.listen = 0.0.0.0:4319 is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted
 "
         );
+    }
+
+    #[test]
+    fn the_files_of_tls_are_printed_as_they_are_written() {
+        let files = |client_ca| TlsFiles { cert: "/a b".into(), key: "/k".into(), client_ca };
+        assert_eq!(tls(&files(None)), "tls = { cert = \"/a b\", key = \"/k\" }");
+        let client_ca = Some("/c".into());
+        let expected = "tls = { cert = \"/a b\", key = \"/k\", client_ca = \"/c\" }";
+        assert_eq!(tls(&files(client_ca)), expected);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Environment, Settings};
+use crate::config::{self, Environment, Loaded};
 use crate::forward::settings::Endpoint;
 use crate::observe::price::Prices;
 
@@ -44,7 +44,7 @@ Point your apps at it and change nothing else:
 (also ANTHROPIC_BASE_URL=http://127.0.0.1:4319/anthropic, GOOGLE_GEMINI_BASE_URL=http://127.0.0.1:4319/gemini)
 
 Each call is a line on standard output and counts in http://127.0.0.1:4320/metrics. Traces, metrics and
-logs go to the OTLP endpoint (http/protobuf) that OTEL_EXPORTER_OTLP_ENDPOINT or proxy.toml names;
+logs go to the OTLP endpoint (HTTP or gRPC) that OTEL_EXPORTER_OTLP_ENDPOINT or proxy.toml names;
 without one they go nowhere. Prompts, answers and keys are never reported.";
 
 const AFTER_HELP: &str = "\
@@ -86,7 +86,7 @@ struct Flags {
     /// The file of settings [default: $CLEARSPAN_CONFIG, else ./proxy.toml if it is there]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where apps send their requests [default: 127.0.0.1:4319]
+    /// Where apps send their requests: address and port, or unix:/path [default: 127.0.0.1:4319]
     #[arg(long, global = true, value_name = "ADDR")]
     listen: Option<Endpoint>,
     /// Where /healthz, /readyz and /metrics are [default: 127.0.0.1:4320]
@@ -107,7 +107,7 @@ enum Command {
 #[derive(Debug)]
 pub enum Next {
     /// The proxy runs with these settings.
-    Run(Box<Settings>),
+    Run(Box<Loaded>),
     /// The program ends.
     Exit(ExitCode),
 }
@@ -132,7 +132,7 @@ pub fn act(
         }
     };
     match arguments.command {
-        None => Next::Run(Box::new(loaded.settings)),
+        None => Next::Run(Box::new(loaded)),
         Some(Command::Check) => {
             tell(out, &check::report(&loaded));
             exit(0)
@@ -229,7 +229,8 @@ mod tests {
     #[test]
     fn without_a_subcommand_it_runs_with_what_was_typed() {
         let (next, out, err) = acted(&["--listen", "127.0.0.1:9", "--admin", "127.0.0.1:8"], &[]);
-        let Next::Run(settings) = next else { panic!("{err}") };
+        let Next::Run(loaded) = next else { panic!("{err}") };
+        let settings = loaded.settings;
         let listeners = [&settings.forward.listen.at, &settings.admin];
         assert_eq!(listeners.map(ToString::to_string), ["127.0.0.1:9", "127.0.0.1:8"]);
         assert_eq!((out, err), (String::new(), String::new()));

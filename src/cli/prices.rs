@@ -2,10 +2,10 @@
 //! no rule of pricing: it writes out what `observe::price` explains.
 
 use std::io::{self, Write};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::observe::observation::{Cost, NanoUsd, Usage};
-use crate::observe::price::{By, Call, Entry, Explanation, Prices, Unpriced, Who};
+use crate::observe::price::{By, Call, Entry, Explanation, Override, Prices, Unpriced, Who};
 
 /// Show the price table, or the price of a model and what a call of it costs
 #[derive(clap::Args, Clone, Debug)]
@@ -27,9 +27,21 @@ pub(super) struct Args {
     /// Input tokens written to the provider's cache
     #[arg(long, requires = "input", value_name = "N")]
     pub cache_write: Option<u64>,
+    /// Input tokens that are audio
+    #[arg(long, requires = "input", value_name = "N")]
+    pub input_audio: Option<u64>,
     /// Output tokens, reasoning included
     #[arg(long, requires = "model", value_name = "N")]
     pub output: Option<u64>,
+    /// Output tokens that are reasoning
+    #[arg(long, requires = "output", value_name = "N")]
+    pub reasoning: Option<u64>,
+    /// Output tokens that are audio
+    #[arg(long, requires = "output", value_name = "N")]
+    pub output_audio: Option<u64>,
+    /// How long the provider works on the call, for prices per hour
+    #[arg(long, requires = "model", value_name = "N")]
+    pub seconds: Option<u32>,
 }
 
 /// Writes what was asked for. False: the model has no price, or the call none.
@@ -46,8 +58,10 @@ fn list(prices: &Prices, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{} providers, {} models", source.providers, source.models)?;
     let own = prices.overrides();
     if !own.is_empty() {
-        writeln!(out, "before it, from proxy.toml:")?;
-        own.iter().try_for_each(|own| writeln!(out, "  {}", Entry::from(own).name))?;
+        writeln!(out, "before it, the first that covers a call:")?;
+        let width = own.iter().map(|own| own.entry().len()).max().unwrap_or(0);
+        let line = |own: &Override| format!("  {:width$}  {}", own.entry(), own.written);
+        own.iter().try_for_each(|own| writeln!(out, "{}", line(own)))?;
     }
     writeln!(out)?;
     let width = prices.providers().map(|(id, _)| id.len()).max().unwrap_or(0);
@@ -65,6 +79,10 @@ fn show_model(args: &Args, model: &str, prices: &Prices, out: &mut dyn Write) ->
         return Ok(false);
     };
     show_entry(entry, explanation.seller, prices, out)?;
+    for (later, day) in &explanation.later {
+        writeln!(out, "{:<13} {later}", format!("from {day}"))?;
+    }
+    show_rates(entry, out)?;
     match &explanation.cost {
         Ok(cost) => show_sum(cost, out).map(|()| true),
         // Nobody asked for a sum.
@@ -83,6 +101,9 @@ fn call<'a>(args: &'a Args, model: &'a str) -> Call<'a> {
         output: Some(args.output.unwrap_or(0)),
         cache_read: args.cached,
         cache_write: args.cache_write,
+        reasoning: args.reasoning,
+        input_audio: args.input_audio,
+        output_audio: args.output_audio,
         ..Usage::default()
     });
     Call {
@@ -92,7 +113,7 @@ fn call<'a>(args: &'a Args, model: &'a str) -> Call<'a> {
         tier: args.tier.as_deref(),
         usage,
         at: SystemTime::now(),
-        worked: None,
+        worked: args.seconds.map(|seconds| Duration::from_secs(seconds.into())),
     }
 }
 
@@ -122,10 +143,8 @@ fn show_entry(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let source = prices.source();
-    let origin = match entry.own {
-        true => "proxy.toml".to_owned(),
-        false => format!("{} {}, {}", source.name, source.version, source.date),
-    };
+    let table = || format!("{} {}, {}", source.name, source.version, source.date);
+    let origin = entry.written.clone().unwrap_or_else(table);
     let mut line = |name: &str, text: &str| writeln!(out, "{name:<13} {text}");
     line("entry", &format!("{} ({origin})", entry.name))?;
     if let Some((seller, by)) = seller {
@@ -133,6 +152,7 @@ fn show_entry(
     }
     line("rule", &format!("the model's name {}", entry.rule))?;
     let optional = [
+        ("source", entry.source.clone().unwrap_or_default()),
         ("holds from", entry.from.clone().unwrap_or_default()),
         ("holds between", entry.between.clone().unwrap_or_default()),
         ("tiers", entry.tiers.join(", ")),
@@ -142,7 +162,7 @@ fn show_entry(
     for (name, text) in optional.iter().filter(|(_, text)| !text.is_empty()) {
         line(name, text)?;
     }
-    show_rates(entry, out)
+    Ok(())
 }
 
 fn show_rates(entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
@@ -303,10 +323,57 @@ mod tests {
             toml::from_str("model = \"llama*\"\nper_hour = 1.5").expect("an override");
         let prices = Prices::with_overrides(vec![own]);
         let (found, text) = say_with(&prices, "");
-        assert!(found && text.contains("from proxy.toml:\n  llama*\n"), "{text}");
+        assert!(found && text.contains("covers a call:\n  llama*  proxy.toml\n"), "{text}");
         assert!(prices.providers().all(|(id, _)| text.contains(&format!("\n{id} "))), "{text}");
         let (_, text) = say_with(&prices, "llama3");
         assert!(text.contains("USD per hour\n  hour                  1.5\n"), "{text}");
+        let (_, text) = say_with(&prices, "llama3 --seconds 1200");
+        assert!(
+            text.contains(
+                "\n  total                                              0.5  (computed)\n"
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_entry_of_ones_own_says_where_it_stands_since_when_and_what_comes_later() {
+        let toml = |rest: &str| format!("provider = \"openai\"\nmodel = \"gpt*mini\"\n{rest}");
+        let later: Override =
+            toml::from_str(&toml("input = 1\nname = \"next\"\ndated = \"2999-01-01\""))
+                .expect("an override");
+        let now: Override = toml::from_str(&toml(
+            "input = [0.1, [1000, 0.2]]\noutput = 0.4\nreasoning = 0.3\ndated = \"2026-01-01\"\n\
+             source = \"contract 7\"\ntiers = { batch = { output = 0.2 } }",
+        ))
+        .expect("an override");
+        let now = Override { written: "/etc/own.toml, line 3".to_owned(), ..now };
+        let prices = Prices::with_overrides(vec![later, now]);
+        let line = "gpt-4o-mini --tier batch --input 2000 --output 10 --reasoning 4";
+        let (found, text) = say_with(&prices, line);
+        assert!(found, "{text}");
+        for line in [
+            "entry         openai/gpt*mini (/etc/own.toml, line 3)",
+            "rule          the model's name is like `gpt*mini`",
+            "source        contract 7",
+            "holds from    2026-01-01",
+            "tiers         batch",
+            "from 2999-01-01 next",
+            "  input                 0.2          above 1000 input tokens",
+            "  reasoning                   4      0.3             0.0000012",
+            "  output                      6      0.2             0.0000012",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
+        }
+        let (_, text) = say_with(&prices, "no-such-model --provider openai");
+        assert!(!text.contains("next"), "{text}");
+    }
+
+    #[test]
+    fn nearest_names_are_those_of_ones_own_too() {
+        let own = toml::from_str("model = \"house-blend\"\ninput = 1").expect("an override");
+        let (found, text) = say_with(&Prices::with_overrides(vec![own]), "hose-blend");
+        assert!(!found && text.contains("nearest:\n  house-blend\n"), "{text}");
     }
 
     #[test]

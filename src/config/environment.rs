@@ -13,6 +13,8 @@ pub struct Environment {
     pub(super) directory: PathBuf,
     /// Standard output is a terminal.
     pub(super) terminal: bool,
+    /// This machine's name, where the system says it.
+    pub(super) host: Option<String>,
     /// Cores that this process may use.
     pub(super) cores: usize,
 }
@@ -27,6 +29,7 @@ impl Environment {
             variables: variables.collect(),
             directory: PathBuf::from("."),
             terminal: std::io::stdout().is_terminal(),
+            host: host(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
@@ -39,6 +42,7 @@ impl Environment {
             variables: variables.into_iter().map(owned).collect(),
             directory: PathBuf::from("/nonexistent"),
             terminal: false,
+            host: Some("this-machine".to_owned()),
             cores: 1,
         }
     }
@@ -62,6 +66,12 @@ impl Environment {
         let names = self.variables.keys().filter(move |name| name.starts_with(prefix));
         names.filter_map(|name| Some((name.as_str(), self.text(name)?)))
     }
+}
+
+/// As Linux tells it; elsewhere it is not known.
+fn host() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@ use http::{HeaderName, Uri};
 
 use super::environment::Environment;
 use super::fault::{Fault, all};
-use super::file::{Compression, Export, Signal};
-use super::otel::{self, Otel, Target};
+use super::file::{Compression, Export, Protocol, Signal, Temporality};
+use super::otel::Otel;
+use super::otlp::{self, Target};
+use super::pem;
 use super::secret::SecretSource;
 use super::url::{Refused, Url};
-use crate::report::settings::{Exporter, Secret};
+use crate::report::settings::{self as report, Exporter, Secret, Tls};
 
 const NO_SIGNAL: &str =
     "nothing would be sent: write at least one of \"traces\", \"metrics\", \"logs\"";
@@ -26,9 +28,23 @@ pub(super) fn resolve(
     Ok(group(wanted))
 }
 
+/// The port that collectors take gRPC on.
+const GRPC_PORT: u16 = 4317;
+
+/// An endpoint that most likely speaks another protocol.
+pub(super) fn doubts(exporters: &[Exporter]) -> Option<String> {
+    let over_http = exporters.iter().filter(|it| it.protocol == report::Protocol::Http);
+    let mut urls = over_http.flat_map(|it| [&it.traces, &it.metrics, &it.logs]).flatten();
+    urls.any(|url| url.port_u16() == Some(GRPC_PORT)).then(|| {
+        "telemetry goes over HTTP to port 4317, where collectors take gRPC: say protocol = \"grpc\" \
+         (OTEL_EXPORTER_OTLP_PROTOCOL=grpc), or port 4318"
+            .to_owned()
+    })
+}
+
 /// What is said twice, or switched off elsewhere.
 pub(super) fn warnings(exports: &[Export], otel: &Otel) -> Vec<String> {
-    let twice = !exports.is_empty() && !otel.targets.is_empty();
+    let twice = !exports.is_empty() && otel.says_otlp;
     let twice = twice.then_some(
         "OTEL_EXPORTER_OTLP_* is not used, since [[telemetry.export]] says where telemetry goes",
     );
@@ -62,18 +78,63 @@ fn targets(
             }
         }
     }
+    let tls = tls(export).unwrap_or_else(|(key, why)| {
+        faults.push(Fault::at(place(key), why));
+        Tls::default()
+    });
     if !faults.is_empty() {
         return Err(faults);
     }
-    let gzip = export.compression == Compression::Gzip;
-    let timeout = export.timeout_seconds.0;
-    let target = |(signal, url)| (signal, Target { url, headers: headers.clone(), gzip, timeout });
+    let target = |(signal, url)| {
+        let target = Target {
+            protocol: protocol(export.protocol),
+            url,
+            headers: headers.clone(),
+            gzip: export.compression == Compression::Gzip,
+            timeout: export.timeout_seconds.0,
+            temporality: temporality(export.temporality),
+            tls: tls.clone(),
+        };
+        (signal, target)
+    };
     Ok(urls.into_iter().map(target).collect())
 }
 
 fn urls(export: &Export) -> Result<Vec<(Signal, Uri)>, Refused> {
     let base = Url::parse(&export.endpoint)?;
-    export.signals.iter().map(|&signal| Ok((signal, base.join(signal.path())?))).collect()
+    let url = |signal: Signal| match export.protocol {
+        Protocol::Http => base.join(signal.path()),
+        Protocol::Grpc => base.method(signal.method()),
+    };
+    export.signals.iter().map(|&signal| Ok((signal, url(signal)?))).collect()
+}
+
+/// The trust, or the key that is wrong and why.
+fn tls(export: &Export) -> Result<Tls, (&'static str, String)> {
+    let files = [("ca", &export.ca), ("cert", &export.cert), ("key", &export.key)];
+    let said = files.iter().find(|(_, path)| path.is_some());
+    match said {
+        Some((key, _)) if !export.endpoint.to_ascii_lowercase().starts_with("https:") => {
+            Err((key, "it is of no use: the endpoint does not begin with https://".to_owned()))
+        }
+        _ => pem::tls(files.map(|(_, path)| path.as_deref()))
+            .map_err(|(at, why)| (files.get(at).map_or("endpoint", |(key, _)| key), why)),
+    }
+}
+
+fn protocol(written: Protocol) -> report::Protocol {
+    match written {
+        Protocol::Http => report::Protocol::Http,
+        Protocol::Grpc => report::Protocol::Grpc,
+    }
+}
+
+fn temporality(written: Temporality) -> report::Temporality {
+    match written {
+        Temporality::Cumulative => report::Temporality::Cumulative,
+        Temporality::Delta => report::Temporality::Delta,
+        Temporality::Lowmemory => report::Temporality::LowMemory,
+    }
 }
 
 fn header(
@@ -82,7 +143,7 @@ fn header(
     environment: &Environment,
 ) -> Result<(HeaderName, Secret), String> {
     let value = source.read(environment)?;
-    otel::header(name, &value).ok_or_else(|| "HTTP does not allow its name or its value".to_owned())
+    otlp::header(name, &value).ok_or_else(|| "HTTP does not allow its name or its value".to_owned())
 }
 
 /// Targets on one host that are sent to alike share an exporter.
@@ -99,8 +160,10 @@ fn group(targets: impl Iterator<Item = (Signal, Target)>) -> Vec<Exporter> {
 }
 
 fn alone(signal: Signal, target: Target) -> Exporter {
-    let Target { url, headers, gzip, timeout } = target;
-    let mut exporter = Exporter { traces: None, metrics: None, logs: None, headers, gzip, timeout };
+    let Target { protocol, url, headers, gzip, timeout, temporality, tls } = target;
+    let (traces, metrics, logs) = (None, None, None);
+    let mut exporter =
+        Exporter { protocol, traces, metrics, logs, headers, gzip, timeout, temporality, tls };
     *slot(&mut exporter, signal) = Some(url);
     exporter
 }
@@ -117,7 +180,8 @@ fn is_alike(exporter: &Exporter, target: &Target) -> bool {
     let there = [&exporter.traces, &exporter.metrics, &exporter.logs].into_iter().flatten();
     let host = |url: &Uri| (url.scheme().cloned(), url.authority().cloned());
     there.map(host).all(|it| it == host(&target.url))
-        && exporter.headers == target.headers
+        && (&exporter.headers, &exporter.tls) == (&target.headers, &target.tls)
+        && (exporter.protocol, exporter.temporality) == (target.protocol, target.temporality)
         && (exporter.gzip, exporter.timeout) == (target.gzip, target.timeout)
 }
 
@@ -128,7 +192,7 @@ mod tests {
 
     fn resolved(file: &str, variables: &[(&str, &str)]) -> Result<Vec<Exporter>, Vec<Fault>> {
         let environment = Environment::of(variables.iter().copied());
-        let otel = otel::read(&environment, &mut Vec::new()).unwrap();
+        let otel = super::super::otel::read(&environment, &mut Vec::new()).unwrap();
         let file: File = toml::from_str(file).unwrap();
         resolve(&file.telemetry.export, &otel, &environment)
     }
@@ -166,6 +230,62 @@ mod tests {
         assert_eq!(exporters[1].headers[0].0, "authorization");
         assert_eq!(exporters[1].headers[0].1.0, "Basic abc");
         assert!(!format!("{exporters:?}").contains("abc"));
+    }
+
+    #[test]
+    fn grpc_and_files_of_certificates_are_said_for_each_entry() {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        let made = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
+        std::fs::write(&ca, made.cert.pem()).unwrap();
+        let file = format!(
+            "[[telemetry.export]]
+            endpoint = 'https://c:4317'
+            protocol = 'grpc'
+            temporality = 'lowmemory'
+            signals = ['logs']
+            ca = {ca:?}"
+        );
+        let [exporter] = &resolved(&file, &[]).unwrap()[..] else { panic!("one exporter") };
+        assert_eq!(
+            urls(exporter),
+            ["https://c:4317/opentelemetry.proto.collector.logs.v1.LogsService/Export"]
+        );
+        assert_eq!(exporter.destinations(), ["https://c:4317 (gRPC: logs)"]);
+        assert_eq!(exporter.protocol, report::Protocol::Grpc);
+        assert_eq!(exporter.temporality, report::Temporality::LowMemory);
+        assert_eq!(format!("{:?}", exporter.tls), "Tls(1 roots)");
+    }
+
+    #[test]
+    fn what_would_be_of_no_use_is_a_fault_of_its_key() {
+        let told = |keys: &str| -> String {
+            let faults = resolved(&format!("[[telemetry.export]]\n{keys}"), &[]).unwrap_err();
+            faults.into_iter().map(|it| format!("{} {}", it.places.concat(), it.message)).collect()
+        };
+        assert_eq!(
+            told("endpoint = 'http://c'\nca = '/ca.pem'"),
+            "telemetry.export.0.ca it is of no use: the endpoint does not begin with https://"
+        );
+        assert_eq!(
+            told("endpoint = 'https://c'\ncert = '/c.pem'"),
+            "telemetry.export.0.key a client certificate needs its key"
+        );
+        assert_eq!(
+            told("endpoint = 'http://c:4317/v1'\nprotocol = 'grpc'"),
+            "telemetry.export.0.endpoint a gRPC endpoint has no path: write http://HOST:PORT or https://HOST:PORT"
+        );
+    }
+
+    #[test]
+    fn http_to_the_port_of_grpc_is_doubted() {
+        let doubted = |keys: &str| {
+            let exporters = resolved(&format!("[[telemetry.export]]\n{keys}"), &[]).unwrap();
+            doubts(&exporters).is_some()
+        };
+        assert!(doubted("endpoint = 'http://c:4317'"));
+        assert!(!doubted("endpoint = 'http://c:4317'\nprotocol = 'grpc'"));
+        assert!(!doubted("endpoint = 'http://c:4318'"));
     }
 
     #[test]
@@ -215,7 +335,7 @@ mod tests {
     fn what_has_no_effect_is_told() {
         let told = |file: &str, variables: &[(&str, &str)]| {
             let environment = Environment::of(variables.iter().copied());
-            let otel = otel::read(&environment, &mut Vec::new()).unwrap();
+            let otel = super::super::otel::read(&environment, &mut Vec::new()).unwrap();
             warnings(&toml::from_str::<File>(file).unwrap().telemetry.export, &otel)
         };
         let file = "[[telemetry.export]]\nendpoint = 'http://file'";
@@ -226,6 +346,8 @@ mod tests {
                 "OTEL_EXPORTER_OTLP_* is not used, since [[telemetry.export]] says where telemetry goes"
             ]
         );
+        let other = [("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta")];
+        assert_eq!(told(file, &other), told(file, &endpoint));
         assert_eq!(told("", &endpoint), [""; 0]);
         assert_eq!(told(file, &[]), [""; 0]);
         assert_eq!(

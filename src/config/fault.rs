@@ -59,6 +59,12 @@ pub(super) fn refusal(name: &str, text: &str, error: &toml::de::Error) -> String
     pointed(name, text, span, &message, error.message() == SECRET_AS_TEXT)
 }
 
+/// The line in which `span` begins, counted from 1.
+pub(super) fn line(text: &str, span: &Range<usize>) -> usize {
+    let before = text.get(..text.floor_char_boundary(span.start)).unwrap_or_default();
+    before.matches('\n').count() + 1
+}
+
 /// `message` under the line of `text` where `span` begins, in the form that `toml` uses.
 pub(super) fn pointed(
     name: &str,
@@ -69,7 +75,7 @@ pub(super) fn pointed(
 ) -> String {
     let start = text.floor_char_boundary(span.start);
     let (before, after) = text.split_at(start);
-    let number = before.matches('\n').count() + 1;
+    let number = line(text, &span);
     if secret {
         return format!(
             "{name}: error at line {number} (not shown, it may hold a secret)\n{message}"
@@ -191,24 +197,23 @@ it knows `listen`, `admin`, `root`, `socket_mode`, `tls`"
     #[test]
     fn a_key_that_comes_later_is_unknown_now() {
         assert_eq!(
-            refused("[[upstream]]\nname = \"a\"\nurl = \"http://a\"\nstream_usage = \"ask\"\n"),
+            refused("[[upstream]]\nname = \"a\"\nurl = \"http://a\"\nfallback = \"b\"\n"),
             "\
 proxy.toml: error at line 4, column 1
   |
-4 | stream_usage = \"ask\"
-  | ^^^^^^^^^^^^
-unknown key `stream_usage`: this version knows no such key here
-it knows `name`, `url`, `provider`, `dialect`, `paths`, `mount`, `propagate`, `listen`, `tls`"
+4 | fallback = \"b\"
+  | ^^^^^^^^
+unknown key `fallback`: this version knows no such key here
+it knows `name`, `url`, `provider`, `dialect`, `paths`, `mount`, `stream_usage`, `propagate`, `listen`, `tls`"
         );
         for key in [
             "[telemetry]\nsemconv = '1.41'",
             "[telemetry]\ncontent = 'off'",
             "[sampling]",
             "[attribution]",
-            "[pricing]\nfiles = []",
-            "[[telemetry.export]]\nprotocol = 'grpc'",
+            "[[telemetry.export]]\nprofile = 'latest'",
             "[[upstream]]\nhttp = '2'",
-            "[limits]\nask_body_bytes = 1",
+            "[limits]\nstreams = 1",
         ] {
             assert!(refused(key).contains("this version knows no such key here"), "{key}");
         }

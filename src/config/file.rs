@@ -103,6 +103,10 @@ pub struct Upstream {
     /// Taken off the front of a path; absent: `/` and its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mount: Option<String>,
+    /// Whether to ask for a stream's usage in the client's stead; absent: as the provider is known
+    /// to take it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream_usage: Option<StreamUsage>,
     /// Replace the app's `traceparent` with ours.
     #[serde(default)]
     pub propagate: bool,
@@ -122,6 +126,7 @@ fn shipped_upstreams() -> Vec<Upstream> {
         dialect: None,
         paths: paths.iter().map(ToString::to_string).collect(),
         mount: Some(format!("/{name}")),
+        stream_usage: None,
         propagate: false,
         listen: None,
         tls: None,
@@ -162,6 +167,16 @@ impl Dialect {
             Self::Unknown => "unknown",
         }
     }
+}
+
+/// What is done about streams whose usage the client did not ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StreamUsage {
+    /// Ask in its stead, and take out of the answer what that caused.
+    Ask,
+    /// Nothing: requests and answers stay as they are.
+    Observe,
 }
 
 /// What is told of exchanges, and to whom.
@@ -208,8 +223,11 @@ pub enum Lines {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Export {
-    /// Base URL; `/v1/traces`, `/v1/metrics`, `/v1/logs` are put behind it.
+    /// Base URL; `/v1/traces`, `/v1/metrics`, `/v1/logs` are put behind it, over gRPC nothing.
     pub endpoint: String,
+    /// How it is spoken to.
+    #[serde(default)]
+    pub protocol: Protocol,
     /// Sent with each export.
     #[serde(default)]
     pub headers: BTreeMap<String, SecretSource>,
@@ -222,6 +240,43 @@ pub struct Export {
     /// The longest that one export may take.
     #[serde(default = "Export::timeout")]
     pub timeout_seconds: Seconds,
+    /// From when sums count.
+    #[serde(default)]
+    pub temporality: Temporality,
+    /// Certificates (PEM) that alone are trusted; absent: the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// Our certificate (PEM), for an endpoint that asks for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert: Option<PathBuf>,
+    /// Its key (PEM).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+}
+
+/// What carries OTLP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Protocol {
+    /// Over HTTP, as protobuf.
+    #[default]
+    #[serde(rename = "http/protobuf")]
+    Http,
+    /// Over gRPC.
+    #[serde(rename = "grpc")]
+    Grpc,
+}
+
+/// From when sums count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Temporality {
+    /// From the start of the process.
+    #[default]
+    Cumulative,
+    /// From the export before.
+    Delta,
+    /// As delta where that saves memory.
+    Lowmemory,
 }
 
 impl Export {
@@ -269,6 +324,15 @@ impl Signal {
         }
     }
 
+    /// The method that takes it over gRPC.
+    pub(super) fn method(self) -> &'static str {
+        match self {
+            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            Self::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+        }
+    }
+
     /// As `proxy.toml` writes it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -283,6 +347,9 @@ impl Signal {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pricing {
+    /// Price files; a relative path begins in this file's folder.
+    #[serde(skip_serializing)]
+    pub files: Vec<PathBuf>,
     /// `[[pricing.model]]`.
     #[serde(skip_serializing)]
     pub model: Vec<Override>,

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{fs, io};
 
 use super::{Environment, Flags, Loaded, load};
 
@@ -11,64 +12,71 @@ const SECRET: &str = "hunter2-hunter2";
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// A file that is gone with its value.
-struct Written(PathBuf);
+/// A folder that is gone with its value.
+struct Folder(PathBuf);
 
-impl Written {
-    fn new(text: &str) -> Option<Self> {
+impl Folder {
+    fn of(files: &[(&str, &str)]) -> io::Result<Self> {
         let number = NEXT.fetch_add(1, Relaxed);
-        let name = format!("clearspan-fuzz-{}-{number}.toml", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::write(&path, text).ok()?;
-        Some(Self(path))
+        let name = format!("clearspan-fuzz-{}-{number}", std::process::id());
+        let folder = Self(std::env::temp_dir().join(name));
+        fs::create_dir_all(&folder.0)?;
+        files.iter().try_for_each(|(name, text)| fs::write(folder.0.join(name), text))?;
+        Ok(folder)
     }
 }
 
-impl Drop for Written {
+impl Drop for Folder {
     fn drop(&mut self) {
-        std::fs::remove_file(&self.0).ok();
+        fs::remove_dir_all(&self.0).ok();
     }
 }
 
-/// The text of `proxy.toml`, and behind a zero byte variables, a line each.
+/// The text of `proxy.toml`, that of `prices.toml`, and variables, a line each: behind zero bytes.
 pub(crate) fn load_text(input: &[u8]) {
     let Ok(input) = std::str::from_utf8(input) else { return };
-    let (text, variables) = input.split_once('\0').unwrap_or((input, ""));
+    let mut texts = input.split('\0');
+    let [text, prices, variables] = [(); 3].map(|()| texts.next().unwrap_or_default());
     // Devices have no end.
     if ["/dev", "/proc", "/sys"].iter().any(|folder| input.contains(folder)) {
         return;
     }
     let variables = variables.lines().filter_map(|line| line.split_once('='));
     let variables: Vec<_> = variables.chain([("SECRET", SECRET)]).collect();
-    let Some(file) = Written::new(text) else { return };
-    let flags = Flags { config: Some(file.0.clone()), ..Flags::default() };
+    let files = [("proxy.toml", text), ("prices.toml", prices)];
+    let Ok(folder) = Folder::of(&files) else { return };
+    let at = folder.0.join("proxy.toml");
+    let flags = Flags { config: Some(at.clone()), ..Flags::default() };
     let environment = Environment::of(variables.iter().copied());
     match load(&flags, &environment) {
         Ok(loaded) => check_settings(&loaded, &environment),
         Err(error) => {
             let told = error.to_string();
             assert!(input.contains(SECRET) || !told.contains(SECRET), "a secret is told");
-            check_faults(&file.0, text, &told, &variables);
+            check_faults(&at, text, &told, &variables);
+            check_places(&folder.0.join("prices.toml"), prices, &told);
         }
     }
 }
 
-/// Each fault names a variable, or a line of the text, which it shows unless that may hold a secret.
+/// Each fault names a variable, or a place in the text.
 fn check_faults(file: &Path, text: &str, told: &str, variables: &[(&str, &str)]) {
-    let name = file.display().to_string();
-    let is_variable =
-        |fault: &str| variables.iter().any(|(name, _)| fault.starts_with(name.trim()));
-    let begins = format!("{name}: error at line ");
-    let mut faults = told.split(&begins);
-    let first = faults.next().unwrap_or_default();
-    assert!(first.is_empty() || is_variable(first), "no place: {told}");
-    for fault in faults {
+    let is_variable = |(name, _): &(&str, &str)| told.starts_with(name.trim());
+    let is_placed = told.starts_with(&format!("{}: error at line ", file.display()));
+    assert!(is_placed || variables.iter().any(is_variable), "no place: {told}");
+    check_places(file, text, told);
+}
+
+/// Each place that is told of `file` is one of its text, which is shown unless it may hold a secret.
+fn check_places(file: &Path, text: &str, told: &str) {
+    let begins = format!("{}: error at line ", file.display());
+    for fault in told.split(&begins).skip(1) {
         let digits = fault.bytes().take_while(u8::is_ascii_digit).count();
         let number = fault[..digits].parse::<usize>().unwrap_or_default();
         let line = number.checked_sub(1).and_then(|at| text.split('\n').nth(at));
         assert!(line.is_some(), "no such line in the text: {told}");
         let line = line.unwrap_or_default().trim_end_matches('\r');
-        let shown = fault.lines().nth(2).and_then(|it| it.split_once(" | ")).map(|it| it.1);
+        let shown = fault.split('\n').nth(2).and_then(|it| it.split_once(" | ")).map(|it| it.1);
         let hidden = fault[digits..].starts_with(" (not shown");
         assert!(hidden || shown.unwrap_or_default() == line, "another line is shown: {told}");
         let column = fault[digits..].strip_prefix(", column ").unwrap_or("1");

@@ -129,11 +129,7 @@ impl Layers {
 
     /// A fault, told where it was said.
     pub(super) fn tell(&self, fault: &Fault) -> String {
-        let said = fault.places.iter().map(|place| (place, self.source(place)));
-        let said = said.map(|(place, source)| {
-            (place, if source == Source::Default { self.parent(place) } else { source })
-        });
-        let Some((place, source)) = said.clone().find(|(_, it)| *it != Source::Default) else {
+        let Some((place, source)) = self.said(fault) else {
             let place = fault.places.first().map_or("", String::as_str);
             return format!("{place}: {}", fault.message);
         };
@@ -142,6 +138,26 @@ impl Layers {
             Some(span) => fault::pointed(name, &self.text, span, &fault.message, fault.secret),
             None => format!("{name}: {}", fault.message),
         }
+    }
+
+    /// A warning in one line, with where it was said.
+    pub(super) fn cite(&self, warning: &Fault) -> String {
+        let message = &warning.message;
+        let Some((place, source)) = self.said(warning) else { return message.clone() };
+        let line = fault::locate(&self.text, place).filter(|_| matches!(source, Source::File(_)));
+        match line.map(|span| fault::line(&self.text, &span)) {
+            Some(line) => format!("{source}, line {line}: {message}"),
+            None => format!("{source}: {message}"),
+        }
+    }
+
+    /// The first of a fault's places that somebody wrote, and who.
+    fn said<'a>(&self, fault: &'a Fault) -> Option<(&'a String, Source)> {
+        let said = fault.places.iter().map(|place| (place, self.source(place)));
+        let mut said = said.map(|(place, source)| {
+            (place, if source == Source::Default { self.parent(place) } else { source })
+        });
+        said.find(|(_, source)| *source != Source::Default)
     }
 
     /// Who said the list entry that a key which nobody wrote belongs to.
@@ -258,6 +274,11 @@ mod tests {
         assert_eq!(
             names,
             [
+                "limits.ask_body_bytes",
+                "limits.ask_event_bytes",
+                "limits.ask_memory",
+                "limits.ask_pause_seconds",
+                "limits.ask_wait_seconds",
                 "limits.client_idle_seconds",
                 "limits.client_stall_seconds",
                 "limits.connect_seconds",

@@ -20,8 +20,14 @@ pub mod environment;
 mod layers;
 /// How a fault in the file is told.
 mod fault;
+/// How standard variables are written.
+mod variables;
 /// The standard variables.
 mod otel;
+/// Those that say where telemetry goes.
+mod otlp;
+/// Files of certificates and keys.
+mod pem;
 /// URLs.
 mod url;
 /// Providers we know.
@@ -32,19 +38,30 @@ mod tls;
 mod upstream;
 /// Where telemetry is sent.
 mod export;
+/// Prices of the operator's own.
+mod pricing;
 /// Rules across keys.
 mod rules;
+/// What is seldom meant.
+mod smells;
+/// The files that all of it is read from.
+mod files;
 /// The second step.
 mod resolve;
+/// What differs between two configurations.
+mod changes;
 /// Loading, for any text.
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 
 use std::path::{Path, PathBuf};
 
-use toml::Value;
+use toml::{Table, Value};
+use tracing::level_filters::LevelFilter;
 
+pub use changes::Changes;
 pub use environment::Environment;
+pub use files::Files;
 pub use layers::{Setting, Source};
 
 use crate::forward::settings as forward;
@@ -77,11 +94,13 @@ pub struct Settings {
     pub observe: observe::Settings,
     /// For telemetry.
     pub report: report::Settings,
+    /// What the program says of itself on standard error (`OTEL_LOG_LEVEL`, info).
+    pub log_level: LevelFilter,
     /// For our own listener.
     pub admin: forward::Endpoint,
     /// Permissions of sockets in the file system that we listen on.
     pub socket_mode: u32,
-    /// `[[pricing.model]]`, in the order written.
+    /// `[[pricing.model]]` in the order written, then those of `[pricing] files`.
     pub prices: Vec<Override>,
     /// What is allowed but seldom meant, or was ignored; a sentence each.
     pub warnings: Vec<String>,
@@ -98,6 +117,46 @@ pub struct Loaded {
     pub file: Option<String>,
     /// Who said where requests go.
     pub upstreams: Source,
+    /// What was in the files just before they were read.
+    pub files: Files,
+    // All that was said, to be compared.
+    written: Table,
+    // Where it came from, to be read again.
+    origin: Origin,
+}
+
+impl Loaded {
+    /// Reads everything again, from the same file; and what was in the files just before.
+    pub fn again(&self) -> (Files, Result<Self, Error>) {
+        (self.files_now(), load(&self.origin.flags, &self.origin.environment))
+    }
+
+    /// What is in the files now.
+    pub fn files_now(&self) -> Files {
+        self.origin.files()
+    }
+}
+
+/// What is not in any file.
+#[derive(Clone)]
+struct Origin {
+    flags: Flags,
+    environment: Environment,
+}
+
+impl Origin {
+    /// Without a file there may be one later.
+    fn files(&self) -> Files {
+        let beside = || self.environment.directory.join(FILE);
+        Files::look(self.flags.config.clone().unwrap_or_else(beside))
+    }
+}
+
+impl std::fmt::Debug for Origin {
+    /// Variables may be secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Origin").field("flags", &self.flags).finish_non_exhaustive()
+    }
 }
 
 /// Why the configuration is refused: sentences for a person, with file, line and caret where there
@@ -115,6 +174,10 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Loaded, Error> {
     let otel = otel::read(environment, &mut warnings)?;
     let mut layers = Layers::default();
     let file_name = find(flags, environment);
+    // A file that is there must be there again when all is read once more.
+    let flags = Flags { config: file_name.clone(), ..flags.clone() };
+    let origin = Origin { flags, environment: environment.clone() };
+    let files = origin.files();
     if let Some(path) = &file_name {
         layers.push_file(&path.display().to_string(), read(path)?)?;
     }
@@ -124,20 +187,24 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Loaded, Error> {
     }
     layers.push_variables(environment, &mut warnings)?;
     for (flag, key, address) in
-        [("--listen", "listen", &flags.listen), ("--admin", "admin", &flags.admin)]
+        [("--listen", "listen", &origin.flags.listen), ("--admin", "admin", &origin.flags.admin)]
     {
         if let Some(address) = address {
             layers.push(Source::Flag(flag), "server", key, Value::String(address.to_string()));
         }
     }
     let file = layers.file()?;
-    let settings = resolve::settings(&file, &layers, &otel, environment, warnings)
+    let at = file_name.clone().unwrap_or_else(|| FILE.into());
+    let settings = resolve::settings(&file, &layers, &otel, environment, &at, warnings)
         .map_err(|faults| told(&layers, &faults))?;
     Ok(Loaded {
         settings,
         said: layers.settings(&file)?,
         file: file_name.map(|path| path.display().to_string()),
         upstreams: layers.source("upstream"),
+        written: Table::try_from(&file).map_err(|error| Error(error.to_string()))?,
+        files,
+        origin,
     })
 }
 
@@ -216,6 +283,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let secret = folder.path().join("otlp-token");
         std::fs::write(&secret, "abc").unwrap();
+        let prices = "[[model]]\nmodel = 'other'\ninput = 1\n";
+        std::fs::write(folder.path().join("my-prices.toml"), prices).unwrap();
+        let prices = folder.path().join("my-prices.toml").display().to_string();
+        let text = text.replace("my-prices.toml", &prices);
         let text = text.replace("/run/secrets/otlp-token", &secret.display().to_string());
         let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         for (name, pem) in [
@@ -230,7 +301,7 @@ mod tests {
         let settings = load_text(&text, &Flags::default(), &variables).unwrap().settings;
         assert_eq!(settings.report.exporters.len(), 1);
         assert_eq!(settings.report.exporters[0].headers.len(), 2);
-        assert_eq!(settings.prices.len(), 1);
+        assert_eq!(settings.prices.len(), 2);
         let gateway = settings.forward.upstreams.last().unwrap();
         assert_eq!((&*gateway.facts.provider, &*gateway.facts.dialect), ("acme", "openai"));
         assert!(gateway.listen.as_ref().unwrap().tls.as_ref().unwrap().client_ca.is_none());
@@ -239,7 +310,7 @@ mod tests {
 
     #[test]
     fn without_a_word_the_defaults_hold() {
-        let Loaded { settings, said, file, upstreams } = defaults();
+        let Loaded { settings, said, file, upstreams, .. } = defaults();
         assert_eq!((file, upstreams), (None, Source::Default));
         assert!(said.iter().all(|setting| setting.source == Source::Default));
         let forward = &settings.forward;
@@ -338,8 +409,9 @@ mod tests {
         ];
         let report = load(&Flags::default(), &Environment::of(variables)).unwrap().settings.report;
         let limits = &report.limits;
-        let times = (limits.delay.as_millis(), limits.metric_interval.as_millis());
-        assert_eq!((limits.batch, times), (100, (250, 5000)));
+        let times = (limits.spans.delay.as_millis(), limits.metric_interval.as_millis());
+        assert_eq!((limits.spans.records, times), (100, (250, 5000)));
+        assert_eq!(limits.logs, report::Batching::default());
         assert_eq!(report.exporters.len(), 1);
     }
 
@@ -474,19 +546,35 @@ url = \"https://user:hunter2@a\"
     }
 
     #[test]
+    fn telemetry_is_not_sent_to_the_proxy_itself() {
+        let told = "server.listen: telemetry would be sent to Clearspan itself: server.listen = 127.0.0.1:4319";
+        assert_eq!(refused("[[telemetry.export]]\nendpoint = 'http://127.0.0.1:4319'"), told);
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4319");
+        let by_variable = load(&Flags::default(), &Environment::of([endpoint]));
+        assert_eq!(by_variable.unwrap_err().to_string(), told);
+        let elsewhere = "[[telemetry.export]]\nendpoint = 'http://127.0.0.1:4318'";
+        assert!(load_text(elsewhere, &Flags::default(), &[]).is_ok());
+    }
+
+    #[test]
     fn warnings_of_every_kind_reach_the_settings() {
         let variables = [
             ("CLEARSPAN_SERVER_LISTEN", "0.0.0.0:4319"),
             ("CLEARSPAN_SERVER_LISTN", "x"),
             ("OTEL_SDK_DISABLED", "true"),
-            ("OTEL_TRACES_SAMPLER", "always_on"),
+            ("OTEL_METRICS_EXEMPLAR_FILTER", "always_on"),
         ];
         let warnings =
             load(&Flags::default(), &Environment::of(variables)).unwrap().settings.warnings;
         let begins: Vec<_> = warnings.iter().filter_map(|it| it.split(' ').next()).collect();
         assert_eq!(
             begins,
-            ["OTEL_TRACES_SAMPLER", "CLEARSPAN_SERVER_LISTN", "server.listen", "OTEL_SDK_DISABLED"]
+            [
+                "OTEL_METRICS_EXEMPLAR_FILTER",
+                "CLEARSPAN_SERVER_LISTN",
+                "CLEARSPAN_SERVER_LISTEN:",
+                "OTEL_SDK_DISABLED"
+            ]
         );
     }
 }

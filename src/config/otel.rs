@@ -1,16 +1,17 @@
-//! The standard `OTEL_*` variables, as the OpenTelemetry specification says: empty is unset, what
-//! cannot be read is a warning and ignored. Knows no `proxy.toml`.
+//! The standard `OTEL_*` variables, as the OpenTelemetry specification says; what is not honoured is a
+//! warning that names it. Knows no `proxy.toml`.
 //! <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>
 
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Uri};
+use tracing::level_filters::LevelFilter;
 
 use super::Error;
 use super::environment::Environment;
-use super::file::{Export, Signal};
-use super::url::Url;
-use crate::report::settings::Secret;
+use super::file::Signal;
+use super::otlp::{self, Target};
+use super::variables::{Reader, entries, pair};
+use crate::report::settings::{AttributeLimits, Batching, LONGEST_VALUE, Root, Sampler};
 
 /// What the variables say.
 #[derive(Clone, Debug, Default)]
@@ -23,39 +24,80 @@ pub(super) struct Otel {
     pub(super) disabled: bool,
     /// Signals for which something other than OTLP was chosen.
     pub(super) off: Vec<Signal>,
+    /// Any of `OTEL_EXPORTER_OTLP_*` is set.
+    pub(super) says_otlp: bool,
     /// Where each signal goes, if anything says so.
     pub(super) targets: Vec<(Signal, Target)>,
-    /// `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`.
-    pub(super) batch: Option<usize>,
-    /// `OTEL_BSP_SCHEDULE_DELAY`.
-    pub(super) delay: Option<Duration>,
+    /// `OTEL_BSP_*`.
+    pub(super) spans: Batching,
+    /// `OTEL_BLRP_*`.
+    pub(super) logs: Batching,
     /// `OTEL_METRIC_EXPORT_INTERVAL`.
     pub(super) metric_interval: Option<Duration>,
+    /// `OTEL_METRIC_EXPORT_TIMEOUT`.
+    pub(super) metric_timeout: Option<Duration>,
+    /// `OTEL_TRACES_SAMPLER`.
+    pub(super) sampler: Sampler,
+    /// `OTEL_SPAN_ATTRIBUTE_*`, `OTEL_ATTRIBUTE_*`.
+    pub(super) span_attributes: AttributeLimits,
+    /// `OTEL_LOGRECORD_ATTRIBUTE_*`, `OTEL_ATTRIBUTE_*`.
+    pub(super) log_attributes: AttributeLimits,
+    /// `OTEL_LOG_LEVEL`.
+    pub(super) log_level: Option<LevelFilter>,
 }
 
-/// An OTLP destination of one signal.
-#[derive(Clone, Debug)]
-pub(super) struct Target {
-    /// Full URL.
-    pub(super) url: Uri,
-    /// Sent with each export.
-    pub(super) headers: Vec<(HeaderName, Secret)>,
-    /// Bodies are gzipped.
-    pub(super) gzip: bool,
-    /// The longest that one export may take.
-    pub(super) timeout: Duration,
-}
-
-/// Where OTLP over HTTP goes when `otlp` was chosen and nothing says where.
-const DEFAULT_ENDPOINT: &str = "http://localhost:4318";
-/// Exporters that the specification or its SDKs know and this program does not have.
-const OTHER_EXPORTERS: [&str; 6] =
-    ["console", "logging", "otlp/stdout", "prometheus", "zipkin", "jaeger"];
+/// Exporters that the specification or its SDKs know and this program does not have, and what there
+/// is in their place.
+const OTHER_EXPORTERS: [(&str, &str); 6] = [
+    ("console", LINES),
+    ("logging", LINES),
+    ("otlp/stdout", LINES),
+    ("prometheus", "metrics can be scraped from the admin listener's /metrics in any case"),
+    ("zipkin", "only otlp and none"),
+    ("jaeger", "only otlp and none"),
+];
+const LINES: &str = "each exchange is a line on standard output (telemetry.lines)";
+const CONFIG_FILES: [&str; 2] = ["OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE"];
+/// Variables that are read, beside those of OTLP.
+const READ: [&str; 30] = [
+    "OTEL_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_BLRP_EXPORT_TIMEOUT",
+    "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE",
+    "OTEL_BLRP_MAX_QUEUE_SIZE",
+    "OTEL_BLRP_SCHEDULE_DELAY",
+    "OTEL_BSP_EXPORT_TIMEOUT",
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+    "OTEL_BSP_MAX_QUEUE_SIZE",
+    "OTEL_BSP_SCHEDULE_DELAY",
+    // What is reported has neither events nor links: their limits hold whatever they are.
+    "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_SPAN_EVENT_COUNT_LIMIT",
+    "OTEL_SPAN_LINK_COUNT_LIMIT",
+    "OTEL_EXPORTER_PROMETHEUS_HOST",
+    "OTEL_EXPORTER_PROMETHEUS_PORT",
+    "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_LOGS_EXPORTER",
+    "OTEL_METRICS_EXEMPLAR_FILTER",
+    "OTEL_METRICS_EXPORTER",
+    "OTEL_METRIC_EXPORT_INTERVAL",
+    "OTEL_METRIC_EXPORT_TIMEOUT",
+    "OTEL_PROPAGATORS",
+    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_TRACES_EXPORTER",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
+    otlp::TEMPORALITY,
+];
 /// Beginnings of variables that would change what is sent; such a one that is not read is warned of.
-const TOUCHING: [&str; 12] = [
+const TOUCHING: [&str; 13] = [
     "OTEL_ATTRIBUTE_",
     "OTEL_BLRP_",
     "OTEL_BSP_",
+    "OTEL_ENTITIES",
     "OTEL_EVENT_",
     "OTEL_EXPORTER_",
     "OTEL_LINK_",
@@ -66,19 +108,19 @@ const TOUCHING: [&str; 12] = [
     "OTEL_SPAN_",
     "OTEL_TRACES_",
 ];
-const CONFIG_FILES: [&str; 2] = ["OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE"];
 
 /// Reads all variables; what is ignored is added to `warnings`.
 pub(super) fn read(environment: &Environment, warnings: &mut Vec<String>) -> Result<Otel, Error> {
     if let Some(name) = CONFIG_FILES.iter().find(|name| environment.text(name).is_some()) {
         return Err(Error(format!(
-            "{name} is set, but OpenTelemetry's configuration files are not supported yet: unset it, \
+            "{name} is set, but OpenTelemetry's configuration files are not supported: unset it, \
              and use the other OTEL_* variables or proxy.toml"
         )));
     }
     let mut reader = Reader { environment, warnings };
-    reader.warn_of_unread();
-    let mut attributes = reader.attributes();
+    warn_of_unread(&mut reader);
+    warn_of_unhonoured(&mut reader);
+    let mut attributes = attributes(&mut reader);
     let named = attributes.iter().position(|(key, _)| key == "service.name");
     let named = named.map(|at| ("OTEL_RESOURCE_ATTRIBUTES", attributes.swap_remove(at).1));
     let variable = "OTEL_SERVICE_NAME";
@@ -87,18 +129,35 @@ pub(super) fn read(environment: &Environment, warnings: &mut Vec<String>) -> Res
         service_name,
         attributes,
         disabled: reader.is_true("OTEL_SDK_DISABLED"),
-        batch: reader.count("OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
-        delay: reader.millis("OTEL_BSP_SCHEDULE_DELAY"),
+        says_otlp: environment.beginning_with("OTEL_EXPORTER_OTLP_").next().is_some(),
+        spans: batching(&mut reader, "OTEL_BSP"),
+        logs: batching(&mut reader, "OTEL_BLRP"),
         metric_interval: reader.millis("OTEL_METRIC_EXPORT_INTERVAL"),
+        metric_timeout: reader.millis("OTEL_METRIC_EXPORT_TIMEOUT"),
+        sampler: sampler(&mut reader),
+        span_attributes: limits(&mut reader, "OTEL_SPAN"),
+        log_attributes: limits(&mut reader, "OTEL_LOGRECORD"),
+        log_level: log_level(&mut reader),
         ..Otel::default()
     };
     for signal in Signal::all() {
-        match reader.chosen(signal) {
+        match chosen(&mut reader, signal) {
             Chosen::Off => otel.off.push(signal),
             _ if otel.disabled => {}
-            chosen => otel.targets.extend(reader.target(signal, chosen)?.map(|it| (signal, it))),
+            chosen => {
+                let target = otlp::target(&mut reader, signal, chosen == Chosen::Otlp)?;
+                otel.targets.extend(target.map(|it| (signal, it)));
+            }
         }
     }
+    // One variable is read for several signals, and told of once.
+    let mut told = Vec::new();
+    warnings.retain(|it| {
+        !told.contains(it) && {
+            told.push(it.clone());
+            true
+        }
+    });
     Ok(otel)
 }
 
@@ -110,211 +169,168 @@ enum Chosen {
     Off,
 }
 
-struct Reader<'a> {
-    environment: &'a Environment,
-    warnings: &'a mut Vec<String>,
+fn chosen(reader: &mut Reader<'_>, signal: Signal) -> Chosen {
+    let name = format!("OTEL_{}_EXPORTER", signal.as_str().to_uppercase());
+    let Some(text) = reader.text(&name) else { return Chosen::Unsaid };
+    let mut chosen = Chosen::Unsaid;
+    for word in entries(text).map(str::to_ascii_lowercase) {
+        let other = OTHER_EXPORTERS.iter().find(|(name, _)| *name == word);
+        match (word.as_str(), other) {
+            ("otlp", _) => chosen = Chosen::Otlp,
+            ("none", _) => {}
+            (_, Some((_, instead))) => reader
+                .warnings
+                .push(format!("{name}: there is no exporter `{word}` here; {instead}")),
+            _ => {
+                let why = format!("`{word}` is no exporter; there are otlp and none");
+                reader.ignored(&name, &why);
+                continue;
+            }
+        }
+        chosen = if chosen == Chosen::Otlp { chosen } else { Chosen::Off };
+    }
+    chosen
 }
 
-impl<'a> Reader<'a> {
-    fn ignored(&mut self, name: &str, why: &str) {
-        self.warnings.push(format!("{name} is ignored: {why}"));
+fn attributes(reader: &mut Reader<'_>) -> Vec<(String, String)> {
+    let name = "OTEL_RESOURCE_ATTRIBUTES";
+    let Some(text) = reader.text(name) else { return Vec::new() };
+    let pairs: Option<Vec<_>> = entries(text).map(pair).collect();
+    if pairs.is_none() {
+        reader.ignored(name, "it is not a list key=value,key=value with percent-encoded values");
     }
-
-    fn is_true(&mut self, name: &str) -> bool {
-        let Some(text) = self.environment.text(name) else { return false };
-        let known = ["true", "false"].iter().find(|known| text.eq_ignore_ascii_case(known));
-        if known.is_none() {
-            self.ignored(name, "it is neither true nor false");
-        }
-        known == Some(&"true")
+    let mut unique: Vec<(String, String)> = Vec::new();
+    for (key, value) in pairs.unwrap_or_default() {
+        // Of one key said twice the last holds.
+        unique.retain(|(earlier, _)| *earlier != key);
+        unique.push((key, value));
     }
-
-    /// A whole number above 0.
-    fn count(&mut self, name: &str) -> Option<usize> {
-        let text = self.environment.text(name)?;
-        let count = text.parse().ok().filter(|&count| count > 0);
-        if count.is_none() {
-            self.ignored(name, "it is no whole number above 0");
-        }
-        count
-    }
-
-    fn millis(&mut self, name: &str) -> Option<Duration> {
-        // More than a u32 holds (49 days) is as good as never.
-        let millis = self.count(name)?.min(u32::MAX as usize);
-        Some(Duration::from_millis(millis as u64))
-    }
-
-    /// The name and value of the signal's own variable, else of the one for all signals.
-    fn exporter(&self, signal: Signal, key: &str) -> Option<(String, &'a str)> {
-        let own = format!("OTEL_EXPORTER_OTLP_{}_{key}", signal.as_str().to_uppercase());
-        let names = [own, format!("OTEL_EXPORTER_OTLP_{key}")];
-        names.into_iter().find_map(|name| self.environment.text(&name).map(|text| (name, text)))
-    }
-
-    fn attributes(&mut self) -> Vec<(String, String)> {
-        let name = "OTEL_RESOURCE_ATTRIBUTES";
-        let Some(text) = self.environment.text(name) else { return Vec::new() };
-        let pairs: Option<Vec<_>> = entries(text).map(pair).collect();
-        if pairs.is_none() {
-            self.ignored(name, "it is not a list key=value,key=value with percent-encoded values");
-        }
-        let mut unique: Vec<(String, String)> = Vec::new();
-        for (key, value) in pairs.unwrap_or_default() {
-            // Of one key said twice the last holds.
-            unique.retain(|(earlier, _)| *earlier != key);
-            unique.push((key, value));
-        }
-        unique
-    }
-
-    fn chosen(&mut self, signal: Signal) -> Chosen {
-        let name = format!("OTEL_{}_EXPORTER", signal.as_str().to_uppercase());
-        let Some(text) = self.environment.text(&name) else { return Chosen::Unsaid };
-        let mut chosen = Chosen::Unsaid;
-        for word in entries(text).map(str::to_ascii_lowercase) {
-            let other = OTHER_EXPORTERS.contains(&word.as_str());
-            match word.as_str() {
-                "otlp" => chosen = Chosen::Otlp,
-                "none" => chosen = if chosen == Chosen::Otlp { chosen } else { Chosen::Off },
-                _ if other => {
-                    chosen = if chosen == Chosen::Otlp { chosen } else { Chosen::Off };
-                    let offer = "metrics can be scraped from the admin listener's /metrics";
-                    self.warnings.push(format!(
-                        "{name}: there is no exporter `{word}` here, only otlp and none; {offer}"
-                    ));
-                }
-                _ => self
-                    .ignored(&name, &format!("`{word}` is no exporter; there are otlp and none")),
-            }
-        }
-        chosen
-    }
-
-    fn target(&mut self, signal: Signal, chosen: Chosen) -> Result<Option<Target>, Error> {
-        let Some(url) = self.url(signal, chosen)? else { return Ok(None) };
-        self.check_protocol(signal)?;
-        let headers = self.headers(signal);
-        let gzip = self.is_gzip(signal);
-        let timeout = self.exporter(signal, "TIMEOUT").and_then(|(name, _)| self.millis(&name));
-        let timeout = timeout.unwrap_or(Export::timeout().0);
-        Ok(Some(Target { url, headers, gzip, timeout }))
-    }
-
-    fn url(&self, signal: Signal, chosen: Chosen) -> Result<Option<Uri>, Error> {
-        let said = self.exporter(signal, "ENDPOINT");
-        let fallback = || ("the default".to_owned(), DEFAULT_ENDPOINT);
-        let Some((name, text)) = said.or_else(|| (chosen == Chosen::Otlp).then(fallback)) else {
-            return Ok(None);
-        };
-        // A signal's own endpoint is used as it is; to the common one the signal's path is added.
-        let url = if name.contains(&signal.as_str().to_uppercase()) {
-            Url::exact(text)
-        } else {
-            Url::parse(text).and_then(|url| url.join(signal.path()))
-        };
-        url.map(Some).map_err(|refused| Error(format!("{name}: {refused}")))
-    }
-
-    fn check_protocol(&mut self, signal: Signal) -> Result<(), Error> {
-        let Some((name, text)) = self.exporter(signal, "PROTOCOL") else { return Ok(()) };
-        match text.to_ascii_lowercase().as_str() {
-            "http/protobuf" => {}
-            "grpc" | "http/json" => {
-                return Err(Error(format!(
-                    "{name}={text}: only http/protobuf is spoken so far. Set {name}=http/protobuf, \
-                     and an endpoint that takes it: collectors do on port 4318 (4317 is gRPC)"
-                )));
-            }
-            _ => self.ignored(&name, "it is no protocol; http/protobuf is spoken"),
-        }
-        Ok(())
-    }
-
-    fn is_gzip(&mut self, signal: Signal) -> bool {
-        let Some((name, text)) = self.exporter(signal, "COMPRESSION") else { return false };
-        let gzip = text.eq_ignore_ascii_case("gzip");
-        if !gzip && !text.eq_ignore_ascii_case("none") {
-            self.ignored(&name, "it is neither gzip nor none");
-        }
-        gzip
-    }
-
-    /// Never names a value: it may be a secret.
-    fn headers(&mut self, signal: Signal) -> Vec<(HeaderName, Secret)> {
-        let Some((name, text)) = self.exporter(signal, "HEADERS") else { return Vec::new() };
-        let mut headers = Vec::new();
-        for (number, entry) in (1..).zip(entries(text)) {
-            match pair(entry).and_then(|(name, value)| header(&name, &value)) {
-                Some(header) => headers.push(header),
-                None => self.warnings.push(format!(
-                    "{name}: entry {number} is left out, it is no header name=value with a percent-encoded value"
-                )),
-            }
-        }
-        headers
-    }
-
-    fn warn_of_unread(&mut self) {
-        let set = self.environment.beginning_with("OTEL_").map(|(name, _)| name);
-        let touching = set.filter(|name| TOUCHING.iter().any(|begin| name.starts_with(begin)));
-        let unread: Vec<_> = touching.filter(|name| !is_read(name)).collect();
-        for name in unread {
-            self.ignored(name, "this version does not read it");
-        }
-    }
+    unique
 }
 
-/// Whether this file reads the variable.
-fn is_read(name: &str) -> bool {
-    let keys = ["ENDPOINT", "HEADERS", "TIMEOUT", "COMPRESSION", "PROTOCOL"];
-    let signals = ["TRACES", "METRICS", "LOGS"];
-    let exporter = |rest: &str| {
-        let own = signals.iter().find_map(|signal| rest.strip_prefix(signal)?.strip_prefix('_'));
-        keys.contains(&own.unwrap_or(rest))
+fn batching(reader: &mut Reader<'_>, prefix: &str) -> Batching {
+    let default = Batching::default();
+    let name = |key: &str| format!("{prefix}_{key}");
+    let (size, queue) = (name("MAX_EXPORT_BATCH_SIZE"), name("MAX_QUEUE_SIZE"));
+    let records = reader.count(&size).unwrap_or(default.records);
+    let batching = Batching {
+        records,
+        queue: reader.count(&queue).unwrap_or(default.queue),
+        delay: reader.millis(&name("SCHEDULE_DELAY")).unwrap_or(default.delay),
+        timeout: reader.millis(&name("EXPORT_TIMEOUT")),
     };
-    let chosen = |signal: &&str| name == format!("OTEL_{signal}_EXPORTER");
-    name.strip_prefix("OTEL_EXPORTER_OTLP_").is_some_and(exporter)
-        || signals.iter().any(chosen)
-        || [
-            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
-            "OTEL_BSP_SCHEDULE_DELAY",
-            "OTEL_METRIC_EXPORT_INTERVAL",
-        ]
-        .contains(&name)
-}
-
-/// A header that is sent, its value marked so that nothing prints it.
-pub(super) fn header(name: &str, value: &str) -> Option<(HeaderName, Secret)> {
-    let name: HeaderName = name.parse().ok()?;
-    let mut value: HeaderValue = value.parse().ok()?;
-    value.set_sensitive(true);
-    Some((name, Secret(value)))
-}
-
-/// The entries of a list, without whitespace and empty ones.
-fn entries(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(str::trim).filter(|entry| !entry.is_empty())
-}
-
-/// `key=value`, both percent-encoded.
-fn pair(entry: &str) -> Option<(String, String)> {
-    let (key, value) = entry.split_once('=')?;
-    let key = percent_decoded(key.trim()).filter(|key| !key.is_empty())?;
-    Some((key, percent_decoded(value.trim())?))
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    let (first, escapes) = text.split_once('%').map_or((text, None), |(a, b)| (a, Some(b)));
-    let mut bytes = first.as_bytes().to_vec();
-    for escape in escapes.iter().flat_map(|rest| rest.split('%')) {
-        let (digits, rest) = escape.split_at_checked(2)?;
-        let [high, low] =
-            [digits.chars().next()?, digits.chars().nth(1)?].map(|it| it.to_digit(16));
-        bytes.push((high? * 16 + low?) as u8);
-        bytes.extend_from_slice(rest.as_bytes());
+    if batching.queue < records && reader.text(&size).is_some() {
+        reader
+            .warnings
+            .push(format!("{size} is larger than {queue}: an export holds no more than may wait"));
     }
-    String::from_utf8(bytes).ok()
+    Batching { records: records.min(batching.queue), ..batching }
+}
+
+fn sampler(reader: &mut Reader<'_>) -> Sampler {
+    let name = "OTEL_TRACES_SAMPLER";
+    let samplers = [
+        ("always_on", (false, Root::On)),
+        ("always_off", (false, Root::Off)),
+        ("traceidratio", (false, Root::Ratio(1.0))),
+        ("parentbased_always_on", (true, Root::On)),
+        ("parentbased_always_off", (true, Root::Off)),
+        ("parentbased_traceidratio", (true, Root::Ratio(1.0))),
+    ];
+    let Some((parent_based, root)) = reader.word(name, &samplers) else {
+        return Sampler::default();
+    };
+    let Root::Ratio(all) = root else { return Sampler { parent_based, root } };
+    let name = "OTEL_TRACES_SAMPLER_ARG";
+    let ratio =
+        reader.text(name).map(|text| text.parse().ok().filter(|it| (0.0..=1.0).contains(it)));
+    if ratio == Some(None) {
+        reader.ignored(name, "it is no number from 0 to 1; all traces are sampled");
+    }
+    Sampler { parent_based, root: Root::Ratio(ratio.flatten().unwrap_or(all)) }
+}
+
+/// The limits of one kind of record, else those of all.
+fn limits(reader: &mut Reader<'_>, prefix: &str) -> AttributeLimits {
+    let default = AttributeLimits::default();
+    let mut limit = |key: &str| {
+        let names = [format!("{prefix}_ATTRIBUTE_{key}"), format!("OTEL_ATTRIBUTE_{key}")];
+        let limits = names.map(|name| reader.limit(&name).map(|limit| (name, limit)));
+        limits.into_iter().flatten().next()
+    };
+    let count = limit("COUNT_LIMIT").map_or(default.count, |(_, count)| count);
+    let characters = limit("VALUE_LENGTH_LIMIT");
+    if let Some((name, more)) = characters.as_ref().filter(|(_, it)| *it > LONGEST_VALUE) {
+        let kept = format!("{name}={more}: a value is cut at {LONGEST_VALUE} bytes in any case");
+        reader.warnings.push(kept);
+    }
+    AttributeLimits { count, characters: characters.map_or(default.characters, |(_, it)| it) }
+}
+
+/// What the program says of itself. It says nothing finer than `info`.
+fn log_level(reader: &mut Reader<'_>) -> Option<LevelFilter> {
+    let levels = [
+        ("none", LevelFilter::OFF),
+        ("fatal", LevelFilter::OFF),
+        ("error", LevelFilter::ERROR),
+        ("warn", LevelFilter::WARN),
+        ("info", LevelFilter::INFO),
+        ("debug", LevelFilter::INFO),
+        ("verbose", LevelFilter::INFO),
+        ("trace", LevelFilter::INFO),
+        ("all", LevelFilter::INFO),
+    ];
+    reader.word("OTEL_LOG_LEVEL", &levels)
+}
+
+/// Variables that are read, and of whose values some ask for what this program does not do.
+fn warn_of_unhonoured(reader: &mut Reader<'_>) {
+    let filters = [("always_off", false), ("always_on", true), ("trace_based", true)];
+    if reader.word("OTEL_METRICS_EXEMPLAR_FILTER", &filters) == Some(true) {
+        reader.ignored("OTEL_METRICS_EXEMPLAR_FILTER", "metrics have no exemplars");
+    }
+    let name = otlp::AGGREGATION;
+    let kinds =
+        [("explicit_bucket_histogram", false), ("base2_exponential_bucket_histogram", true)];
+    if reader.word(name, &kinds) == Some(true) {
+        let why = "histograms have the explicit buckets that /metrics has too";
+        reader.ignored(name, why);
+    }
+    let name = "OTEL_PROPAGATORS";
+    let words: Vec<_> = reader.text(name).into_iter().flat_map(entries).collect();
+    let is = |word: &&str, it: &str| word.eq_ignore_ascii_case(it);
+    if !words.is_empty() && !words.iter().any(|it| is(it, "tracecontext")) {
+        reader.ignored(name, "a client's `traceparent` is read in any case");
+    }
+    let known = |it: &&&str| ["tracecontext", "baggage", "none"].iter().any(|known| is(it, known));
+    for word in words.iter().filter(|it| !known(it)) {
+        reader.ignored(name, &format!("`{word}` is not read; its headers pass through unchanged"));
+    }
+    for name in ["OTEL_EXPORTER_PROMETHEUS_HOST", "OTEL_EXPORTER_PROMETHEUS_PORT"] {
+        if reader.text(name).is_some() {
+            reader.ignored(
+                name,
+                "metrics are scraped from the admin listener's /metrics (server.admin)",
+            );
+        }
+    }
+}
+
+fn warn_of_unread(reader: &mut Reader<'_>) {
+    let set = reader.environment.beginning_with("OTEL_").map(|(name, _)| name);
+    let touching = set.filter(|name| TOUCHING.iter().any(|begin| name.starts_with(begin)));
+    let unread: Vec<_> = touching.filter(|name| !is_read(name)).collect();
+    for name in unread {
+        reader.ignored(name, "this version does not read it");
+    }
+}
+
+fn is_read(name: &str) -> bool {
+    let of_otlp = name.strip_prefix("OTEL_EXPORTER_OTLP_").is_some_and(|rest| {
+        let own = ["TRACES_", "METRICS_", "LOGS_"].iter().find_map(|it| rest.strip_prefix(it));
+        otlp::KEYS.contains(&own.unwrap_or(rest))
+    });
+    of_otlp || name == otlp::AGGREGATION || READ.contains(&name)
 }
 
 #[cfg(test)]
@@ -333,13 +349,18 @@ mod tests {
         otel
     }
 
-    fn refused(variables: &[(&str, &str)]) -> String {
-        read(&Environment::of(variables.iter().copied()), &mut Vec::new()).unwrap_err().to_string()
+    /// The only warning for one variable.
+    fn warned(name: &str, value: &str) -> String {
+        let (_, warnings) = told(&[(name, value)]);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        warnings.concat()
     }
 
     fn urls(otel: &Otel) -> Vec<String> {
         otel.targets.iter().map(|(signal, it)| format!("{} {}", signal.as_str(), it.url)).collect()
     }
+
+    const ENDPOINT: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c");
 
     #[test]
     fn nothing_said_sends_nothing() {
@@ -348,182 +369,67 @@ mod tests {
     }
 
     #[test]
-    fn the_common_endpoint_gets_each_signals_path() {
-        let otel = quiet(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/base/")]);
-        assert_eq!(
-            urls(&otel),
-            [
-                "traces http://c:4318/base/v1/traces",
-                "metrics http://c:4318/base/v1/metrics",
-                "logs http://c:4318/base/v1/logs"
-            ]
-        );
-    }
-
-    #[test]
-    fn a_signals_own_endpoint_is_used_as_it_is() {
-        let otel = quiet(&[
-            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://t/api/traces/"),
-            ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "https://l"),
-        ]);
-        assert_eq!(urls(&otel), ["traces https://t/api/traces/", "logs https://l/"]);
-    }
-
-    #[test]
-    fn an_exporter_that_was_chosen_without_an_endpoint_goes_to_this_machine() {
-        let otel = quiet(&[("OTEL_METRICS_EXPORTER", "OTLP")]);
-        assert_eq!(urls(&otel), ["metrics http://localhost:4318/v1/metrics"]);
-    }
-
-    #[test]
-    fn a_signal_can_be_switched_off() {
-        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c");
-        let otel =
-            quiet(&[endpoint, ("OTEL_TRACES_EXPORTER", "none"), ("OTEL_LOGS_EXPORTER", "otlp")]);
-        assert_eq!(urls(&otel), ["metrics http://c/v1/metrics", "logs http://c/v1/logs"]);
-        assert_eq!(otel.off, [Signal::Traces]);
-        let otel = quiet(&[endpoint, ("OTEL_SDK_DISABLED", "True")]);
+    fn sdk_disabled_sends_nothing() {
+        let otel = quiet(&[ENDPOINT, ("OTEL_SDK_DISABLED", "True")]);
         assert!(otel.disabled && otel.targets.is_empty());
         assert!(!quiet(&[("OTEL_SDK_DISABLED", "false")]).disabled);
+        assert!(!told(&[("OTEL_SDK_DISABLED", "1")]).0.disabled);
+        let warning = "OTEL_SDK_DISABLED is ignored: it is neither true nor false";
+        assert_eq!(warned("OTEL_SDK_DISABLED", "1"), warning);
     }
 
     #[test]
-    fn an_exporter_that_we_do_not_have_is_told() {
-        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c");
-        let (otel, warnings) = told(&[
-            endpoint,
-            ("OTEL_METRICS_EXPORTER", "prometheus"),
-            ("OTEL_TRACES_EXPORTER", "console,otlp"),
-            ("OTEL_LOGS_EXPORTER", "oltp"),
-        ]);
-        assert_eq!(urls(&otel), ["traces http://c/v1/traces", "logs http://c/v1/logs"]);
+    fn traces_exporter_none_switches_traces_off() {
+        let otel = quiet(&[ENDPOINT, ("OTEL_TRACES_EXPORTER", "none")]);
+        assert_eq!(urls(&otel), ["metrics http://c/v1/metrics", "logs http://c/v1/logs"]);
+        assert_eq!(otel.off, [Signal::Traces]);
+        let (otel, warnings) = told(&[ENDPOINT, ("OTEL_TRACES_EXPORTER", "console,otlp")]);
+        assert_eq!(otel.targets.len(), 3);
         assert_eq!(
             warnings,
             [
-                "OTEL_TRACES_EXPORTER: there is no exporter `console` here, only otlp and none; metrics can be scraped from the admin listener's /metrics",
-                "OTEL_METRICS_EXPORTER: there is no exporter `prometheus` here, only otlp and none; metrics can be scraped from the admin listener's /metrics",
-                "OTEL_LOGS_EXPORTER is ignored: `oltp` is no exporter; there are otlp and none",
+                "OTEL_TRACES_EXPORTER: there is no exporter `console` here; each exchange is a line on standard output (telemetry.lines)"
             ]
         );
     }
 
     #[test]
-    fn a_signals_own_variable_goes_before_the_common_one() {
-        let otel = quiet(&[
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"),
-            ("OTEL_EXPORTER_OTLP_HEADERS", "a=1, B = x%20y%3D%2C=, "),
-            ("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "c=3"),
-            ("OTEL_EXPORTER_OTLP_TIMEOUT", "500"),
-            ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "2000"),
-            ("OTEL_EXPORTER_OTLP_COMPRESSION", "GZIP"),
-            ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "none"),
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "HTTP/protobuf"),
-        ]);
-        let headers = |at: usize| -> Vec<_> {
-            let headers = otel.targets[at].1.headers.iter();
-            headers.map(|(name, value)| format!("{name}: {}", value.0.to_str().unwrap())).collect()
-        };
-        assert_eq!(headers(0), ["a: 1", "b: x y=,="]);
-        assert_eq!(headers(2), ["c: 3"]);
-        let rest: Vec<_> =
-            otel.targets.iter().map(|(_, it)| (it.gzip, it.timeout.as_millis())).collect();
-        assert_eq!(rest, [(false, 500), (true, 2000), (true, 500)]);
-        assert!(!format!("{otel:?}").contains("x y"));
-    }
-
-    #[test]
-    fn a_protocol_that_we_do_not_speak_is_refused_where_it_matters() {
-        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317");
-        assert_eq!(
-            refused(&[endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]),
-            "OTEL_EXPORTER_OTLP_PROTOCOL=grpc: only http/protobuf is spoken so far. Set \
-             OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf, and an endpoint that takes it: collectors do on \
-             port 4318 (4317 is gRPC)"
-        );
-        let own = ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "http/json");
-        assert!(
-            refused(&[endpoint, own])
-                .starts_with("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL=http/json: only")
-        );
-        assert!(quiet(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]).targets.is_empty());
-        quiet(&[endpoint, own, ("OTEL_LOGS_EXPORTER", "none")]);
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_a_warning_and_ignored() {
-        let (otel, warnings) = told(&[
-            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c"),
-            ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
-            ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "carrier-pigeon"),
-            ("OTEL_EXPORTER_OTLP_HEADERS", "good=1,hunter2,bad name=1,worse=%zz,a=%0A"),
-            ("OTEL_SDK_DISABLED", "1"),
-            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "0"),
-            ("OTEL_BSP_SCHEDULE_DELAY", "-1"),
-            ("OTEL_METRIC_EXPORT_INTERVAL", "soon"),
-            ("OTEL_RESOURCE_ATTRIBUTES", "a=1,b"),
-        ]);
-        assert_eq!(otel.targets[0].1.timeout, Duration::from_secs(10));
-        assert_eq!((otel.batch, otel.delay, otel.metric_interval), (None, None, None));
-        assert_eq!(otel.attributes, []);
+    fn metrics_exporter_otlp_sends_them_to_this_machine_and_prometheus_is_there_in_any_case() {
+        let otel = quiet(&[("OTEL_METRICS_EXPORTER", "OTLP")]);
+        assert_eq!(urls(&otel), ["metrics http://localhost:4318/v1/metrics"]);
+        let (otel, warnings) = told(&[ENDPOINT, ("OTEL_METRICS_EXPORTER", "prometheus")]);
+        assert_eq!(otel.off, [Signal::Metrics]);
         assert_eq!(
             warnings,
             [
-                "OTEL_RESOURCE_ATTRIBUTES is ignored: it is not a list key=value,key=value with percent-encoded values",
-                "OTEL_SDK_DISABLED is ignored: it is neither true nor false",
-                "OTEL_BSP_MAX_EXPORT_BATCH_SIZE is ignored: it is no whole number above 0",
-                "OTEL_BSP_SCHEDULE_DELAY is ignored: it is no whole number above 0",
-                "OTEL_METRIC_EXPORT_INTERVAL is ignored: it is no whole number above 0",
-                "OTEL_EXPORTER_OTLP_PROTOCOL is ignored: it is no protocol; http/protobuf is spoken",
-                "OTEL_EXPORTER_OTLP_HEADERS: entry 2 is left out, it is no header name=value with a percent-encoded value",
-                "OTEL_EXPORTER_OTLP_HEADERS: entry 3 is left out, it is no header name=value with a percent-encoded value",
-                "OTEL_EXPORTER_OTLP_HEADERS: entry 4 is left out, it is no header name=value with a percent-encoded value",
-                "OTEL_EXPORTER_OTLP_HEADERS: entry 5 is left out, it is no header name=value with a percent-encoded value",
-                "OTEL_EXPORTER_OTLP_COMPRESSION is ignored: it is neither gzip nor none",
-                "OTEL_EXPORTER_OTLP_TIMEOUT is ignored: it is no whole number above 0",
+                "OTEL_METRICS_EXPORTER: there is no exporter `prometheus` here; metrics can be scraped from the admin listener's /metrics in any case"
             ]
         );
+        assert_eq!(told(&[("OTEL_METRICS_EXPORTER", "prometheus,otlp")]).0.targets.len(), 1);
     }
 
     #[test]
-    fn an_endpoint_that_is_no_url_is_refused_without_showing_it() {
+    fn logs_exporter_takes_a_list_and_a_word_that_is_none_is_told() {
+        let otel = quiet(&[ENDPOINT, ("OTEL_LOGS_EXPORTER", "none,otlp")]);
+        assert_eq!(otel.targets.len(), 3);
+        assert_eq!(told(&[ENDPOINT, ("OTEL_LOGS_EXPORTER", "oltp")]).0.targets.len(), 3);
         assert_eq!(
-            refused(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318")]),
-            "OTEL_EXPORTER_OTLP_ENDPOINT: a URL begins with http:// or https:// and names a host, like https://api.example.com"
-        );
-        assert!(
-            !refused(&[("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://u:hunter2@c")])
-                .contains("hunter2")
+            warned("OTEL_LOGS_EXPORTER", "oltp"),
+            "OTEL_LOGS_EXPORTER is ignored: `oltp` is no exporter; there are otlp and none"
         );
     }
 
     #[test]
-    fn a_configuration_file_of_opentelemetry_is_refused() {
+    fn config_file_is_refused() {
         for name in CONFIG_FILES {
+            let refused = read(&Environment::of([(name, "/etc/otel.yaml")]), &mut Vec::new());
             assert_eq!(
-                refused(&[(name, "/etc/otel.yaml")]),
+                refused.unwrap_err().to_string(),
                 format!(
-                    "{name} is set, but OpenTelemetry's configuration files are not supported yet: unset it, and use the other OTEL_* variables or proxy.toml"
+                    "{name} is set, but OpenTelemetry's configuration files are not supported: unset it, and use the other OTEL_* variables or proxy.toml"
                 )
             );
         }
-    }
-
-    #[test]
-    fn a_variable_that_would_change_what_is_sent_but_is_not_read_is_told() {
-        let (_, warnings) = told(&[
-            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem"),
-            ("OTEL_TRACES_SAMPLER", "always_off"),
-            ("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "1"),
-            ("OTEL_PYTHON_LOG_CORRELATION", "true"),
-        ]);
-        assert_eq!(
-            warnings,
-            [
-                "OTEL_EXPORTER_OTLP_CERTIFICATE is ignored: this version does not read it",
-                "OTEL_TRACES_SAMPLER is ignored: this version does not read it",
-            ]
-        );
     }
 
     #[test]
@@ -539,10 +445,15 @@ mod tests {
             expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
         );
         assert_eq!(otel.service_name, None);
+        assert_eq!(told(&[("OTEL_RESOURCE_ATTRIBUTES", "a=1,b")]).0.attributes, []);
+        assert_eq!(
+            warned("OTEL_RESOURCE_ATTRIBUTES", "a=1,b"),
+            "OTEL_RESOURCE_ATTRIBUTES is ignored: it is not a list key=value,key=value with percent-encoded values"
+        );
     }
 
     #[test]
-    fn the_service_name_of_its_own_variable_goes_first() {
+    fn service_name_goes_before_resource_attributes() {
         let attributes = ("OTEL_RESOURCE_ATTRIBUTES", "service.name=a,b=c");
         let otel = quiet(&[attributes]);
         assert_eq!(otel.service_name, Some(("OTEL_RESOURCE_ATTRIBUTES", "a".into())));
@@ -553,23 +464,227 @@ mod tests {
     }
 
     #[test]
-    fn batches_and_intervals_are_read() {
-        let otel = quiet(&[
-            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "100"),
-            ("OTEL_BSP_SCHEDULE_DELAY", "250"),
-            ("OTEL_METRIC_EXPORT_INTERVAL", "99999999999"),
-        ]);
-        assert_eq!((otel.batch, otel.delay), (Some(100), Some(Duration::from_millis(250))));
-        assert_eq!(otel.metric_interval, Some(Duration::from_millis(u64::from(u32::MAX))));
+    fn bsp_schedule_delay_is_how_long_spans_wait() {
+        let otel = quiet(&[("OTEL_BSP_SCHEDULE_DELAY", "250")]);
+        assert_eq!((otel.spans.delay.as_millis(), otel.logs.delay.as_millis()), (250, 1000));
+        let warning = "OTEL_BSP_SCHEDULE_DELAY is ignored: it is no whole number above 0";
+        assert_eq!(warned("OTEL_BSP_SCHEDULE_DELAY", "-1"), warning);
     }
 
     #[test]
-    fn percent_escapes_are_two_digits_and_unicode() {
-        let decoded = |text| percent_decoded(text);
-        assert_eq!(decoded("a%20b%41"), Some("a bA".into()));
-        assert_eq!(decoded(""), Some(String::new()));
-        for text in ["%", "%2", "a%g1", "%+1", "%ff", "%é"] {
-            assert_eq!(decoded(text), None, "{text}");
+    fn bsp_max_queue_size_is_how_many_spans_wait() {
+        let otel = quiet(&[("OTEL_BSP_MAX_QUEUE_SIZE", "100")]);
+        // An export holds no more than may wait.
+        assert_eq!((otel.spans.queue, otel.spans.records), (100, 100));
+        assert_eq!(otel.logs, Batching::default());
+    }
+
+    #[test]
+    fn bsp_max_export_batch_size_is_how_many_spans_go_at_once() {
+        let size = ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "100");
+        assert_eq!(quiet(&[size]).spans.records, 100);
+        let (otel, warnings) = told(&[size, ("OTEL_BSP_MAX_QUEUE_SIZE", "10")]);
+        assert_eq!(otel.spans.records, 10);
+        assert_eq!(
+            warnings,
+            [
+                "OTEL_BSP_MAX_EXPORT_BATCH_SIZE is larger than OTEL_BSP_MAX_QUEUE_SIZE: an export holds no more than may wait"
+            ]
+        );
+    }
+
+    #[test]
+    fn bsp_export_timeout_is_how_long_an_export_of_spans_may_take() {
+        let otel = quiet(&[("OTEL_BSP_EXPORT_TIMEOUT", "700")]);
+        assert_eq!(
+            (otel.spans.timeout, otel.logs.timeout),
+            (Some(Duration::from_millis(700)), None)
+        );
+    }
+
+    #[test]
+    fn blrp_schedule_delay_is_how_long_log_records_wait() {
+        let otel = quiet(&[("OTEL_BLRP_SCHEDULE_DELAY", "250")]);
+        assert_eq!((otel.spans.delay.as_millis(), otel.logs.delay.as_millis()), (1000, 250));
+    }
+
+    #[test]
+    fn blrp_max_queue_size_is_how_many_log_records_wait() {
+        assert_eq!(quiet(&[("OTEL_BLRP_MAX_QUEUE_SIZE", "600")]).logs.queue, 600);
+    }
+
+    #[test]
+    fn blrp_max_export_batch_size_is_how_many_log_records_go_at_once() {
+        assert_eq!(quiet(&[("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "7")]).logs.records, 7);
+    }
+
+    #[test]
+    fn blrp_export_timeout_is_how_long_an_export_of_log_records_may_take() {
+        let otel = quiet(&[("OTEL_BLRP_EXPORT_TIMEOUT", "700")]);
+        assert_eq!(
+            (otel.spans.timeout, otel.logs.timeout),
+            (None, Some(Duration::from_millis(700)))
+        );
+    }
+
+    #[test]
+    fn metric_export_interval_is_the_time_between_exports_of_metrics() {
+        let otel = quiet(&[("OTEL_METRIC_EXPORT_INTERVAL", "5000")]);
+        assert_eq!(otel.metric_interval, Some(Duration::from_secs(5)));
+        let warning = "OTEL_METRIC_EXPORT_INTERVAL is ignored: it is no whole number above 0";
+        assert_eq!(warned("OTEL_METRIC_EXPORT_INTERVAL", "soon"), warning);
+    }
+
+    #[test]
+    fn metric_export_timeout_is_how_long_an_export_of_metrics_may_take() {
+        let otel = quiet(&[("OTEL_METRIC_EXPORT_TIMEOUT", "5000")]);
+        assert_eq!(otel.metric_timeout, Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn traces_sampler_names_one_of_six() {
+        let of = |name| {
+            let Sampler { parent_based, root } = quiet(&[("OTEL_TRACES_SAMPLER", name)]).sampler;
+            (parent_based, root)
+        };
+        assert_eq!(of("always_on"), (false, Root::On));
+        assert_eq!(of("Always_Off"), (false, Root::Off));
+        assert_eq!(of("traceidratio"), (false, Root::Ratio(1.0)));
+        assert_eq!(of("parentbased_always_on"), (true, Root::On));
+        assert_eq!(of("parentbased_always_off"), (true, Root::Off));
+        assert_eq!(of("parentbased_traceidratio"), (true, Root::Ratio(1.0)));
+        assert_eq!(quiet(&[]).sampler, Sampler::default());
+        assert_eq!(told(&[("OTEL_TRACES_SAMPLER", "xray")]).0.sampler, Sampler::default());
+        assert!(warned("OTEL_TRACES_SAMPLER", "jaeger_remote").starts_with(
+            "OTEL_TRACES_SAMPLER is ignored: it is none of always_on, always_off, traceidratio"
+        ));
+    }
+
+    #[test]
+    fn traces_sampler_arg_is_the_ratio() {
+        let sampler = ("OTEL_TRACES_SAMPLER", "traceidratio");
+        let name = "OTEL_TRACES_SAMPLER_ARG";
+        assert_eq!(quiet(&[sampler, (name, "0.25")]).sampler.root, Root::Ratio(0.25));
+        assert_eq!(quiet(&[(name, "0.25")]).sampler, Sampler::default());
+        for text in ["2", "-0.1", "NaN", "all"] {
+            let (otel, warnings) = told(&[sampler, (name, text)]);
+            assert_eq!(otel.sampler.root, Root::Ratio(1.0), "{text}");
+            assert_eq!(
+                warnings,
+                [
+                    "OTEL_TRACES_SAMPLER_ARG is ignored: it is no number from 0 to 1; all traces are sampled"
+                ]
+            );
         }
+    }
+
+    /// Characters of a value and count, for spans and for log records.
+    fn bounds(variables: &[(&str, &str)]) -> [(usize, usize); 2] {
+        let otel = quiet(variables);
+        [otel.span_attributes, otel.log_attributes].map(|it| (it.characters, it.count))
+    }
+
+    const NO_BOUND: (usize, usize) = (usize::MAX, 128);
+
+    #[test]
+    fn attribute_value_length_limit_cuts_values_of_spans_and_log_records() {
+        let name = "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT";
+        assert_eq!(bounds(&[(name, "0")]), [(0, 128); 2]);
+        assert_eq!(bounds(&[]), [NO_BOUND; 2]);
+        assert_eq!(
+            warned(name, "5000"),
+            "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT=5000: a value is cut at 1024 bytes in any case"
+        );
+    }
+
+    #[test]
+    fn attribute_count_limit_bounds_spans_and_log_records() {
+        assert_eq!(bounds(&[("OTEL_ATTRIBUTE_COUNT_LIMIT", "5")]), [(usize::MAX, 5); 2]);
+    }
+
+    #[test]
+    fn span_attribute_value_length_limit_goes_before_the_common_one() {
+        let common = ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "9");
+        let own = ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "5");
+        assert_eq!(bounds(&[common, own]), [(5, 128), (9, 128)]);
+    }
+
+    #[test]
+    fn span_attribute_count_limit_goes_before_the_common_one() {
+        let common = ("OTEL_ATTRIBUTE_COUNT_LIMIT", "9");
+        let own = ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "5");
+        assert_eq!(bounds(&[common, own]), [(usize::MAX, 5), (usize::MAX, 9)]);
+    }
+
+    #[test]
+    fn logrecord_attribute_value_length_limit_is_of_log_records_alone() {
+        let own = ("OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT", "5");
+        assert_eq!(bounds(&[own]), [NO_BOUND, (5, 128)]);
+    }
+
+    #[test]
+    fn logrecord_attribute_count_limit_is_of_log_records_alone() {
+        let own = ("OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT", "5");
+        assert_eq!(bounds(&[own]), [NO_BOUND, (usize::MAX, 5)]);
+    }
+
+    #[test]
+    fn limits_of_events_and_links_hold_since_there_are_none() {
+        for name in ["SPAN_EVENT", "SPAN_LINK", "EVENT_ATTRIBUTE", "LINK_ATTRIBUTE"] {
+            quiet(&[(&format!("OTEL_{name}_COUNT_LIMIT"), "1")]);
+        }
+    }
+
+    #[test]
+    fn propagators_that_are_not_read_are_told() {
+        quiet(&[("OTEL_PROPAGATORS", "TraceContext, baggage")]);
+        let name = "OTEL_PROPAGATORS";
+        let always = "OTEL_PROPAGATORS is ignored: a client's `traceparent` is read in any case";
+        assert_eq!(warned(name, "none"), always);
+        assert_eq!(warned(name, "baggage"), always);
+        assert_eq!(
+            warned(name, "tracecontext,b3"),
+            "OTEL_PROPAGATORS is ignored: `b3` is not read; its headers pass through unchanged"
+        );
+    }
+
+    #[test]
+    fn metrics_exemplar_filter_can_only_be_off() {
+        let name = "OTEL_METRICS_EXEMPLAR_FILTER";
+        quiet(&[(name, "always_off")]);
+        let none = "OTEL_METRICS_EXEMPLAR_FILTER is ignored: metrics have no exemplars";
+        assert_eq!(warned(name, "trace_based"), none);
+        assert!(warned(name, "some").ends_with("it is none of always_off, always_on, trace_based"));
+    }
+
+    #[test]
+    fn log_level_is_how_much_the_program_says_of_itself() {
+        let level = |text| quiet(&[("OTEL_LOG_LEVEL", text)]).log_level;
+        assert_eq!(level("WARN"), Some(LevelFilter::WARN));
+        assert_eq!(level("none"), Some(LevelFilter::OFF));
+        assert_eq!(level("debug"), Some(LevelFilter::INFO));
+        assert_eq!(level(""), None);
+        assert!(warned("OTEL_LOG_LEVEL", "loud").starts_with("OTEL_LOG_LEVEL is ignored"));
+    }
+
+    #[test]
+    fn exporter_prometheus_host_and_port_are_told_of() {
+        for name in ["OTEL_EXPORTER_PROMETHEUS_HOST", "OTEL_EXPORTER_PROMETHEUS_PORT"] {
+            let expected = format!(
+                "{name} is ignored: metrics are scraped from the admin listener's /metrics (server.admin)"
+            );
+            assert_eq!(warned(name, "1"), expected);
+        }
+    }
+
+    #[test]
+    fn a_variable_that_would_change_what_is_sent_but_is_not_read_is_told() {
+        for name in ["OTEL_EXPORTER_ZIPKIN_ENDPOINT", "OTEL_BSP_NEW", "OTEL_ENTITIES"] {
+            assert_eq!(
+                warned(name, "x"),
+                format!("{name} is ignored: this version does not read it")
+            );
+        }
+        quiet(&[("OTEL_PYTHON_LOG_CORRELATION", "true")]);
     }
 }

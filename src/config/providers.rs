@@ -15,6 +15,8 @@ pub(super) struct Provider {
     pub(super) spelling: &'static str,
     /// Whose wire format it speaks.
     pub(super) dialect: Dialect,
+    /// Whether its streams are asked for usage unless `stream_usage` says otherwise.
+    pub(super) asks: bool,
     /// A request header that only its clients send.
     marker: Option<&'static str>,
     /// How its errors look.
@@ -34,18 +36,19 @@ const MESSAGE_ERROR: &str = r#"{"message":"{message}"}"#;
 
 /// A provider that speaks OpenAI's format, errors included.
 const fn openai_like(name: &'static str, spelling: &'static str) -> Provider {
-    Provider { name, spelling, dialect: Dialect::Openai, marker: None, shape: OPENAI_ERROR }
+    let dialect = Dialect::Openai;
+    Provider { name, spelling, dialect, asks: false, marker: None, shape: OPENAI_ERROR }
 }
 
 /// A provider whose answers we cannot read yet: times, status and bytes only.
 const fn unread(name: &'static str, spelling: &'static str, shape: &'static str) -> Provider {
-    Provider { name, spelling, dialect: Dialect::Unknown, marker: None, shape }
+    Provider { name, spelling, dialect: Dialect::Unknown, asks: false, marker: None, shape }
 }
 
 /// Names and spellings as in the registry of `gen_ai.provider.name`; where that has none, the name.
 const PROVIDERS: [Provider; 23] = [
-    openai_like("openai", "openai"),
-    openai_like("azure", "azure.ai.openai"),
+    Provider { asks: true, ..openai_like("openai", "openai") },
+    Provider { asks: true, ..openai_like("azure", "azure.ai.openai") },
     openai_like("azure_inference", "azure.ai.inference"),
     Provider {
         marker: Some("anthropic-version"),

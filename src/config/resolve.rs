@@ -1,35 +1,53 @@
 //! The file's shape becomes each stage's settings, which cannot be wrong. Reads nothing but what it
 //! is given.
 
+use std::path::Path;
+
+use tracing::level_filters::LevelFilter;
+
 use super::environment::Environment;
 use super::fault::{Fault, all};
 use super::file::{File, Lines};
 use super::layers::{Layers, Source};
 use super::otel::Otel;
-use super::{Settings, export, providers, rules, tls, upstream};
+use super::smells::Nose;
+use super::{Settings, export, pricing, providers, rules, tls, upstream};
 use crate::forward::settings as forward;
 use crate::report::settings as report;
 
-/// Every stage's settings, or all that is wrong.
+/// Every stage's settings, or all that is wrong. `at`: where the file stands.
 pub(super) fn settings(
     file: &File,
     layers: &Layers,
     otel: &Otel,
     environment: &Environment,
+    at: &Path,
     mut warnings: Vec<String>,
 ) -> Result<Settings, Vec<Fault>> {
     let written = file.upstream.iter().enumerate();
     let upstreams = all(written.map(|(at, written)| upstream::resolve(at, written)));
     let exporters = export::resolve(&file.telemetry.export, otel, environment);
+    let prices = pricing::resolve(&file.pricing, at);
     let tls = tls::resolve("server.tls", file.server.tls.as_ref());
-    let ((upstreams, exporters), (root, tls)) =
-        both(both(upstreams, exporters), both(root(file, layers), tls))?;
-    let faults = rules::faults(file, &upstreams);
+    let (places, rest) = (both(upstreams, root(file, layers)), both(exporters, prices));
+    let (((upstreams, root), tls), (exporters, prices)) = both(both(places, tls), rest)?;
+    let mut faults = rules::faults(file, &upstreams);
+    faults.extend(rules::exports_to_ourselves(file, &upstreams, &exporters));
     if !faults.is_empty() {
         return Err(faults);
     }
-    warnings.extend(rules::warnings(file, &upstreams));
+    let nose = Nose {
+        file,
+        at,
+        upstreams: &upstreams,
+        exporters: &exporters,
+        prices: &prices,
+        environment,
+    };
+    warnings.extend(nose.smells().iter().map(|smell| layers.cite(smell)));
     warnings.extend(export::warnings(&file.telemetry.export, otel));
+    warnings.extend(export::doubts(&exporters));
+    warnings.extend(sampled_elsewhere(file, otel));
     Ok(Settings {
         forward: forward::Settings {
             listen: forward::Listen { at: file.server.listen.0.clone(), tls },
@@ -45,12 +63,16 @@ pub(super) fn settings(
             exporters,
             cost_histogram: file.telemetry.cost_histogram,
             phase_spans: file.telemetry.phase_spans,
+            sampler: otel.sampler,
+            span_attributes: otel.span_attributes,
+            log_attributes: otel.log_attributes,
             lines: lines(file.telemetry.lines, environment.terminal),
             limits: report_limits(file, otel),
         },
+        log_level: otel.log_level.unwrap_or(LevelFilter::INFO),
         admin: file.server.admin.0.clone(),
         socket_mode: file.server.socket_mode.0,
-        prices: file.pricing.model.clone(),
+        prices,
         warnings,
     })
 }
@@ -67,6 +89,19 @@ fn root(file: &File, layers: &Layers) -> Result<Option<usize>, Vec<Fault>> {
     rules::root(file, said).map_err(|fault| vec![fault])
 }
 
+/// Who gets our `traceparent` is told that it is sampled before any sampler is asked.
+fn sampled_elsewhere(file: &File, otel: &Otel) -> Option<String> {
+    let decides = otel.sampler.root != report::Root::On;
+    let propagates = file.upstream.iter().find(|it| it.propagate)?;
+    decides.then(|| {
+        format!(
+            "OTEL_TRACES_SAMPLER decides on spans here; the `traceparent` that `{}` is sent \
+             (propagate = true) says \"sampled\" unless the client's says otherwise",
+            propagates.name
+        )
+    })
+}
+
 fn lines(lines: Lines, terminal: bool) -> report::Lines {
     match lines {
         Lines::Auto if terminal => report::Lines::Terminal,
@@ -78,9 +113,10 @@ fn lines(lines: Lines, terminal: bool) -> report::Lines {
 fn report_limits(file: &File, otel: &Otel) -> report::Limits {
     let limits = file.limits.report();
     report::Limits {
-        batch: otel.batch.unwrap_or(limits.batch),
-        delay: otel.delay.unwrap_or(limits.delay),
+        spans: otel.spans,
+        logs: otel.logs,
         metric_interval: otel.metric_interval.unwrap_or(limits.metric_interval),
+        metric_timeout: otel.metric_timeout,
         ..limits
     }
 }
@@ -119,6 +155,17 @@ mod tests {
         assert_eq!(lengths, [8, 4, 4, 4, 12]);
         assert_eq!(a.as_bytes()[14], b'4');
         assert!(b"89ab".contains(&a.as_bytes()[19]), "{a}");
+    }
+
+    #[test]
+    fn a_sampler_that_an_upstream_does_not_hear_of_is_told() {
+        let mut file = File::default();
+        let mut otel = Otel::default();
+        otel.sampler.root = report::Root::Off;
+        assert_eq!(sampled_elsewhere(&file, &otel), None);
+        file.upstream[0].propagate = true;
+        assert!(sampled_elsewhere(&file, &otel).is_some_and(|it| it.contains("`openai`")));
+        assert_eq!(sampled_elsewhere(&file, &Otel::default()), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::fault::Fault;
 use super::file::File;
 use super::quantity::Seconds;
 use crate::forward::settings::{Endpoint, Upstream};
+use crate::report::settings::Exporter;
 
 const NOWHERE: &str =
     "there is no upstream: leave `upstream` out for the shipped ones, or write one";
@@ -20,17 +21,6 @@ pub(super) fn faults(file: &File, upstreams: &[Upstream]) -> Vec<Fault> {
     faults.extend(collisions(&listeners(file, upstreams)));
     faults.extend(loops(&listeners(file, upstreams), upstreams));
     faults
-}
-
-/// What is allowed, but seldom meant.
-pub(super) fn warnings(file: &File, upstreams: &[Upstream]) -> Vec<String> {
-    let open = listeners(file, upstreams).into_iter().filter(|(_, it)| is_open(it));
-    let open = open.filter_map(|(place, at)| match place.as_str() {
-        "server.admin" => Some(format!("{place} = {at} is open to other machines: whoever reaches it can read the metrics")),
-        _ if speaks_tls(file, upstreams, &place) => None,
-        _ => Some(format!("{place} = {at} is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted")),
-    });
-    open.chain(shadowed(upstreams)).collect()
 }
 
 /// The index of the upstream that `[server] root` names. `said`: somebody wrote it; the default
@@ -117,21 +107,26 @@ fn same_place(upstreams: &[Upstream]) -> Vec<Fault> {
 }
 
 /// Prefixes under a mount: the mount is looked at first, so they are never reached.
-fn shadowed(upstreams: &[Upstream]) -> impl Iterator<Item = String> {
+pub(super) fn shadowed(upstreams: &[Upstream]) -> Vec<Fault> {
     let mounts = mounts(upstreams);
-    prefixes(upstreams).into_iter().filter_map(move |(_, path, name)| {
+    let shadowed = prefixes(upstreams).into_iter().filter_map(|(place, path, name)| {
         let under = |(_, mount, _): &&Place<'_>| {
             path.strip_prefix(mount).is_some_and(|rest| rest.starts_with('/'))
         };
         let (_, mount, owner) = mounts.iter().find(under)?;
-        Some(format!(
+        let message = format!(
             "the path prefix `{path}` of `{name}` is never reached: `{mount}` is the mount of `{owner}`, and mounts go first"
-        ))
-    })
+        );
+        Some(Fault::at(place, message))
+    });
+    shadowed.collect()
 }
 
 /// Every listener, by the key that says it.
-fn listeners<'a>(file: &'a File, upstreams: &'a [Upstream]) -> Vec<(String, &'a Endpoint)> {
+pub(super) fn listeners<'a>(
+    file: &'a File,
+    upstreams: &'a [Upstream],
+) -> Vec<(String, &'a Endpoint)> {
     let ours = [("listen", &file.server.listen), ("admin", &file.server.admin)];
     let ours = ours.map(|(key, address)| (format!("server.{key}"), &address.0)).into_iter();
     let own = upstreams.iter().enumerate();
@@ -141,13 +136,13 @@ fn listeners<'a>(file: &'a File, upstreams: &'a [Upstream]) -> Vec<(String, &'a 
 }
 
 /// Whether the listener that `place` says speaks TLS.
-fn speaks_tls(file: &File, upstreams: &[Upstream], place: &str) -> bool {
+pub(super) fn speaks_tls(file: &File, upstreams: &[Upstream], place: &str) -> bool {
     let tls = |it: &Upstream| it.listen.as_ref().is_some_and(|it| it.tls.is_some());
     let own = upstreams.iter().enumerate().find(|(at, _)| place == format!("upstream.{at}.listen"));
     own.map_or_else(|| file.server.tls.is_some(), |(_, it)| tls(it))
 }
 
-fn is_open(listener: &Endpoint) -> bool {
+pub(super) fn is_open(listener: &Endpoint) -> bool {
     listener.tcp().is_some_and(|address| !address.ip().is_loopback())
 }
 
@@ -171,6 +166,32 @@ fn shared(a: &Endpoint, b: &Endpoint) -> Option<String> {
         }
         (a, b) => (a == b).then(|| a.to_string()),
     }
+}
+
+/// Exports that would come back to us and be exported in turn, as far as addresses tell.
+pub(super) fn exports_to_ourselves(
+    file: &File,
+    upstreams: &[Upstream],
+    exporters: &[Exporter],
+) -> Vec<Fault> {
+    let listeners = listeners(file, upstreams);
+    let urls = exporters.iter().flat_map(|it| [&it.traces, &it.metrics, &it.logs]).flatten();
+    let ours = urls.filter_map(|url| {
+        let scheme = if url.scheme_str() == Some("https") { 443 } else { 80 };
+        let host = url.host()?.trim_matches(['[', ']']);
+        let reaches = |(_, listener): &&(String, &Endpoint)| {
+            let port = url.port_u16().unwrap_or(scheme);
+            listener.tcp().is_some_and(|ours| reaches(host, port, ours))
+        };
+        listeners.iter().find(reaches)
+    });
+    let fault = |(place, listener): &(String, &Endpoint)| {
+        Fault::at(
+            place,
+            format!("telemetry would be sent to Clearspan itself: {place} = {listener}"),
+        )
+    };
+    ours.take(1).map(fault).collect()
 }
 
 /// Upstreams that are ourselves, as far as addresses tell; names are looked up, and seen, when
@@ -224,7 +245,6 @@ mod tests {
     fn the_defaults_break_no_rule() {
         let (file, upstreams) = read("");
         assert_eq!(faults(&file, &upstreams), []);
-        assert_eq!(warnings(&file, &upstreams), [""; 0]);
         assert_eq!(root(&file, false), Ok(Some(3)));
     }
 
@@ -295,6 +315,12 @@ mod tests {
             "upstream.0.listen server.admin",
             "upstream.0.listen and server.admin both listen on port 4320",
         );
+        one(
+            "[server]\nlisten='unix:/a'\nadmin='unix:/a'",
+            "server.admin server.listen",
+            "server.admin and server.listen both listen on unix:/a",
+        );
+        assert_eq!(told("[server]\nlisten='unix:/a'\nadmin='unix:/b'"), []);
         assert_eq!(told("[server]\nlisten='127.0.0.1:0'\nadmin='127.0.0.1:0'"), []);
         assert_eq!(told("[server]\nlisten='127.0.0.1:1'\nadmin='127.0.0.2:1'"), []);
     }
@@ -353,24 +379,6 @@ mod tests {
         assert_eq!(
             told("[limits]\nclient_stall_seconds=0\nupstream_silence_seconds=0\ndrain_seconds=0"),
             []
-        );
-    }
-
-    #[test]
-    fn open_listeners_and_shadowed_prefixes_are_warned_of() {
-        let (file, upstreams) = read(
-            "[server]\nlisten='0.0.0.0:4319'\nadmin='10.0.0.1:4320'\n\
-             [[upstream]]\nname='a'\nurl='http://a'\npaths=['/b/v1/', '/bc/', '/']\n\
-             [[upstream]]\nname='b'\nurl='http://b'\nlisten='[::]:1'",
-        );
-        assert_eq!(
-            warnings(&file, &upstreams),
-            [
-                "server.listen = 0.0.0.0:4319 is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted",
-                "server.admin = 10.0.0.1:4320 is open to other machines: whoever reaches it can read the metrics",
-                "upstream.1.listen = [::]:1 is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted",
-                "the path prefix `/b/v1` of `a` is never reached: `/b` is the mount of `b`, and mounts go first",
-            ]
         );
     }
 }

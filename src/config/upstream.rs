@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::fault::Fault;
 use super::providers;
 use super::url::{Refused, Url};
-use super::{file, file::Dialect};
+use super::{file, file::Dialect, file::StreamUsage};
 use crate::forward::settings::{Listen, Upstream};
 use crate::tape::Upstream as Facts;
 
@@ -75,6 +75,10 @@ fn build(written: &file::Upstream, url: Url, mount: String, listen: Option<Liste
         paths: written.paths.clone(),
         mount: Some(mount),
         marker: provider.and_then(providers::Provider::marker),
+        asks_for_usage: match written.stream_usage {
+            Some(usage) => usage == StreamUsage::Ask,
+            None => provider.is_some_and(|provider| provider.asks),
+        },
         propagate: written.propagate,
         listen,
         shape: provider.map_or_else(providers::common_shape, providers::Provider::shape),
@@ -161,6 +165,18 @@ mod tests {
     }
 
     #[test]
+    fn openai_and_azure_are_asked_for_usage_unless_told_and_others_if_told() {
+        let asks = |keys: &str| {
+            read(&format!("name = 'a'\nurl = 'http://a'\n{keys}")).unwrap().asks_for_usage
+        };
+        assert!(asks("provider = 'openai'") && asks("provider = 'azure'"));
+        assert!(asks("provider = 'azure.ai.openai'"));
+        assert!(!asks("provider = 'vllm'") && !asks("provider = 'acme'") && !asks(""));
+        assert!(!asks("provider = 'openai'\nstream_usage = 'observe'"));
+        assert!(asks("provider = 'vllm'\nstream_usage = 'ask'"));
+    }
+
+    #[test]
     fn a_provider_that_nobody_knows_speaks_openai_unless_told() {
         let text = "name = 'a'\nurl = 'http://a'\nprovider = 'acme'";
         let facts = read(text).unwrap().facts;
@@ -196,6 +212,16 @@ mod tests {
                 "a URL begins with http:// or https:// and names a host, like https://api.example.com",
             ]
         );
+    }
+
+    #[test]
+    fn tls_is_that_of_a_listener_and_its_files_are_read() {
+        let text = "name = 'a'\nurl = 'http://a'\ntls = { cert = '/nonexistent', key = '/k' }";
+        let faults = read(text).unwrap_err();
+        assert_eq!(faults, [Fault::at("upstream.0.tls", NO_LISTENER)]);
+        let faults = read(&format!("{text}\nlisten = 'unix:/a'")).unwrap_err();
+        let message = "/nonexistent: No such file or directory (os error 2)";
+        assert_eq!(faults, [Fault::at("upstream.0.tls.cert", message)]);
     }
 
     #[test]

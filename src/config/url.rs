@@ -30,6 +30,9 @@ pub(super) enum Refused {
     /// `?…` or `#…`.
     #[error("a URL must not hold a query or a fragment here: they would be lost")]
     Query,
+    /// `/…`, where gRPC has no place for it.
+    #[error("a gRPC endpoint has no path: write http://HOST:PORT or https://HOST:PORT")]
+    Path,
     /// No port can be read.
     #[error("the port of a URL is a number from 1 to 65535")]
     Port,
@@ -73,6 +76,11 @@ impl Url {
     pub(super) fn exact(text: &str) -> Result<Uri, Refused> {
         Self::parse(text)?;
         text.parse().map_err(|_| Refused::Malformed)
+    }
+
+    /// The full URL of a gRPC method, which no base path can stand before.
+    pub(super) fn method(&self, path: &str) -> Result<Uri, Refused> {
+        if self.base_path.is_empty() { self.join(path) } else { Err(Refused::Path) }
     }
 
     /// The full URL with `path` behind the base path.
@@ -134,6 +142,9 @@ mod tests {
         let join = |url: &str, path| Url::parse(url).unwrap().join(path).unwrap().to_string();
         assert_eq!(join("http://a", "/v1/traces"), "http://a/v1/traces");
         assert_eq!(join("https://a:1/otlp/", "/v1/logs"), "https://a:1/otlp/v1/logs");
+        let method = |url: &str| Url::parse(url).unwrap().method("/x.Y/Z").map(|it| it.to_string());
+        assert_eq!(method("http://a:1/"), Ok("http://a:1/x.Y/Z".into()));
+        assert_eq!(method("http://a:1/b"), Err(Refused::Path));
         assert_eq!(Url::exact("http://a").unwrap().to_string(), "http://a/");
         assert_eq!(Url::exact("https://a/x/").unwrap().to_string(), "https://a/x/");
         assert_eq!(Url::exact("http://a?b"), Err(Refused::Query));

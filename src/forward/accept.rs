@@ -62,7 +62,7 @@ pub struct Server {
 impl Server {
     /// A server that has no listener yet.
     pub fn new(forward: Arc<Forward>) -> Self {
-        let limit = forward.limits.connections.min(Semaphore::MAX_PERMITS);
+        let limit = forward.live().settings.limits.connections.min(Semaphore::MAX_PERMITS);
         Self {
             forward,
             phase: watch::Sender::new(Phase::Serving),
@@ -118,7 +118,7 @@ impl Server {
     /// Lets running exchanges end, then cuts off those that have not within the limit.
     pub async fn drain(&self) {
         self.phase.send_replace(Phase::Draining);
-        let deadline = self.forward.limits.drain;
+        let deadline = self.forward.live().settings.limits.drain;
         if tokio::time::timeout(deadline, self.closed()).await.is_err() {
             self.phase.send_replace(Phase::Cut);
             self.closed().await;
@@ -171,7 +171,7 @@ impl Accepting {
     fn spawn(&self, stream: Stream, peer: Option<SocketAddr>, place: OwnedSemaphorePermit) {
         let (forward, phase) = (Arc::clone(&self.forward), self.phase.clone());
         let arrival = |scheme| Arrival {
-            scope: self.scope,
+            scope: self.scope.clone(),
             peer,
             scheme,
             client: Arc::new(Client::new(place, phase.clone())),
@@ -197,7 +197,7 @@ async fn greet(
     mut phase: watch::Receiver<Phase>,
 ) -> Option<TlsStream<Stream>> {
     let greeted = tokio::select! {
-        greeted = timeout(forward.limits.handshake, tls.accept(stream)) => greeted,
+        greeted = timeout(forward.live().settings.limits.handshake, tls.accept(stream)) => greeted,
         _ = phase.changed() => return None,
     };
     match greeted {
@@ -222,7 +222,10 @@ async fn serve<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let io = ClientIo::new(stream, Arc::clone(&arrival.client), &forward.limits);
+    let io = {
+        let live = forward.live();
+        ClientIo::new(stream, Arc::clone(&arrival.client), &live.settings.limits)
+    };
     let service = service_fn(|request: Request<Incoming>| {
         let is_last = headers::has_odd_codings(request.headers());
         let exchange = Arc::clone(&forward).exchange(arrival.clone(), request);

@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::accept::Phase;
 use super::settings::Limits;
+use super::upload::Upload;
 
 /// What the exchange and the connection under it tell each other.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ pub(super) struct Client {
     busy: AtomicBool,
     // Its request's body has not ended.
     uploading: AtomicBool,
+    upload: Upload,
     // It kept us waiting longer than we allow, with an exchange running.
     stalled: AtomicBool,
     // Nanoseconds since `opened` when the last exchange ended.
@@ -44,6 +46,7 @@ impl Client {
             opened: Instant::now(),
             busy: AtomicBool::new(false),
             uploading: AtomicBool::new(false),
+            upload: Upload::new(),
             stalled: AtomicBool::new(false),
             quiet_since: AtomicU64::new(0),
             phase,
@@ -54,12 +57,24 @@ impl Client {
     /// An exchange begins.
     pub(super) fn begin(&self, uploading: bool) {
         self.uploading.store(uploading, Relaxed);
+        self.upload.moved();
         self.busy.store(true, Relaxed);
+    }
+
+    /// The request's body was read, and has yet to be sent upstream.
+    pub(super) fn uploads_again(&self) {
+        self.uploading.store(true, Relaxed);
     }
 
     /// The request's body ended.
     pub(super) fn uploaded(&self) {
+        self.upload.moved();
         self.uploading.store(false, Relaxed);
+    }
+
+    /// How the request's body comes in.
+    pub(super) fn upload(&self) -> &Upload {
+        &self.upload
     }
 
     /// The exchange is over.

@@ -56,6 +56,11 @@ impl Connector {
         Ok(Self { tcp, tls: Arc::new(tls_config()?), own, timeout: limits.connect })
     }
 
+    /// The same with this limit.
+    pub(super) fn limited_to(&self, timeout: std::time::Duration) -> Self {
+        Self { timeout, ..self.clone() }
+    }
+
     /// Connects within the limit.
     pub(super) async fn connect(
         &self,
@@ -149,6 +154,10 @@ fn tls_config() -> Result<ClientConfig, rustls::Error> {
     Ok(config)
 }
 
+/// No descriptor is left, in the system or for this process: our own lack, not the upstream's.
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+
 /// The connector's error has no public kind: the cause under it has.
 fn classify(error: &(dyn std::error::Error + 'static)) -> Error {
     let mut cause = Some(error);
@@ -157,6 +166,9 @@ fn classify(error: &(dyn std::error::Error + 'static)) -> Error {
             return Error::Unresolved;
         }
         if let Some(error) = error.downcast_ref::<io::Error>() {
+            if matches!(error.raw_os_error(), Some(ENFILE | EMFILE)) {
+                return Error::Busy;
+            }
             if error.kind() == io::ErrorKind::ConnectionRefused {
                 return Error::ConnectionRefused;
             }
@@ -195,5 +207,23 @@ impl Service<Name> for Resolver {
             let addresses = resolving.await.map_err(Unresolved)?;
             Ok(addresses.collect::<Vec<_>>().into_iter())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lack_of_descriptors_is_ours_and_the_rest_is_the_upstreams() {
+        let of = |code| classify(&io::Error::from_raw_os_error(code)).reason();
+        assert_eq!([ENFILE, EMFILE].map(of), ["busy", "busy"]);
+        // ECONNREFUSED has a number for each system; its kind is the same on all.
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert_eq!(classify(&refused).reason(), "connection_refused");
+        assert_eq!(
+            classify(&io::Error::from(io::ErrorKind::HostUnreachable)).reason(),
+            "connect_failed"
+        );
     }
 }

@@ -36,6 +36,18 @@ pub(super) enum Error {
     /// No answer within our limit.
     #[error("the upstream was silent for too long")]
     Silent,
+    /// The client's connection is gone: nobody hears an answer.
+    #[error("the client is gone")]
+    ClientGone,
+    /// The client owes more of its request's body than our limit allows.
+    #[error("the client was silent for too long")]
+    ClientStalled,
+    /// The request's body is not in the framing that it claims.
+    #[error("the request's body is malformed")]
+    BadRequest,
+    /// The upstream switched to a protocol that the client did not wish for.
+    #[error("the upstream switched protocols unasked")]
+    Unasked,
     /// The connection broke before the answer's head was complete.
     #[error("the upstream's connection broke before its answer ({0})")]
     Upstream(#[source] hyper::Error),
@@ -46,6 +58,8 @@ impl Error {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::ClientGone | Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::ClientStalled => StatusCode::REQUEST_TIMEOUT,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Loop => StatusCode::LOOP_DETECTED,
             Self::ConnectTimeout | Self::Silent => StatusCode::GATEWAY_TIMEOUT,
@@ -65,6 +79,10 @@ impl Error {
             Self::Tls(_) => "tls_failed",
             Self::ConnectTimeout => "connect_timeout",
             Self::Silent => "upstream_silent",
+            Self::ClientGone => "client_canceled",
+            Self::ClientStalled => "client_timeout",
+            Self::BadRequest => "bad_request",
+            Self::Unasked => "bad_response",
             Self::Upstream(error) if error.is_parse() => "bad_response",
             Self::Upstream(_) => "connection_broken",
         }
@@ -74,8 +92,12 @@ impl Error {
     pub(super) fn cause(&self) -> Cause {
         let reason = self.reason();
         match self {
-            Self::NoRoute | Self::Busy | Self::Loop => Cause::Refused(reason),
+            Self::ClientGone => Cause::ClientGone,
+            Self::ClientStalled => Cause::ClientStalled,
+            Self::NoRoute | Self::Busy | Self::Loop | Self::BadRequest => Cause::Refused(reason),
             Self::ConnectTimeout | Self::Silent => Cause::UpstreamTimeout(reason),
+            // The request's body broke, which comes from the client.
+            Self::Upstream(error) if error.is_user() => Cause::ClientGone,
             _ => Cause::UpstreamReset(reason),
         }
     }

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{Request, Response, StatusCode, Uri, Version, request, response};
 use http_body::Body as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
 
+use super::ask::{self, Answer};
 use super::client_io::Client;
 use super::error::Error;
 use super::headers::{self, Framing, Hop, ToUpstream};
@@ -19,6 +20,7 @@ use super::send::{self, Lease};
 use super::settings::Upstream;
 use super::tee::{Body, RequestTee, ResponseTee};
 use super::tunnel::Upgrade;
+use super::upload::{Broken, Upload};
 use super::{Forward, Slot};
 use crate::tape::{Cause, Milestone, RequestPen, ResponsePen, Start};
 
@@ -46,6 +48,14 @@ impl Running {
         self.pen.data(chunk, last);
     }
 
+    /// So many taped bytes do not reach the client; `left`: some that should not, do.
+    pub(super) fn withhold(&mut self, bytes: u64, left: bool) {
+        self.pen.withhold(bytes);
+        if left {
+            self.pen.milestone(Milestone::AskLeft, Instant::now());
+        }
+    }
+
     /// The client's connection.
     pub(super) fn client(&self) -> Arc<Client> {
         Arc::clone(&self.client)
@@ -54,6 +64,27 @@ impl Running {
     /// The pen for what the client sends after its connection was upgraded.
     pub(super) fn upgraded(&self) -> RequestPen {
         self.pen.upgraded()
+    }
+
+    /// The client's fault, where its request broke off: then the upstream's connection does too.
+    fn fault(&self) -> Option<Error> {
+        let broken = self.upload().broken()?;
+        Some(match broken {
+            _ if self.client.stalled() => Error::ClientStalled,
+            Broken::Gone => Error::ClientGone,
+            Broken::Malformed => Error::BadRequest,
+        })
+    }
+
+    /// How the request's body comes in.
+    pub(super) fn upload(&self) -> &Upload {
+        self.client.upload()
+    }
+
+    /// The upstream broke off within its answer.
+    pub(super) fn end_broken(&mut self) {
+        let cause = self.fault().map_or(Cause::UpstreamReset("connection_broken"), |it| it.cause());
+        self.end(cause);
     }
 
     pub(super) fn is_uploading(&self) -> bool {
@@ -96,7 +127,7 @@ impl Forward {
         let (head, body) = request.into_parts();
         let route = route::find(
             &live.settings,
-            arrival.scope,
+            &arrival.scope,
             &head.method,
             head.uri.path(),
             &head.headers,
@@ -113,17 +144,59 @@ impl Forward {
         running.slot = Some(slot);
         let body = RequestTee::new(body, request_pen, Arc::clone(&arrival.client));
         let hop = if upgrade.is_some() { Hop::Upgrade } else { Hop::Exchange };
-        let sent = match outgoing(head, body, upstream, route, hop, &running.pen) {
-            Ok(request) => send(&live, route.upstream, request, hop, &mut running.pen).await,
-            Err(error) => Err(error),
+        let sent = if ask::may_ask(upstream, &head, &body) && hop == Hop::Exchange {
+            Box::pin(self.ask(&live, route, head, body, &mut running)).await
+        } else {
+            send(&live, route, head, body, hop, &mut running.pen).await
         };
         match (sent, upgrade) {
-            (Ok((response, lease)), Some(upgrade)) if is_switch(&response) => {
-                switch(response, lease, upgrade, &live, running)
+            (Ok(answered), Some(upgrade)) if is_switch(&answered.response) => {
+                switch(answered, upgrade, &live, running)
             }
-            (Ok((response, lease)), _) => relay(response, lease, &live, running),
-            (Err(error), _) => reply(&error, asked, &live, Some(upstream), running),
+            (Ok(answered), _) if is_switch(&answered.response) => {
+                reply(&Error::Unasked, asked, &live, Some(upstream), running)
+            }
+            (Ok(answered), _) => relay(answered, &live, running),
+            (Err(error), _) => {
+                let error = running.fault().unwrap_or(error);
+                reply(&error, asked, &live, Some(upstream), running)
+            }
         }
+    }
+
+    /// Sends the request with a question about the stream's usage, where that can be put into it;
+    /// refused, once more as the client wrote it.
+    async fn ask(
+        &self,
+        live: &Live,
+        route: Route,
+        mut head: request::Parts,
+        body: RequestTee,
+        running: &mut Running,
+    ) -> Result<Answered, Error> {
+        let (upstream, _) = live.upstream(route.upstream);
+        let limits = &live.settings.limits;
+        let (body, question) =
+            self.asking.hold(body, &head, upstream, limits, &mut running.pen).await;
+        let Some(question) = question else {
+            return send(live, route, head, body, Hop::Exchange, &mut running.pen).await;
+        };
+        let original = head.clone();
+        question.edit(&mut head);
+        let answered = send(live, route, head, body, Hop::Exchange, &mut running.pen).await?;
+        if !ask::is_refusal(answered.response.status()) {
+            let asked = self.asking.answer(&answered.response, limits, &mut running.pen);
+            return Ok(Answered { asked, ..answered });
+        }
+        running.pen.milestone(Milestone::AskRefused, Instant::now());
+        discard(answered, running).await;
+        let answered =
+            send(live, route, original, question.original(), Hop::Exchange, &mut running.pen)
+                .await?;
+        if answered.response.status().is_success() {
+            self.asking.pause(&question, upstream, limits);
+        }
+        Ok(answered)
     }
 
     /// Begins the tape.
@@ -150,13 +223,17 @@ impl Forward {
     }
 }
 
-/// The upstream's answer on its way to the client.
-fn relay(
+/// An answer's head, and what its body needs.
+struct Answered {
     response: Response<Incoming>,
     lease: Lease,
-    live: &Live,
-    mut running: Running,
-) -> Response<Body> {
+    /// Takes out of it what our question caused.
+    asked: Option<Box<Answer>>,
+}
+
+/// The upstream's answer on its way to the client.
+fn relay(answered: Answered, live: &Live, mut running: Running) -> Response<Body> {
+    let Answered { response, lease, asked } = answered;
     let (mut head, body) = response.into_parts();
     lease.mark(&mut running.pen);
     running.pen.head(&headers::tape_response(&head));
@@ -167,7 +244,7 @@ fn relay(
     }
     head.headers = headers::to_client(head.headers, framing, Hop::Exchange);
     let silence = live.settings.limits.upstream_silence;
-    let tee = ResponseTee::new(body, running, lease, silence);
+    let tee = ResponseTee::new(body, running, lease, asked, silence);
     Response::from_parts(head, Body::Tee(Box::new(tee)))
 }
 
@@ -177,12 +254,12 @@ fn is_switch(response: &Response<Incoming>) -> bool {
 
 /// The upstream speaks the protocol that the client wished for: from here on bytes go both ways.
 fn switch(
-    mut response: Response<Incoming>,
-    lease: Lease,
+    answered: Answered,
     upgrade: Upgrade,
     live: &Live,
     mut running: Running,
 ) -> Response<Body> {
+    let Answered { mut response, lease, .. } = answered;
     lease.mark(&mut running.pen);
     let upstream = hyper::upgrade::on(&mut response);
     let (mut head, _) = response.into_parts();
@@ -202,7 +279,9 @@ fn reply(
 ) -> Response<Body> {
     let shape = upstream.map_or(&live.settings.shape, |upstream| &upstream.shape);
     let (head, body) = reply::to(error, asked, &live.settings, shape).into_parts();
-    running.pen.head(&headers::tape_response(&head));
+    if !matches!(error, Error::ClientGone) {
+        running.pen.head(&headers::tape_response(&head));
+    }
     if !body.is_empty() {
         running.data(&body, true);
     }
@@ -213,17 +292,49 @@ fn reply(
 /// Sends on a leased connection; the answer's head, or our limit on waiting for it.
 async fn send(
     live: &Live,
-    upstream: usize,
-    request: Request<RequestTee>,
+    route: Route,
+    head: request::Parts,
+    body: RequestTee,
     hop: Hop,
     pen: &mut ResponsePen,
-) -> Result<(Response<Incoming>, Lease), Error> {
+) -> Result<Answered, Error> {
+    let (upstream, _) = live.upstream(route.upstream);
+    let client = body.client();
+    let request = outgoing(head, body, upstream, route, hop, pen)?;
     let limit = live.settings.limits.upstream_silence;
-    let sending = send::send(live, upstream, request, hop, pen);
-    if limit.is_zero() {
-        return sending.await;
+    let sending = send::send(live, route.upstream, request, hop, pen);
+    let (response, lease) =
+        if limit.is_zero() { sending.await? } else { within(limit, &client, sending).await? };
+    Ok(Answered { response, lease, asked: None })
+}
+
+/// What `sending` gives, unless the upstream is silent for longer than `limit` while it is its turn.
+async fn within<T>(
+    limit: Duration,
+    client: &Client,
+    sending: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let begun = tokio::time::Instant::now();
+    let mut sending = std::pin::pin!(sending);
+    loop {
+        let due = client.upload().silence_due(begun, limit);
+        match tokio::time::timeout_at(due, sending.as_mut()).await {
+            Ok(sent) => return sent,
+            // Unless the client moved in the meantime.
+            Err(_) if client.upload().silence_due(begun, limit) <= due => {
+                return Err(Error::Silent);
+            }
+            Err(_) => (),
+        }
     }
-    tokio::time::timeout(limit, sending).await.map_err(|_| Error::Silent)?
+}
+
+/// Reads an answer that nobody is to see; its connection is kept if that is soon done.
+async fn discard(answered: Answered, running: &Running) {
+    let Answered { response, lease, .. } = answered;
+    if ask::discard(response.into_body()).await && !running.is_uploading() {
+        lease.finish();
+    }
 }
 
 /// The request as the upstream is to see it.

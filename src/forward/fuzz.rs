@@ -8,6 +8,7 @@ use http::header::{
 };
 use http::{HeaderMap, Method, Request, Uri};
 
+pub(crate) use super::ask::fuzz::{answer, request};
 use super::headers::{self, Framing, Hop, ToUpstream};
 use super::route::{Route, Scope, find};
 use super::settings::{ErrorShape, Limits, Listen, Settings, Upstream};
@@ -40,12 +41,12 @@ pub(crate) fn route(input: &[u8]) {
     let own = own.filter(|own| !own.upstreams.is_empty());
     let settings = own.as_ref().unwrap_or(&SETTINGS);
     let scope = match scope.parse::<usize>() {
-        Ok(own) => Scope::Own(own % settings.upstreams.len()),
+        Ok(own) => Scope::Own(own.to_string().into()),
         Err(_) => Scope::Shared,
     };
-    let found = find(settings, scope, &method, uri.path(), &headers);
+    let found = find(settings, &scope, &method, uri.path(), &headers);
     let request = Asked { settings, method, path: uri.path(), headers: &headers };
-    request.check(scope, found);
+    request.check(&scope, found);
     if let Some(route) = found {
         check_target(&uri, route, &settings.upstreams[route.upstream].base_path);
     }
@@ -60,9 +61,11 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn check(&self, scope: Scope, found: Option<Route>) {
-        if let Scope::Own(upstream) = scope {
-            assert_eq!(found, Some(Route { upstream, mount: 0 }), "an own listener");
+    fn check(&self, scope: &Scope, found: Option<Route>) {
+        if let Scope::Own(name) = scope {
+            let own = self.settings.upstreams.iter().position(|it| *it.facts.name == **name);
+            let own = own.map(|upstream| Route { upstream, mount: 0 });
+            assert_eq!(found, own, "an own listener");
             return;
         }
         if climbs(self.path) {
@@ -136,7 +139,8 @@ fn climbs(path: &str) -> bool {
 }
 
 fn settings(text: &str) -> Settings {
-    let upstreams = text.lines().filter_map(upstream).take(8).collect();
+    let upstreams = text.lines().enumerate().filter_map(|(at, line)| upstream(at, line));
+    let upstreams = upstreams.take(8).collect();
     Settings {
         listen: Listen { at: std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into(), tls: None },
         upstreams,
@@ -147,7 +151,7 @@ fn settings(text: &str) -> Settings {
 }
 
 /// One line of `SHIPPED`, brought to what its fields promise.
-fn upstream(line: &str) -> Option<Upstream> {
+fn upstream(at: usize, line: &str) -> Option<Upstream> {
     let mut words = line.split(' ').map(|word| if word == "-" { "" } else { word });
     let mut word = || words.next().unwrap_or_default();
     let absolute = |text: &str| format!("/{}", text.trim_matches('/'));
@@ -163,7 +167,7 @@ fn upstream(line: &str) -> Option<Upstream> {
     let base_path = below(Some(word()).filter(is_plain)?).unwrap_or_default();
     let marker = HeaderName::from_bytes(word().as_bytes()).ok();
     let facts = tape::Upstream {
-        name: "up".to_owned(),
+        name: at.to_string(),
         provider: "up".to_owned(),
         dialect: "openai".to_owned(),
         address: "h".to_owned(),
@@ -178,6 +182,7 @@ fn upstream(line: &str) -> Option<Upstream> {
         mount,
         marker,
         propagate: false,
+        asks_for_usage: false,
         listen: None,
         shape: ErrorShape(String::new()),
     })

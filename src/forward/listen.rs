@@ -84,8 +84,8 @@ impl Listener {
             Socket::Unix(listener) => {
                 let address = listener.local_addr()?;
                 let path = address.as_pathname();
-                // A socket without a name of its own can only have been given to us.
-                Ok(Endpoint::Unix(path.map_or_else(|| "/unnamed".into(), Path::to_path_buf)))
+                // One outside the file system (`@name`) can only have been given to us.
+                Ok(Endpoint::Unix(path.map_or_else(|| "@".into(), Path::to_path_buf)))
             }
         }
     }

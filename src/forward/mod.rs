@@ -1,8 +1,9 @@
 //! HOT: bytes through, unchanged. Knows sockets, headers and times; no provider, no price, no
 //! OpenTelemetry.
 //!
-//! `accept` takes connections, `exchange` shows a request's whole way: `route`, `headers`, `send` on a
-//! connection from `pool`, and the answer back through `tee`. `reply` has the few answers of our own.
+//! `accept` takes connections, `exchange` shows a request's whole way: `route`, `ask`, `headers`, `send`
+//! on a connection from `pool`, and the answer back through `tee`. `reply` has the few answers of our
+//! own.
 
 /// What forwarding needs to be told.
 pub mod settings;
@@ -18,6 +19,8 @@ pub mod server_tls;
 pub mod accept;
 /// A client's connection, closed when it keeps us waiting.
 mod client_io;
+/// How a request's body comes in, and breaks off.
+mod upload;
 /// How many exchanges run at once.
 pub mod admission;
 /// One exchange, top to bottom.
@@ -28,6 +31,8 @@ pub mod route;
 mod trace_context;
 /// Which header fields cross the proxy.
 mod headers;
+/// Usage of a stream, asked for in the client's stead.
+pub mod ask;
 /// A request on a leased connection.
 mod send;
 /// Connections that wait for their next exchange.
@@ -54,8 +59,9 @@ use std::time::Duration;
 
 use admission::{Admission, Slot};
 use arc_swap::ArcSwap;
+use ask::Asking;
 use live::Live;
-use settings::{Endpoint, Limits, Settings};
+use settings::{Endpoint, Settings};
 
 use crate::tape::Tapes;
 
@@ -65,10 +71,9 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Everything that exchanges share.
 pub struct Forward {
     live: ArcSwap<Live>,
-    // Those of the start: what they bound lasts as long as the process.
-    limits: Limits,
     tapes: Tapes,
     admission: Arc<Admission>,
+    asking: Asking,
     // Heads that hyper refused (400, 414, 431): they never become an exchange.
     unread: Arc<AtomicU64>,
 }
@@ -90,12 +95,21 @@ impl Forward {
         own: Vec<Endpoint>,
     ) -> Result<Arc<Self>, rustls::Error> {
         Ok(Arc::new(Self {
-            limits: settings.limits.clone(),
             admission: Admission::new(settings.limits.exchanges),
+            asking: Asking::new(&settings.limits),
             unread: Arc::default(),
             tapes,
             live: ArcSwap::from_pointee(Live::new(settings, own.into())?),
         }))
+    }
+
+    /// From the next exchange on these settings hold; those that run keep what they began with.
+    /// What was bound at the start stays: listeners, and how many connections are accepted.
+    pub fn replace(&self, settings: Settings) {
+        self.admission.set_limit(settings.limits.exchanges);
+        let old = self.live();
+        self.live.store(Arc::new(old.succeeded_by(settings)));
+        old.retire_all_but(&self.live());
     }
 
     /// The settings in force now.

@@ -15,7 +15,8 @@ use super::settings::{Limits, Upstream};
 /// grow old and go.
 #[derive(Debug)]
 pub(super) struct Pool {
-    idle: Mutex<Vec<Idle>>,
+    // None once it is retired: then no connection is kept.
+    idle: Mutex<Option<Vec<Idle>>>,
     idle_for: Duration,
     limit: usize,
 }
@@ -32,7 +33,7 @@ pub(super) type Leased = (Connection, Option<Steps>);
 impl Pool {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
-            idle: Mutex::new(Vec::new()),
+            idle: Mutex::new(Some(Vec::new())),
             idle_for: limits.upstream_idle,
             limit: limits.upstream_idle_connections,
         }
@@ -70,28 +71,41 @@ impl Pool {
         if connection.sender.is_closed() {
             return;
         }
-        let mut idle = self.idle();
-        if idle.len() < self.limit {
+        if let Some(idle) = self.idle().as_mut().filter(|idle| idle.len() < self.limit) {
             idle.push(Idle { connection, since: Instant::now() });
         }
     }
 
+    /// Closes what is idle, and later each connection whose exchange is over.
+    pub(super) fn retire(&self) {
+        *self.idle() = None;
+    }
+
+    /// Whether it keeps connections as these limits say.
+    pub(super) fn keeps_to(&self, limits: &Limits) -> bool {
+        (self.idle_for, self.limit) == (limits.upstream_idle, limits.upstream_idle_connections)
+    }
+
     /// Closes connections that have been idle for too long.
     pub(super) fn sweep(&self) {
-        self.idle().retain(|idle| idle.since.elapsed() < self.idle_for);
+        if let Some(idle) = self.idle().as_mut() {
+            idle.retain(|idle| idle.since.elapsed() < self.idle_for);
+        }
     }
 
     fn take(&self) -> Option<Connection> {
-        let last = self.idle().pop()?;
+        let mut idle = self.idle();
+        let idle = idle.as_mut()?;
+        let last = idle.pop()?;
         if last.since.elapsed() < self.idle_for {
             return Some(last.connection);
         }
         // The youngest is too old: so are all.
-        self.idle().clear();
+        idle.clear();
         None
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+    fn idle(&self) -> MutexGuard<'_, Option<Vec<Idle>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

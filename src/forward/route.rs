@@ -1,17 +1,19 @@
 //! Which upstream a request addresses. Pure; decodes and normalises nothing.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 use http::Method;
 
 use super::settings::{Settings, Upstream};
 
 /// Where a listener's requests can go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// The path decides.
     Shared,
-    /// Every path goes to the upstream of this index.
-    Own(usize),
+    /// Every path goes to the upstream of this name: its place in the list may change.
+    Own(Arc<str>),
 }
 
 /// The upstream's index, and how many bytes at the front of the path only addressed it.
@@ -32,13 +34,14 @@ impl Route {
 /// a marker alone. Never an upstream that was not addressed.
 pub(super) fn find(
     settings: &Settings,
-    scope: Scope,
+    scope: &Scope,
     method: &Method,
     path: &str,
     headers: &HeaderMap,
 ) -> Option<Route> {
-    if let Scope::Own(upstream) = scope {
-        return Some(Route::unmounted(upstream));
+    if let Scope::Own(name) = scope {
+        let own = settings.upstreams.iter().position(|it| *it.facts.name == **name);
+        return own.map(Route::unmounted);
     }
     // A dot segment could climb out of the prefix that admits it.
     if has_dot_segment(path) {
@@ -109,8 +112,6 @@ fn has_dot_segment(path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::forward::settings::{ErrorShape, Limits, Listen};
     use crate::tape;
@@ -130,6 +131,7 @@ mod tests {
             paths: paths.iter().map(ToString::to_string).collect(),
             mount: Some(format!("/{name}")),
             marker: marker.map(http::HeaderName::from_static),
+            asks_for_usage: false,
             propagate: false,
             listen: None,
             shape: ErrorShape(String::new()),
@@ -156,7 +158,7 @@ mod tests {
         if let Some(marker) = marker {
             headers.insert(marker, http::HeaderValue::from_static("x"));
         }
-        find(&settings(), Scope::Shared, &Method::GET, path, &headers)
+        find(&settings(), &Scope::Shared, &Method::GET, path, &headers)
             .map(|route| (route.upstream, route.mount))
     }
 
@@ -190,14 +192,15 @@ mod tests {
     fn the_root_goes_where_it_was_told() {
         assert_eq!(route("/", None), Some((3, 0)));
         let headers = HeaderMap::new();
-        assert_eq!(find(&settings(), Scope::Shared, &Method::POST, "/", &headers), None);
+        assert_eq!(find(&settings(), &Scope::Shared, &Method::POST, "/", &headers), None);
     }
 
     #[test]
     fn dot_segments_are_not_forwarded_but_by_an_own_listener() {
         for path in ["/v1/../x", "/v1/.", "/openai/%2e%2E/x", "/v1/.%2e/"] {
             assert_eq!(route(path, None), None, "{path}");
-            let own = find(&settings(), Scope::Own(2), &Method::GET, path, &HeaderMap::new());
+            let scope = Scope::Own("gemini".into());
+            let own = find(&settings(), &scope, &Method::GET, path, &HeaderMap::new());
             assert_eq!(own, Some(Route { upstream: 2, mount: 0 }));
         }
         for path in ["/v1/...", "/v1/.well-known", "/v1/a..b", "/v1/%2ex"] {

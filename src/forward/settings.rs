@@ -28,7 +28,7 @@ pub struct Settings {
 }
 
 /// One upstream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// What the cold path is told of it.
     pub facts: Arc<tape::Upstream>,
@@ -44,6 +44,8 @@ pub struct Upstream {
     pub mount: Option<String>,
     /// A request header that only this provider's clients send (`anthropic-version`).
     pub marker: Option<HeaderName>,
+    /// Ask for a stream's usage in the client's stead (`stream_usage = "ask"`).
+    pub asks_for_usage: bool,
     /// Replace the app's `traceparent` with ours.
     pub propagate: bool,
     /// A listener of its own, on which every path goes here.
@@ -140,7 +142,7 @@ pub struct ErrorShape(pub String);
 
 /// Bounds of forwarding. Each is a key of `[limits]`; a duration of zero means no limit where the
 /// key says so.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Exchanges at once (`max_exchanges`, 10,000); above it 503 with `Retry-After`.
     pub exchanges: usize,
@@ -165,6 +167,16 @@ pub struct Limits {
     /// The longest silence of an upstream, before the head or within the body
     /// (`upstream_silence_seconds`, 0: no limit, since models think for long).
     pub upstream_silence: Duration,
+    /// The longest body that is held to ask for a stream's usage (`ask_body_bytes`, 8 MiB).
+    pub ask_body: usize,
+    /// From the first byte of a held body to its last (`ask_wait_seconds`, 5).
+    pub ask_wait: Duration,
+    /// What asking may hold in all exchanges together (`ask_memory`, 128 MiB).
+    pub ask_memory: usize,
+    /// The longest event of an answer that is held back (`ask_event_bytes`, 64 KiB).
+    pub ask_event: usize,
+    /// How long a model is not asked about whose upstream refused that (`ask_pause_seconds`, 3600).
+    pub ask_pause: Duration,
     /// The longest that neither side of an upgraded connection may send
     /// (`tunnel_idle_seconds`, 3,600: a realtime session's longest; 0 is no limit).
     pub tunnel_idle: Duration,
@@ -185,6 +197,11 @@ impl Default for Limits {
             upstream_idle: Duration::from_secs(4),
             upstream_idle_connections: 256,
             upstream_silence: Duration::ZERO,
+            ask_body: 8 << 20,
+            ask_wait: Duration::from_secs(5),
+            ask_memory: 128 << 20,
+            ask_event: 64 << 10,
+            ask_pause: Duration::from_secs(3600),
             tunnel_idle: Duration::from_secs(3600),
             drain: Duration::from_secs(7),
         }

@@ -67,19 +67,38 @@ pub(super) enum Transport {
 pub(super) struct UpstreamIo {
     transport: Transport,
     stamps: Arc<Stamps>,
+    // It takes no more bytes. What it said before can still be read, an answer perhaps: the rest of
+    // the request goes nowhere, until reading tells how it ended.
+    deaf: bool,
 }
 
 impl UpstreamIo {
     pub(super) fn new(transport: Transport, stamps: Arc<Stamps>) -> Self {
-        Self { transport, stamps }
+        Self { transport, stamps, deaf: false }
     }
 
-    fn stamped(&self, began: u64, written: io::Result<usize>) -> Poll<io::Result<usize>> {
+    /// Stamps what was written of `length` bytes, or hears that the upstream takes no more.
+    fn written(
+        &mut self,
+        began: u64,
+        length: usize,
+        written: io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
         if matches!(written, Ok(1..)) {
             self.stamps.stamp(began);
         }
-        Poll::Ready(written)
+        Poll::Ready(match written {
+            Err(error) if has_hung_up(&error) => {
+                self.deaf = true;
+                Ok(length)
+            }
+            written => written,
+        })
     }
+}
+
+fn has_hung_up(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 /// Runs `$call` on whichever transport it is.
@@ -114,9 +133,12 @@ impl Write for UpstreamIo {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.deaf {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let began = self.stamps.now();
         let written = ready!(transport!(self, io => io.poll_write(cx, bytes)));
-        self.stamped(began, written)
+        self.written(began, bytes.len(), written)
     }
 
     fn poll_write_vectored(
@@ -124,9 +146,13 @@ impl Write for UpstreamIo {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let length = slices.iter().map(|slice| slice.len()).sum();
+        if self.deaf {
+            return Poll::Ready(Ok(length));
+        }
         let began = self.stamps.now();
         let written = ready!(transport!(self, io => io.poll_write_vectored(cx, slices)));
-        self.stamped(began, written)
+        self.written(began, length, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -137,7 +163,11 @@ impl Write for UpstreamIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        transport!(self, io => io.poll_flush(cx))
+        match ready!(transport!(self, io => io.poll_flush(cx))) {
+            Err(error) if has_hung_up(&error) => self.deaf = true,
+            flushed => return Poll::Ready(flushed),
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -11,7 +11,7 @@ use fastrand::Rng;
 use super::{Property, TARGETS};
 
 /// Inputs that are made for each property.
-const MADE: u64 = 500;
+const MADE: u64 = 400;
 /// The longest of them.
 const LONGEST: usize = 8 << 10;
 /// The longest file of a corpus: a reader should be able to see what it is about.

@@ -30,6 +30,8 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("config", config::fuzz::load_text),
     ("routing", forward::fuzz::route),
     ("headers", forward::fuzz::fields),
+    ("ask_request", forward::fuzz::request),
+    ("ask_answer", forward::fuzz::answer),
     ("price", price::fuzz::table),
     ("overrides", price::fuzz::own),
 ];

@@ -11,7 +11,7 @@
 //! >TBYTES  <TBYTES     of the request's body, of the response's
 //! (T       )T          a gap in the request's body, in the response's
 //! =THEAD               a response's head
-//! .TN                  milestone N
+//! .TN                  milestone N (`:` is the eleventh)
 //! !TN                  the end: cause N
 //! ?TN                  torn: 1 the request, 2 the response, 3 both
 //! ```
@@ -53,7 +53,7 @@ const CAUSES: [Cause; 6] = [
     Cause::Refused("shutdown"),
 ];
 
-const MILESTONES: [Milestone; 7] = [
+const MILESTONES: [Milestone; 14] = [
     Milestone::Lease,
     Milestone::Tcp,
     Milestone::Tls,
@@ -61,6 +61,13 @@ const MILESTONES: [Milestone; 7] = [
     Milestone::Sent,
     Milestone::SentAll,
     Milestone::RequestEnd,
+    Milestone::HoldBegan,
+    Milestone::HoldEnded,
+    Milestone::Asked,
+    Milestone::AskRefused,
+    Milestone::AskPaused,
+    Milestone::AskGivenUp,
+    Milestone::AskLeft,
 ];
 
 /// What an input writes.
@@ -239,7 +246,8 @@ fn judge(of: &Observation, cause: Cause) {
     let mut notes = of.notes.clone();
     notes.dedup();
     assert_eq!(notes, of.notes, "a note twice");
-    assert!(of.ending != Ending::Complete || cause == Cause::Complete, "made-up completeness");
+    let may_be_whole = matches!(cause, Cause::Complete | Cause::ClientGone);
+    assert!(of.ending != Ending::Complete || may_be_whole, "made-up completeness");
     assert!(of.gaps.count() < of.response.chunks.max(1), "more gaps than between chunks");
     assert!(u64::from(of.stalls) <= of.gaps.count(), "more stalls than gaps");
     let times = &of.times;

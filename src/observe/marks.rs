@@ -17,6 +17,7 @@ pub struct Marks {
     /// Gaps above the limit.
     pub stalls: u32,
     stall: Duration,
+    hold_began: Option<Duration>,
     // Bytes of the answer are missing: what follows came at times that are not known.
     torn: bool,
 }
@@ -24,7 +25,8 @@ pub struct Marks {
 impl Marks {
     /// No mark; a gap above `stall` is a stall.
     pub fn new(stall: Duration) -> Self {
-        Self { times: Times::default(), gaps: Gaps::default(), stalls: 0, stall, torn: false }
+        let (times, gaps) = (Times::default(), Gaps::default());
+        Self { times, gaps, stalls: 0, stall, hold_began: None, torn: false }
     }
 
     /// A moment of the connection or the request; the first of each kind counts.
@@ -37,7 +39,18 @@ impl Marks {
             Milestone::Connected => &mut times.connected,
             Milestone::Sent => &mut times.sent,
             Milestone::SentAll => &mut times.sent_all,
-            Milestone::RequestEnd => return,
+            Milestone::HoldBegan => &mut self.hold_began,
+            Milestone::HoldEnded => {
+                let held = self.hold_began.map(|began| at.saturating_sub(began));
+                times.held = times.held.or(held);
+                return;
+            }
+            // What is sent now is another request.
+            Milestone::AskRefused => {
+                *times = Times { held: times.held, ..Times::default() };
+                return;
+            }
+            _ => return,
         };
         mark.get_or_insert(at);
     }
@@ -96,6 +109,23 @@ mod tests {
 
     fn at(millis: u64) -> Duration {
         Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn a_refused_question_leaves_only_the_time_that_the_body_was_waited_for() {
+        let mut marks = Marks::new(at(100));
+        for (milestone, millis) in [
+            (Milestone::HoldBegan, 1),
+            (Milestone::HoldEnded, 31),
+            (Milestone::Lease, 32),
+            (Milestone::Connected, 33),
+            (Milestone::AskRefused, 90),
+            (Milestone::Lease, 91),
+        ] {
+            marks.milestone(milestone, at(millis));
+        }
+        let times = marks.times;
+        assert_eq!((times.held, times.lease, times.connected), (Some(at(30)), Some(at(91)), None));
     }
 
     #[test]

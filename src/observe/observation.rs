@@ -44,6 +44,8 @@ pub struct Observation {
     pub operation: Option<Operation>,
     /// What the client asked for.
     pub request: RequestFacts,
+    /// What we did to learn the stream's usage, where the client had not asked for it.
+    pub stream_usage: Option<StreamUsage>,
     /// What the upstream answered.
     pub response: ResponseFacts,
     /// When things happened, since zero.
@@ -135,6 +137,40 @@ impl Operation {
             Self::Rerank => "rerank",
             Self::Realtime => "realtime",
         }
+    }
+}
+
+/// What became of the question about a stream's usage that we put in the client's stead. Absent:
+/// there was none to put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StreamUsage {
+    /// Asked, and what that caused was taken out of the answer.
+    Asked,
+    /// Asked, but not all of the answer could be looked at: the client may see the usage.
+    AskedVisibly,
+    /// The upstream refused it, and got the request once more as the client wrote it.
+    Refused,
+    /// Not asked, since the upstream refused it lately.
+    Paused,
+    /// Not asked, since the body was too long or too slow to be held.
+    OverLimit,
+}
+
+impl StreamUsage {
+    /// The name in `clearspan.stream_usage`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::AskedVisibly => "asked_visibly",
+            Self::Refused => "refused",
+            Self::Paused => "paused",
+            Self::OverLimit => "over_limit",
+        }
+    }
+
+    /// Whether the answer comes from a request that asks.
+    pub fn is_asked(self) -> bool {
+        matches!(self, Self::Asked | Self::AskedVisibly)
     }
 }
 
@@ -289,6 +325,9 @@ pub struct Units {
 /// When things happened, since zero: the moment the request head was read. Absent: it did not happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Times {
+    /// How long the request's body was waited for before any of it was sent, so that usage could be
+    /// asked for.
+    pub held: Option<Duration>,
     /// The search for a connection began.
     pub lease: Option<Duration>,
     /// A new connection's TCP handshake was done (after name resolution); absent on a reused one.

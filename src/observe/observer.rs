@@ -14,7 +14,9 @@ use super::dialect::{self, Answer, Call, Context, Reads};
 use super::head::{RequestHead, ResponseHead};
 use super::marks::Marks;
 use super::notes::Notes;
-use super::observation::{HttpFacts, Known, Note, Observation, RequestFacts, ResponseFacts};
+use super::observation::{
+    HttpFacts, Known, Note, Observation, RequestFacts, ResponseFacts, StreamUsage,
+};
 use super::shapes::lenient::Unread;
 use super::verdict::{self, Evidence, Reading};
 use crate::tape::{Cause, Direction, End, Entry, Ids, Milestone, Start, Upstream, Vitals};
@@ -37,6 +39,7 @@ pub struct Observer {
     // Until its end.
     request: Option<Body>,
     request_facts: RequestFacts,
+    stream_usage: Option<StreamUsage>,
     response: Option<Response>,
     facts: ResponseFacts,
     marks: Marks,
@@ -87,6 +90,7 @@ impl Observer {
             call,
             request,
             request_facts: RequestFacts::default(),
+            stream_usage: None,
             response: None,
             facts: ResponseFacts::default(),
             notes: Notes::default(),
@@ -99,7 +103,10 @@ impl Observer {
         self.last = self.last.max(at);
         match entry {
             Entry::At(Milestone::RequestEnd) => self.end_request(true),
-            Entry::At(milestone) => self.marks.milestone(milestone, at),
+            Entry::At(milestone) => {
+                self.stream_usage = stream_usage(milestone).or(self.stream_usage);
+                self.marks.milestone(milestone, at);
+            }
             Entry::Head(head) => self.begin_response(head, at),
             Entry::Body(Direction::Request, bytes) => {
                 if let Some(request) = &mut self.request {
@@ -280,7 +287,9 @@ impl Observer {
             is_call: self.call.operation.is_some(),
             streamed: self.facts.streamed,
             reading: self.reading(),
-            asked: !self.call.asks || self.request_facts.include_usage == Some(true),
+            asked: !self.call.asks
+                || self.request_facts.include_usage == Some(true)
+                || self.stream_usage.is_some_and(StreamUsage::is_asked),
             usage: self.facts.usage,
         };
         let ending = verdict::ending(&evidence);
@@ -297,6 +306,10 @@ impl Observer {
             upstream: self.upstream,
             http: self.http,
             operation: self.call.operation,
+            // Past a limit nobody looked whether a stream was asked for.
+            stream_usage: self
+                .stream_usage
+                .filter(|it| *it != StreamUsage::OverLimit || self.request_facts.stream),
             request: self.request_facts,
             response: self.facts,
             times: self.marks.times,
@@ -387,6 +400,18 @@ impl Reader<'_> {
     }
 }
 
+/// What a moment tells of our question about the stream's usage.
+fn stream_usage(milestone: Milestone) -> Option<StreamUsage> {
+    match milestone {
+        Milestone::Asked => Some(StreamUsage::Asked),
+        Milestone::AskLeft => Some(StreamUsage::AskedVisibly),
+        Milestone::AskRefused => Some(StreamUsage::Refused),
+        Milestone::AskPaused => Some(StreamUsage::Paused),
+        Milestone::AskGivenUp => Some(StreamUsage::OverLimit),
+        _ => None,
+    }
+}
+
 fn limits(settings: &Settings, reads: Reads) -> Limits {
     let document = match reads {
         Reads::All => settings.decoded_bytes,
@@ -459,6 +484,33 @@ mod tests {
         data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n\
         data: [DONE]\n\n";
     const SSE: &[u8] = b"200 1.1\ncontent-type: text/event-stream\n";
+
+    #[test]
+    fn the_last_word_about_our_question_counts() {
+        let told = |body: &str, milestones: &[Milestone]| {
+            let mut observer = observer("openai", "POST /v1/chat/completions 1.1\n", 0);
+            observer.see(at(1), Entry::Body(Request, body.as_bytes()));
+            milestones.iter().for_each(|it| observer.see(at(1), Entry::At(*it)));
+            observer.see(at(2), Entry::Head(SSE));
+            observer.see(at(3), Entry::Body(Answered, b"data: [DONE]\n\n"));
+            let seen = observer.finish(&ended(4, Cause::Complete));
+            let missing = match seen.usage {
+                Known::Unknown(reason) => reason,
+                Known::Value(_) => "none",
+            };
+            (seen.stream_usage.map(StreamUsage::as_str), missing)
+        };
+        let stream = r#"{"stream":true}"#;
+        assert_eq!(told(stream, &[]), (None, "not_asked"));
+        assert_eq!(told(stream, &[Milestone::Asked]), (Some("asked"), "not_reported"));
+        let left = [Milestone::Asked, Milestone::AskLeft];
+        assert_eq!(told(stream, &left), (Some("asked_visibly"), "not_reported"));
+        let refused = [Milestone::Asked, Milestone::AskRefused];
+        assert_eq!(told(stream, &refused), (Some("refused"), "not_asked"));
+        assert_eq!(told(stream, &[Milestone::AskPaused]), (Some("paused"), "not_asked"));
+        assert_eq!(told(stream, &[Milestone::AskGivenUp]).0, Some("over_limit"));
+        assert_eq!(told(r#"{"stream":false}"#, &[Milestone::AskGivenUp]).0, None);
+    }
 
     #[test]
     fn marks_and_gaps_are_taken_when_events_are_whole() {

@@ -45,6 +45,8 @@ pub enum Reading {
 /// How it ended.
 pub fn ending(evidence: &Evidence<'_>) -> Ending {
     match evidence.cause {
+        // Clients hang up as soon as they have read the terminator, some before the framing's end.
+        Cause::ClientGone if evidence.has_everything() => Ending::Complete,
         Cause::Refused(_) => Ending::ProxyError,
         Cause::ClientStalled => Ending::ClientTimeout,
         Cause::ClientGone => Ending::ClientCanceled,
@@ -95,6 +97,13 @@ impl Evidence<'_> {
     /// No terminator was seen, where there could be one.
     fn is_truncated(&self) -> bool {
         self.is_call && matches!(self.reading, Reading::Short | Reading::Unreadable)
+    }
+
+    /// A stream that told all it was to tell, though its framing may not have ended.
+    fn has_everything(&self) -> bool {
+        let told = self.usage.is_some() || !self.asked;
+        let good = self.error.is_none() && self.status.is_some_and(|status| status < 400);
+        self.is_call && self.streamed && self.reading == Reading::Whole && told && good
     }
 
     /// Nothing was answered, or an error.
@@ -164,6 +173,23 @@ mod tests {
         let truncated = judge(Evidence { reading: Reading::Short, ..GOOD });
         assert_eq!(truncated, ("truncated", word("truncated"), "cut"));
         assert_eq!(judge(GOOD), ("complete", None, "not_reported"));
+    }
+
+    #[test]
+    fn a_client_that_leaves_with_all_it_was_to_get_has_not_cancelled() {
+        let gone = Evidence { cause: Cause::ClientGone, ..GOOD };
+        let usage = Some(Usage { input: Some(1), ..Usage::default() });
+        assert_eq!(judge(Evidence { usage, ..gone }), ("complete", None, "known"));
+        assert_eq!(judge(Evidence { asked: false, ..gone }), ("complete", None, "not_asked"));
+        for early in [
+            gone,
+            Evidence { usage, reading: Reading::Short, ..gone },
+            Evidence { usage, status: Some(429), ..gone },
+            Evidence { usage, error: Some("x"), ..gone },
+            Evidence { usage, is_call: false, ..gone },
+        ] {
+            assert_eq!(judge(early).0, "client_canceled", "{early:?}");
+        }
     }
 
     #[test]

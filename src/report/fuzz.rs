@@ -7,18 +7,23 @@ use opentelemetry_proto::tonic::logs::v1::ScopeLogs;
 use opentelemetry_proto::tonic::trace::v1::{ScopeSpans, Span};
 use prost::Message;
 
+use super::protobuf::AttributeLimits;
 use super::{Spans, json, line, logs, outcome};
 use crate::observe::observation::Observation;
 
 /// The most that one exchange may write, in bytes.
 const RECORD: usize = 64 << 10;
 
+/// Attributes that are cut short.
+const FEW: AttributeLimits = AttributeLimits { count: 3, characters: 2 };
+
 /// Writes `of` in every form.
 pub(crate) fn write(of: &Observation) {
     let outcome = outcome::of(of);
-    for phases in [false, true] {
+    let all = AttributeLimits::default();
+    for (phases, limits) in [(false, all), (true, all), (true, FEW)] {
         let mut to = Vec::new();
-        let count = Spans::new(phases, None).write(of, &outcome, &mut to);
+        let count = Spans::new(phases, None, limits).write(of, &outcome, 1, &mut to);
         assert!(to.len() <= RECORD, "spans of {} bytes", to.len());
         let spans = ScopeSpans::decode(&to[..]).unwrap_or_default().spans;
         assert!(count > 0 && spans.len() == count, "{} of {count} spans", spans.len());
@@ -32,7 +37,7 @@ pub(crate) fn write(of: &Observation) {
     let bleached = codes.iter().fold(coloured, |text, code| text.replace(code, ""));
     assert_eq!(bleached, plain, "colour changes words");
     let (mut scratch, mut to) = (Vec::new(), Vec::new());
-    logs::write(of, &outcome, &plain, &mut scratch, &mut to);
+    logs::write(of, &outcome, &plain, (1, all), &mut scratch, &mut to);
     let records = ScopeLogs::decode(&to[..]).unwrap_or_default().log_records;
     assert!(records.len() == 1 && to.len() <= RECORD, "a record of {} bytes", to.len());
     let mut to = Vec::new();

@@ -54,6 +54,7 @@ fn posted(path: &str, route: Option<&'static str>, status: Option<u16>) -> Obser
         },
         operation: None,
         request: RequestFacts::default(),
+        stream_usage: None,
         response: ResponseFacts::default(),
         times: Times { end: ms(1200), ..Times::default() },
         gaps: Gaps::default(),
@@ -129,6 +130,7 @@ pub(super) fn streamed_chat() -> Observation {
         claimed: ClaimedDurations { total: Some(ms(190)), ..ClaimedDurations::default() },
         ..ResponseFacts::default()
     };
+    chat.stream_usage = Some(StreamUsage::Asked);
     chat.times = Times { first_chunk: Some(ms(320)), last_chunk: Some(ms(1190)), ..sent() };
     [20, 15, 820].iter().for_each(|&gap| chat.gaps.add(ms(gap)));
     chat.stalls = 1;

@@ -4,7 +4,7 @@ use std::time::UNIX_EPOCH;
 
 use super::names;
 use super::outcome::{Outcome, Severity};
-use super::protobuf::{self, Attributes};
+use super::protobuf::{self, AttributeLimits, Attributes};
 use super::spans;
 use super::timing::{self, nanos};
 use crate::observe::observation::Observation;
@@ -17,6 +17,7 @@ const SEVERITY_NUMBER: u32 = 2;
 const SEVERITY_TEXT: u32 = 3;
 const BODY: u32 = 5;
 const ATTRIBUTES: u32 = 6;
+const DROPPED: u32 = 7;
 const FLAGS: u32 = 8;
 const TRACE_ID: u32 = 9;
 const SPAN_ID: u32 = 10;
@@ -24,11 +25,12 @@ const OBSERVED: u32 = 11;
 const EVENT_NAME: u32 = 12;
 
 /// Appends the record as one element of `ScopeLogs.log_records`. Its body is `line`, its trace
-/// context the SERVER span's, its time the exchange's end.
+/// context the SERVER span's with these trace flags, its time the exchange's end.
 pub(super) fn write(
     of: &Observation,
     outcome: &Outcome<'_>,
     line: &str,
+    (flags, limits): (u8, AttributeLimits),
     scratch: &mut Vec<u8>,
     to: &mut Vec<u8>,
 ) {
@@ -44,8 +46,10 @@ pub(super) fn write(
     protobuf::bytes(scratch, SEVERITY_TEXT, text.as_bytes());
     protobuf::length(scratch, BODY, protobuf::size(line.len()));
     protobuf::bytes(scratch, 1, line.as_bytes());
-    attributes(&mut Attributes { to: scratch, field: ATTRIBUTES }, of, outcome);
-    protobuf::fixed32(scratch, FLAGS, u32::from(of.ids.flags));
+    let mut written = Attributes::new(scratch, ATTRIBUTES, limits);
+    attributes(&mut written, of, outcome);
+    written.finish(DROPPED);
+    protobuf::fixed32(scratch, FLAGS, u32::from(flags));
     protobuf::bytes(scratch, TRACE_ID, &of.ids.trace);
     protobuf::bytes(scratch, SPAN_ID, &of.ids.server_span);
     protobuf::fixed64(scratch, OBSERVED, nanos(end));
@@ -83,7 +87,8 @@ mod tests {
 
     fn record(of: &Observation) -> LogRecord {
         let (mut scratch, mut to) = (vec![1, 2, 3], Vec::new());
-        write(of, &outcome::of(of), "the line", &mut scratch, &mut to);
+        let how = (of.ids.flags, AttributeLimits::default());
+        write(of, &outcome::of(of), "the line", how, &mut scratch, &mut to);
         let mut records = ScopeLogs::decode(&to[..]).unwrap().log_records;
         assert_eq!(records.len(), 1);
         records.remove(0)

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use opentelemetry::metrics::{Meter, MeterProvider as _};
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMetrics};
+use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::reader::MetricReader;
 use opentelemetry_sdk::metrics::{
-    Instrument, InstrumentKind, ManualReader, Pipeline, SdkMeterProvider, Stream, Temporality,
+    self as sdk, Instrument, InstrumentKind, ManualReader, Pipeline, SdkMeterProvider, Stream,
 };
 
 use super::Sources;
@@ -19,7 +19,7 @@ use super::labels::Labels;
 use super::names::{self, Instruments, Metric};
 use super::queue::{Counts, Queue};
 use super::series::{Recorder, Shared};
-use super::settings::Settings;
+use super::settings::{Settings, Temporality};
 use super::stdout::Lines;
 
 /// One signal to one endpoint, as its metrics show it.
@@ -27,6 +27,7 @@ use super::stdout::Lines;
 pub(super) struct Export {
     pub(super) signal: &'static str,
     pub(super) address: String,
+    pub(super) port: u16,
     pub(super) state: State,
 }
 
@@ -68,17 +69,19 @@ impl Metrics {
         sources: Sources,
         exports: Vec<Export>,
         lines: Option<Arc<Lines>>,
+        readers: Vec<Reader>,
     ) -> Self {
         let limits = &settings.limits;
         let series = limits.series.max(1);
-        let reader = Reader(Arc::new(ManualReader::builder().build()));
+        let reader = Reader::with(sdk::Temporality::Cumulative);
         let provider = SdkMeterProvider::builder()
             .with_resource(names::resource(&settings.resource))
-            .with_reader(reader.clone())
             .with_view(move |_: &Instrument| {
                 Stream::builder().with_cardinality_limit(series).build().ok()
             })
-            .build();
+            .with_reader(reader.clone());
+        let provider = readers.into_iter().fold(provider, |it, reader| it.with_reader(reader));
+        let provider = provider.build();
         let scope = opentelemetry::InstrumentationScope::builder(names::SCOPE)
             .with_version(env!("CARGO_PKG_VERSION"))
             .with_schema_url(names::SCHEMA_URL)
@@ -105,41 +108,32 @@ impl Metrics {
 
     /// Everything recorded so far, cumulative.
     pub(super) fn collect(&self) -> ResourceMetrics {
+        self.collect_by(&self.reader)
+    }
+
+    /// What there is for one of the readers it was made with.
+    pub(super) fn collect_by(&self, reader: &Reader) -> ResourceMetrics {
         let mut collected = ResourceMetrics::default();
-        if let Err(error) = self.reader.collect(&mut collected) {
+        if let Err(error) = reader.collect(&mut collected) {
             tracing::warn!("metrics could not be collected: {error}");
         }
         collected
     }
 }
 
-/// How many points there are to send.
-pub(super) fn points(collected: &ResourceMetrics) -> usize {
-    fn of<T>(data: &MetricData<T>) -> usize {
-        match data {
-            MetricData::Gauge(it) => it.data_points().count(),
-            MetricData::Sum(it) => it.data_points().count(),
-            MetricData::Histogram(it) => it.data_points().count(),
-            MetricData::ExponentialHistogram(it) => it.data_points().count(),
-        }
-    }
-    let metrics = collected.scope_metrics().flat_map(|scope| scope.metrics());
-    metrics
-        .map(|metric| match metric.data() {
-            AggregatedMetrics::F64(data) => of(data),
-            AggregatedMetrics::U64(data) => of(data),
-            AggregatedMetrics::I64(data) => of(data),
-        })
-        .sum()
-}
-
 fn observe_sources(meter: &Meter, sources: Sources, lines: Option<Arc<Lines>>) {
-    let Sources { listen: _, active, unread, torn, dropped, lost } = sources;
+    let Sources { listen: _, active, unread, torn, dropped, lost, .. } = sources;
+    let Sources { reloads_taken, reloads_refused, configured_at, .. } = sources;
     names::ACTIVE.gauge(meter, move || vec![(active(), vec![])]);
     names::TORN.observe(meter, move || vec![(torn(), vec![])]);
     names::DROPPED.observe(meter, move || vec![(dropped(), vec![])]);
     names::UNREAD.observe(meter, move || vec![(unread(), vec![])]);
     names::LOST.observe(meter, move || vec![(lost(), vec![])]);
+    let result = |result: &'static str| vec![names::RESULT.of(result)];
+    names::RELOADS.observe(meter, move || {
+        vec![(reloads_taken(), result("taken")), (reloads_refused(), result("refused"))]
+    });
+    names::CONFIGURED.gauge(meter, move || vec![(configured_at(), vec![])]);
     if let Some(lines) = lines {
         names::LINES_DROPPED.observe(meter, move || vec![(lines.dropped(), vec![])]);
     }
@@ -167,12 +161,32 @@ fn observe_exports(meter: &Meter, exports: &[Export]) {
 }
 
 fn labels(export: &Export) -> Vec<opentelemetry::KeyValue> {
-    vec![names::SIGNAL.of(export.signal), names::SERVER_ADDRESS.of(export.address.clone())]
+    vec![
+        names::SIGNAL.of(export.signal),
+        names::SERVER_ADDRESS.of(export.address.clone()),
+        names::SERVER_PORT.of(i64::from(export.port)),
+    ]
 }
 
-/// The SDK takes a reader for itself; this one is shared.
+/// What sums are read through: what was read of a delta is not read again, so each destination that
+/// asks for deltas has one of its own. The SDK takes a reader for itself; this one is shared.
 #[derive(Clone, Debug)]
-struct Reader(Arc<ManualReader>);
+pub(super) struct Reader(Arc<ManualReader>);
+
+impl Reader {
+    /// A reader for one destination; none where it can share the one that `/metrics` has.
+    pub(super) fn of(temporality: Temporality) -> Option<Self> {
+        match temporality {
+            Temporality::Cumulative => None,
+            Temporality::Delta => Some(Self::with(sdk::Temporality::Delta)),
+            Temporality::LowMemory => Some(Self::with(sdk::Temporality::LowMemory)),
+        }
+    }
+
+    fn with(temporality: sdk::Temporality) -> Self {
+        Self(Arc::new(ManualReader::builder().with_temporality(temporality).build()))
+    }
+}
 
 impl MetricReader for Reader {
     fn register_pipeline(&self, pipeline: Weak<Pipeline>) {
@@ -191,7 +205,7 @@ impl MetricReader for Reader {
         self.0.shutdown_with_timeout(timeout)
     }
 
-    fn temporality(&self, kind: InstrumentKind) -> Temporality {
+    fn temporality(&self, kind: InstrumentKind) -> sdk::Temporality {
         self.0.temporality(kind)
     }
 }

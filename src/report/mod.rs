@@ -5,6 +5,8 @@
 pub mod settings;
 /// Every attribute key and instrument.
 pub mod names;
+/// Which exchanges get spans.
+mod sampler;
 /// What an ending means for status and severity.
 mod outcome;
 /// The written definition of each duration.
@@ -29,8 +31,20 @@ mod metrics;
 mod prometheus;
 /// Encoded records that wait for an endpoint.
 mod queue;
-/// One HTTP endpoint.
+/// Trust in an endpoint.
+mod tls;
+/// A connection to an endpoint.
+mod connect;
+/// What became of one attempt.
+mod attempt;
+/// OTLP over HTTP.
 mod post;
+/// OTLP over gRPC.
+mod grpc;
+/// One export, tried until it is settled.
+mod deliver;
+/// Metrics as requests of bounded size.
+mod pieces;
 /// Batches and metrics leave to OTLP endpoints.
 mod otlp;
 /// Lines leave to standard output.
@@ -54,14 +68,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use tokio_rustls::TlsConnector;
 
 use crate::observe::observation::Observation;
-use metrics::{Export, Metrics, State};
+use metrics::{Export, Metrics, Reader, State};
 use otlp::{Envelope, Sender, Stop};
 use prometheus::Format;
 use queue::{Counts, Queue};
 use series::Recorder;
-use settings::{Lines, Settings};
+use settings::{AttributeLimits, Exporter, Lines, Protocol, Sampler, Settings};
 use spans::Spans;
 
 /// A number that another part of the program counts.
@@ -82,6 +97,12 @@ pub struct Sources {
     pub unread: Count,
     /// Exchanges of which no observation was made, since the start.
     pub lost: Count,
+    /// Reloads of the configuration that were taken, since the start.
+    pub reloads_taken: Count,
+    /// Reloads of the configuration that were refused, since the start.
+    pub reloads_refused: Count,
+    /// When the settings in force were read, in seconds since 1970.
+    pub configured_at: Count,
 }
 
 /// Where lines go.
@@ -118,7 +139,8 @@ pub fn start(
     let mut plan = Plan::new(&settings, stopped)?;
     let listen = sources.listen.clone();
     let exports = std::mem::take(&mut plan.exports);
-    let metrics = Arc::new(Metrics::new(&settings, sources, exports, lines.clone()));
+    let readers = plan.metrics.iter().filter_map(|(_, _, reader)| reader.clone()).collect();
+    let metrics = Arc::new(Metrics::new(&settings, sources, exports, lines.clone(), readers));
     let (spans, logs) = (plan.queues(names::TRACES), plan.queues(names::LOGS));
     let done = plan.spawn(&settings, &metrics)?;
     let shared = Shared {
@@ -128,6 +150,9 @@ pub fn start(
         style: settings.lines,
         colour: output.colour,
         phases: settings.phase_spans,
+        sampler: settings.sampler,
+        span_attributes: settings.span_attributes,
+        log_attributes: settings.log_attributes,
         listen,
         metrics: Arc::clone(&metrics),
     };
@@ -143,6 +168,9 @@ struct Shared {
     style: Lines,
     colour: bool,
     phases: bool,
+    sampler: Sampler,
+    span_attributes: AttributeLimits,
+    log_attributes: AttributeLimits,
     listen: Option<(String, Option<u16>)>,
     metrics: Arc<Metrics>,
 }
@@ -173,7 +201,7 @@ impl Reporter {
     fn new(shared: Arc<Shared>) -> Self {
         let own = Own {
             recorder: shared.metrics.recorder(),
-            spans: Spans::new(shared.phases, shared.listen.clone()),
+            spans: Spans::new(shared.phases, shared.listen.clone(), shared.span_attributes),
             line: String::new(),
             scratch: Vec::new(),
             record: Vec::new(),
@@ -187,9 +215,10 @@ impl Reporter {
         let shared = &*self.shared;
         let outcome = outcome::of(observation);
         own.recorder.record(observation, &outcome);
+        let flags = shared.sampler.flags(&observation.ids);
         if !shared.spans.is_empty() {
             own.record.clear();
-            let count = own.spans.write(observation, &outcome, &mut own.record);
+            let count = own.spans.write(observation, &outcome, flags, &mut own.record);
             shared.spans.iter().for_each(|queue| queue.push(&own.record, count));
         }
         let for_a_person = shared.lines.is_some() && shared.style == Lines::Terminal;
@@ -199,7 +228,9 @@ impl Reporter {
         }
         if !shared.logs.is_empty() {
             own.record.clear();
-            logs::write(observation, &outcome, &own.line, &mut own.scratch, &mut own.record);
+            let how = (flags, shared.log_attributes);
+            let Own { line, scratch, record, .. } = own;
+            logs::write(observation, &outcome, line, how, scratch, record);
             shared.logs.iter().for_each(|queue| queue.push(&own.record, 1));
         }
         if let Some(lines) = &shared.lines {
@@ -251,44 +282,59 @@ impl Handle {
     }
 }
 
+/// What makes TLS of an exporter's connections, where one of its URLs asks for that.
+fn connector(exporter: &Exporter) -> Result<Option<TlsConnector>, rustls::Error> {
+    let uris = [&exporter.traces, &exporter.metrics, &exporter.logs];
+    let protocol = match exporter.protocol {
+        Protocol::Http => post::ALPN,
+        Protocol::Grpc => grpc::ALPN,
+    };
+    let needed = uris.into_iter().flatten().any(connect::is_https);
+    needed.then(|| exporter.tls.connector(protocol)).transpose()
+}
+
 /// What the endpoints' thread will do.
 struct Plan {
     exports: Vec<Export>,
-    records: Vec<(Sender, Arc<Queue>)>,
-    metrics: Vec<(Sender, Arc<Counts>)>,
+    records: Vec<(Sender, Arc<Queue>, Duration)>,
+    metrics: Vec<(Sender, Arc<Counts>, Option<Reader>)>,
     signals: Vec<(&'static str, Arc<Queue>)>,
 }
 
 impl Plan {
     fn new(settings: &Settings, stop: Stop) -> Result<Self, Error> {
-        let tls = otlp::needs_tls(settings).then(post::tls).transpose()?;
         let mut plan = Self { exports: vec![], records: vec![], metrics: vec![], signals: vec![] };
         let limits = &settings.limits;
         for exporter in &settings.exporters {
-            let sender =
-                |uri: &_, what| Sender::new(uri, what, exporter, tls.as_ref(), stop.clone());
+            let tls = connector(exporter)?;
+            let sender = |uri: &_, what, timeout| {
+                Sender::new(uri, what, exporter, timeout, tls.as_ref(), stop.clone())
+            };
             let records = [
-                (names::TRACES, "spans", &exporter.traces),
-                (names::LOGS, "records", &exporter.logs),
+                (names::TRACES, "spans", &exporter.traces, limits.spans),
+                (names::LOGS, "records", &exporter.logs, limits.logs),
             ];
-            for (signal, what, uri) in records {
+            for (signal, what, uri, batching) in records {
                 let Some(uri) = uri else { continue };
-                let queue = Arc::new(Queue::new(limits.queue, limits.batch));
+                let queue = Arc::new(Queue::new(limits.queue, batching));
                 plan.export(signal, uri, State::Queue(Arc::clone(&queue)));
                 plan.signals.push((signal, Arc::clone(&queue)));
-                plan.records.push((sender(uri, what), queue));
+                let sender = sender(uri, what, batching.timeout);
+                plan.records.push((sender, queue, batching.delay));
             }
             if let Some(uri) = &exporter.metrics {
                 let counts = Arc::new(Counts::default());
                 plan.export(names::METRIC_POINTS, uri, State::Counts(Arc::clone(&counts)));
-                plan.metrics.push((sender(uri, "points"), counts));
+                let sender = sender(uri, "points", limits.metric_timeout);
+                plan.metrics.push((sender, counts, Reader::of(exporter.temporality)));
             }
         }
         Ok(plan)
     }
 
     fn export(&mut self, signal: &'static str, uri: &http::Uri, state: State) {
-        self.exports.push(Export { signal, address: otlp::address(uri), state });
+        let (address, port) = (connect::host_name(uri).to_owned(), connect::port(uri));
+        self.exports.push(Export { signal, address, port, state });
     }
 
     fn queues(&self, of: &str) -> Vec<Arc<Queue>> {
@@ -300,16 +346,17 @@ impl Plan {
     fn spawn(self, settings: &Settings, metrics: &Arc<Metrics>) -> io::Result<Receiver<()>> {
         let (ended, done) = sync_channel(1);
         let envelope = Envelope::new(&settings.resource);
-        let (delay, interval) = (settings.limits.delay, settings.limits.metric_interval);
+        let interval = settings.limits.metric_interval;
         let metrics = Arc::clone(metrics);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let work = async move {
             let mut tasks = tokio::task::JoinSet::new();
-            for (sender, queue) in self.records {
+            for (sender, queue, delay) in self.records {
                 tasks.spawn(otlp::send_records(sender, queue, envelope.clone(), delay));
             }
-            for (sender, counts) in self.metrics {
-                tasks.spawn(otlp::send_metrics(sender, Arc::clone(&metrics), counts, interval));
+            for (sender, counts, reader) in self.metrics {
+                let metrics = Arc::clone(&metrics);
+                tasks.spawn(otlp::send_metrics(sender, metrics, reader, counts, interval));
             }
             tasks.join_all().await;
         };

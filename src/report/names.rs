@@ -167,6 +167,9 @@ attributes! {
     COST_DATED = "clearspan.cost.dated";
     /// Why there is no cost.
     COST_UNPRICED = "clearspan.cost.unpriced";
+    /// What became of our question about a stream's usage: `asked`, `asked_visibly`, `refused`, `paused`,
+    /// `over_limit`; absent where there was none to put.
+    STREAM_USAGE = "clearspan.stream_usage";
     /// Why there is no usage.
     USAGE_MISSING = "clearspan.usage.missing";
     /// `input`, `output`, or a part of them: `cache_read`, `cache_write`, `reasoning`, `input_audio`,
@@ -200,6 +203,8 @@ attributes! {
     CLAIMED_OUTPUT = "clearspan.claimed.output";
     /// `traces`, `metrics` or `logs`.
     SIGNAL = "clearspan.signal";
+    /// What became of a reload: `taken` or `refused`.
+    RESULT = "clearspan.result";
     /// This program's version.
     VERSION = "clearspan.version";
 }
@@ -308,6 +313,10 @@ metrics! {
         "Hand-overs to the cold path that found its channel full.";
     LOST: "clearspan.observations.lost", "{observation}", &[],
         "Exchanges of which no observation was made.";
+    RELOADS: "clearspan.config.reloads", "{reload}", &[],
+        "Reloads of the configuration, by result: taken or refused.";
+    CONFIGURED: "clearspan.config.read_time", "s", &[],
+        "When the settings in force were read, in seconds since 1970.";
     LINES_DROPPED: "clearspan.lines.dropped", "{line}", &[],
         "Lines not written because standard output was too slow.";
     EXPORT_SENT: "clearspan.export.sent", "{record}", &[],

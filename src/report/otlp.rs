@@ -1,14 +1,11 @@
-//! Posts batches and metrics to OTLP endpoints over http/protobuf, from a thread of its own. Knows
-//! no span and no metric; whatever an endpoint does, whoever fills the queues never waits for it.
+//! Sends batches and metrics to OTLP endpoints, from a thread of its own. Knows no span, no metric and
+//! no protocol; whatever an endpoint does, whoever fills the queues never waits for it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, Uri};
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use http::Uri;
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
@@ -16,17 +13,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_rustls::TlsConnector;
 
-use super::metrics::{self, Metrics};
-use super::names;
-use super::post::{self, Endpoint};
-use super::protobuf;
-use super::queue::{Counts, Queue};
-use super::settings::{Exporter, Settings};
-
-/// The first pause before another try; each is half as long again, and a third shorter or longer.
-const PAUSE: Duration = Duration::from_millis(300);
-/// No pause is longer, unless `Retry-After` asks for it.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+use super::deliver::{Endpoint, deliver};
+use super::metrics::{Metrics, Reader};
+use super::queue::{BATCH_BYTES, Counts, Queue};
+use super::settings::{Exporter, Protocol};
+use super::{names, pieces, protobuf};
 
 /// When to end: absent while running, then the moment at which what is unsent is given up.
 pub(super) type Stop = watch::Receiver<Option<Instant>>;
@@ -79,21 +70,21 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// `what` names the records in messages: `spans`.
+    /// `what` names the records in messages: `spans`. An export may take no longer than the exporter
+    /// and `timeout` allow.
     pub(super) fn new(
         uri: &Uri,
         what: &'static str,
         exporter: &Exporter,
+        timeout: Option<Duration>,
         tls: Option<&TlsConnector>,
         stop: Stop,
     ) -> Self {
-        let headers = exporter.headers.iter().map(|(name, value)| (name.clone(), value.0.clone()));
-        let headers: HeaderMap = headers.collect();
         Self {
-            endpoint: Endpoint::new(uri, headers, exporter.gzip, tls),
-            url: shown(uri),
+            endpoint: Endpoint::new(uri, exporter, tls),
+            url: shown(uri, exporter.protocol),
             what,
-            timeout: exporter.timeout,
+            timeout: timeout.map_or(exporter.timeout, |it| it.min(exporter.timeout)),
             stop,
             healthy: true,
         }
@@ -105,7 +96,7 @@ impl Sender {
         let mut last = "no answer in time".to_owned();
         let (until, stop) = (Instant::now() + self.timeout, self.stop.clone());
         let delivered = tokio::select! {
-            delivered = deliver(&mut self.endpoint, body, &mut last) => delivered,
+            delivered = deliver(&mut self.endpoint, body, until, &mut last) => delivered.map_err(Some),
             () = expired(stop, until) => Err(None),
         };
         let records = records as u64;
@@ -179,6 +170,7 @@ pub(super) async fn send_records(
 pub(super) async fn send_metrics(
     mut sender: Sender,
     metrics: Arc<Metrics>,
+    reader: Option<Reader>,
     counts: Arc<Counts>,
     interval: Duration,
 ) {
@@ -191,45 +183,14 @@ pub(super) async fn send_metrics(
             }
         }
         last = sender.stopping();
-        let collected = metrics.collect();
-        let points = metrics::points(&collected);
-        let body = ExportMetricsServiceRequest::from(&collected).encode_to_vec();
-        sender.send(body, points, &counts).await;
-    }
-}
-
-/// Tries until the endpoint takes the body or refuses it for good: how many records it refused, and
-/// its words. Ends by itself only so; `last` is why the latest try failed.
-async fn deliver(
-    endpoint: &mut Endpoint,
-    body: Bytes,
-    last: &mut String,
-) -> Result<(u64, String), Option<String>> {
-    let mut pause = PAUSE;
-    loop {
-        let asked = match endpoint.post(body.clone()).await {
-            Ok(answer) if answer.status.is_success() => return Ok(refusals(&answer.body)),
-            Ok(answer) if matches!(answer.status.as_u16(), 429 | 502..=504) => {
-                *last = format!("it answers {}", answer.status);
-                answer.retry_after
-            }
-            Ok(answer) => return Err(Some(format!("it answers {}", answer.status))),
-            Err(error) => {
-                *last = error.to_string();
-                None
-            }
+        let collected = match &reader {
+            Some(reader) => metrics.collect_by(reader),
+            None => metrics.collect(),
         };
-        let jittered = pause.mul_f64(2.0 / 3.0 + fastrand::f64() * 2.0 / 3.0);
-        sleep(asked.unwrap_or(jittered)).await;
-        pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+        for (body, points) in pieces::of(&collected, BATCH_BYTES) {
+            sender.send(body, points, &counts).await;
+        }
     }
-}
-
-/// `partial_success`: rejected records and why. Its field numbers are the same for each signal.
-fn refusals(body: &[u8]) -> (u64, String) {
-    let answer = ExportTraceServiceResponse::decode(body).unwrap_or_default();
-    let partial = answer.partial_success.unwrap_or_default();
-    (u64::try_from(partial.rejected_spans).unwrap_or_default(), partial.error_message)
 }
 
 /// Returns at `until`, or earlier when the order to stop says so.
@@ -243,22 +204,12 @@ async fn expired(mut stop: Stop, until: Instant) {
     }
 }
 
-/// The URL without what may be secret: user, password, query.
-fn shown(uri: &Uri) -> String {
+/// The URL without what may be secret: user, password, query; and without a method that gRPC prescribes.
+fn shown(uri: &Uri, protocol: Protocol) -> String {
     let scheme = uri.scheme_str().unwrap_or("http");
     let port = uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{scheme}://{}{port}{}", uri.host().unwrap_or_default(), uri.path())
-}
-
-/// Whether any endpoint needs TLS.
-pub(super) fn needs_tls(settings: &Settings) -> bool {
-    let uris = settings.exporters.iter().flat_map(|it| [&it.traces, &it.metrics, &it.logs]);
-    uris.flatten().any(|uri| uri.scheme_str() == Some("https"))
-}
-
-/// The name an endpoint's own metrics are labelled with.
-pub(super) fn address(uri: &Uri) -> String {
-    post::host_name(uri).to_owned()
+    let path = if protocol == Protocol::Grpc { "" } else { uri.path() };
+    format!("{scheme}://{}{port}{path}", uri.host().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -270,7 +221,7 @@ mod tests {
     use flate2::bufread::GzDecoder;
     use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
     use opentelemetry_proto::tonic::collector::trace::v1::{
-        ExportTracePartialSuccess, ExportTraceServiceRequest,
+        ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
     };
 
     use super::super::receiver::{Answer, Got, PATIENCE, Receiver, exporter};
@@ -489,7 +440,7 @@ mod tests {
         let uri: Uri = format!("http://me:secret@{address}/v1/traces?key=secret").parse().unwrap();
         let (_stop, stopped) = watch::channel(None);
         let exporter = exporter(address);
-        let mut sender = Sender::new(&uri, "spans", &exporter, None, stopped);
+        let mut sender = Sender::new(&uri, "spans", &exporter, None, None, stopped);
         let counts = Counts::default();
         for _ in 0..4 {
             sender.send(vec![0], 2, &counts).await;

@@ -270,7 +270,7 @@ mod tests {
     fn collected() -> ResourceMetrics {
         let settings = super::super::whole::settings(vec![]);
         let sources = super::super::whole::sources();
-        let metrics = Metrics::new(&settings, sources, vec![], None);
+        let metrics = Metrics::new(&settings, sources, vec![], None, vec![]);
         let mut recorder = metrics.recorder();
         for of in [literals::ollama(), literals::embeddings()] {
             recorder.record(&of, &outcome::of(&of));

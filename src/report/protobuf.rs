@@ -3,8 +3,8 @@
 
 use super::names::Attribute;
 
-/// Longer attribute values are cut.
-const VALUE_BYTES: usize = 1024;
+/// Bytes of an attribute's value; longer ones are cut, whatever the limits say.
+pub const LONGEST_VALUE: usize = 1024;
 
 /// Field numbers of `AnyValue`.
 const STRING: u32 = 1;
@@ -64,14 +64,53 @@ pub(super) fn size(length: usize) -> usize {
     1 + varint_size(length as u64) + length
 }
 
+/// Bounds of the attributes of one span or log record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttributeLimits {
+    /// Attributes; those past it are dropped and counted in the record
+    /// (`OTEL_ATTRIBUTE_COUNT_LIMIT`, 128).
+    pub count: usize,
+    /// Characters of a value (`OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`); never more than 1024 bytes.
+    pub characters: usize,
+}
+
+impl Default for AttributeLimits {
+    fn default() -> Self {
+        Self { count: 128, characters: usize::MAX }
+    }
+}
+
 /// Writes attributes into a message whose field `field` they are.
 #[derive(Debug)]
 pub(super) struct Attributes<'a> {
-    pub(super) to: &'a mut Vec<u8>,
-    pub(super) field: u32,
+    to: &'a mut Vec<u8>,
+    field: u32,
+    limits: AttributeLimits,
+    dropped: u64,
 }
 
-impl Attributes<'_> {
+impl<'a> Attributes<'a> {
+    pub(super) fn new(to: &'a mut Vec<u8>, field: u32, limits: AttributeLimits) -> Self {
+        Self { to, field, limits, dropped: 0 }
+    }
+
+    /// Writes how many were dropped, if any, into the field `dropped`.
+    pub(super) fn finish(self, dropped: u32) {
+        if self.dropped > 0 {
+            number(self.to, dropped, self.dropped);
+        }
+    }
+
+    /// Whether there is room for one more, which is then taken.
+    fn has_room(&mut self) -> bool {
+        let room = self.limits.count.checked_sub(1);
+        match room {
+            Some(room) => self.limits.count = room,
+            None => self.dropped += 1,
+        }
+        room.is_some()
+    }
+
     /// The head of a `KeyValue` (its field number at most 15) whose `AnyValue` has `size` bytes, which follow.
     fn head(&mut self, attribute: Attribute, any: usize) {
         let key = attribute.0.as_bytes();
@@ -90,22 +129,34 @@ impl Attributes<'_> {
     }
 
     pub(super) fn text(&mut self, attribute: Attribute, value: &str) {
-        let value = cut(value);
+        if !self.has_room() {
+            return;
+        }
+        let value = cut(value, self.limits.characters);
         self.head(attribute, size(value.len()));
         bytes(self.to, STRING, value.as_bytes());
     }
 
     pub(super) fn int(&mut self, attribute: Attribute, value: i64) {
+        if !self.has_room() {
+            return;
+        }
         self.head(attribute, 1 + varint_size(value as u64));
         number(self.to, INT, value as u64);
     }
 
     pub(super) fn double(&mut self, attribute: Attribute, value: f64) {
+        if !self.has_room() {
+            return;
+        }
         self.head(attribute, 9);
         fixed64(self.to, DOUBLE, value.to_bits());
     }
 
     pub(super) fn flag(&mut self, attribute: Attribute) {
+        if !self.has_room() {
+            return;
+        }
         self.head(attribute, 2);
         number(self.to, BOOL, 1);
     }
@@ -115,7 +166,11 @@ impl Attributes<'_> {
         attribute: Attribute,
         values: impl Iterator<Item = &'v str> + Clone,
     ) {
-        let values = values.map(cut);
+        if !self.has_room() {
+            return;
+        }
+        let characters = self.limits.characters;
+        let values = values.map(|value| cut(value, characters));
         let array = values.clone().map(|value| size(size(value.len()))).sum();
         self.head(attribute, size(array));
         length(self.to, ARRAY, array);
@@ -144,9 +199,14 @@ impl Attributes<'_> {
     }
 }
 
-/// At most `VALUE_BYTES`, at a character's border.
-fn cut(value: &str) -> &str {
-    value.get(..value.floor_char_boundary(VALUE_BYTES)).unwrap_or_default()
+/// At most so many characters, and at most `LONGEST_VALUE`, at a character's border.
+fn cut(value: &str, characters: usize) -> &str {
+    let value = value.get(..value.floor_char_boundary(LONGEST_VALUE)).unwrap_or_default();
+    if value.len() <= characters {
+        return value;
+    }
+    let end = value.char_indices().nth(characters).map_or(value.len(), |(at, _)| at);
+    value.get(..end).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -159,12 +219,19 @@ mod tests {
     use super::super::names::OPERATION as KEY;
     use super::*;
 
-    fn values(write: impl FnOnce(&mut Attributes<'_>)) -> Vec<Value> {
+    fn span(limits: AttributeLimits, write: impl FnOnce(&mut Attributes<'_>)) -> Span {
         let mut to = Vec::new();
-        write(&mut Attributes { to: &mut to, field: 9 });
+        let mut attributes = Attributes::new(&mut to, 9, limits);
+        write(&mut attributes);
+        attributes.finish(10);
         let span = Span::decode(&to[..]).unwrap();
         // What the generated code writes for the same message must be the same bytes.
         assert_eq!(span.encode_to_vec(), to);
+        span
+    }
+
+    fn values(write: impl FnOnce(&mut Attributes<'_>)) -> Vec<Value> {
+        let span = span(AttributeLimits::default(), write);
         let value = |kv: KeyValue| kv.value.and_then(|any| any.value).unwrap();
         span.attributes.into_iter().map(value).collect()
     }
@@ -203,6 +270,29 @@ mod tests {
         let long = format!("a{}", "é".repeat(600));
         let kept = format!("a{}", "é".repeat(511));
         assert_eq!(values(|to| to.text(KEY, &long)), [Value::StringValue(kept)]);
+    }
+
+    #[test]
+    fn limits_cut_values_and_count_what_they_drop() {
+        let limits = AttributeLimits { count: 3, characters: 2 };
+        let span = span(limits, |to| {
+            to.text(KEY, "größe");
+            to.texts(KEY, ["abc", "d"].into_iter());
+            to.int(KEY, 12_345);
+            to.int(KEY, 1);
+            to.double(KEY, 1.0);
+            to.flag(KEY);
+            to.text(KEY, "x");
+            to.texts(KEY, std::iter::empty());
+        });
+        let told = super::super::literals::told(&span.attributes);
+        let key = KEY.0;
+        assert_eq!(
+            told,
+            [format!("{key}=\"gr\""), format!("{key}=[\"ab\",\"d\"]"), format!("{key}=12345"),]
+        );
+        assert_eq!(span.dropped_attributes_count, 5);
+        assert_eq!([cut("äöü", 2), cut("äöü", 3), cut("abc", 0)], ["äö", "äöü", ""]);
     }
 
     #[test]

@@ -7,9 +7,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// A batch is closed before it grows above this, whatever the count of its records: collectors
-/// refuse bodies of more than a few mebibytes.
-const BATCH_BYTES: usize = 4 << 20;
+use super::settings::Batching;
+
+/// A batch is closed before it grows above this, whatever the count of its records: gRPC servers
+/// refuse messages of more than 4 MiB unless told otherwise.
+pub(super) const BATCH_BYTES: usize = 3 << 20;
 
 /// What became of records.
 #[derive(Debug, Default)]
@@ -36,41 +38,47 @@ pub(super) struct Queue {
     pub(super) counts: Counts,
     waiting: Mutex<Waiting>,
     full: Notify,
-    limit: usize,
-    batch: usize,
+    bytes: usize,
+    batching: Batching,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     batches: VecDeque<Batch>,
     bytes: usize,
+    records: usize,
     closed: bool,
     // A sent batch's buffer, used again for the next.
     spare: Vec<u8>,
 }
 
 impl Queue {
-    /// Holds at most `limit` bytes, in batches of at most `batch` records.
-    pub(super) fn new(limit: usize, batch: usize) -> Self {
+    /// Holds at most `bytes` bytes, in batches as `batching` says.
+    pub(super) fn new(bytes: usize, batching: Batching) -> Self {
         Self {
             counts: Counts::default(),
             waiting: Mutex::default(),
             full: Notify::new(),
-            limit,
-            batch,
+            bytes,
+            batching,
         }
     }
 
     /// Adds `records` records that belong together, encoded.
     pub(super) fn push(&self, bytes: &[u8], records: usize) {
         let mut waiting = self.waiting();
-        if waiting.closed || waiting.bytes + bytes.len() > self.limit {
+        let full = waiting.bytes + bytes.len() > self.bytes
+            || waiting.records + records > self.batching.queue;
+        if waiting.closed || full {
             self.counts.dropped.fetch_add(records as u64, Relaxed);
+            self.full.notify_one();
             return;
         }
         waiting.bytes += bytes.len();
+        waiting.records += records;
         let fits = |batch: &&mut Batch| {
-            batch.records + records <= self.batch && batch.bytes.len() + bytes.len() <= BATCH_BYTES
+            batch.records + records <= self.batching.records
+                && batch.bytes.len() + bytes.len() <= BATCH_BYTES
         };
         if let Some(last) = waiting.batches.back_mut().filter(fits) {
             last.bytes.extend_from_slice(bytes);
@@ -93,6 +101,7 @@ impl Queue {
         let mut waiting = self.waiting();
         let batch = waiting.batches.pop_front()?;
         waiting.bytes -= batch.bytes.len();
+        waiting.records -= batch.records;
         Some(batch)
     }
 
@@ -102,7 +111,7 @@ impl Queue {
         self.waiting().spare = batch.bytes;
     }
 
-    /// Returns when a batch is full.
+    /// Returns when a batch is full, or the queue.
     pub(super) async fn full(&self) {
         self.full.notified().await;
     }
@@ -116,7 +125,7 @@ impl Queue {
     pub(super) fn close(&self) {
         let waiting = &mut *self.waiting();
         waiting.closed = true;
-        waiting.bytes = 0;
+        (waiting.bytes, waiting.records) = (0, 0);
         let left: usize = waiting.batches.drain(..).map(|batch| batch.records).sum();
         self.counts.dropped.fetch_add(left as u64, Relaxed);
     }
@@ -131,13 +140,17 @@ impl Queue {
 mod tests {
     use super::*;
 
+    fn queue(bytes: usize, records: usize) -> Queue {
+        Queue::new(bytes, Batching { records, ..Batching::default() })
+    }
+
     fn batch(bytes: &[u8], records: usize) -> Option<Batch> {
         Some(Batch { bytes: bytes.to_vec(), records })
     }
 
     #[test]
     fn records_leave_in_batches_and_in_order() {
-        let queue = Queue::new(100, 4);
+        let queue = queue(100, 4);
         for pair in ["ab", "cd", "ef", "gh", "ij"] {
             queue.push(pair.as_bytes(), 2);
         }
@@ -151,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_buffer_that_is_used_again_is_empty() {
-        let queue = Queue::new(100, 4);
+        let queue = queue(100, 4);
         queue.push(b"abc", 1);
         let sent = queue.take().unwrap();
         queue.recycle(sent);
@@ -161,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_drops_the_newest_and_counts_each_record() {
-        let queue = Queue::new(5, 10);
+        let queue = queue(5, 10);
         queue.push(b"abc", 2);
         queue.push(b"def", 3);
         queue.push(b"gh", 1);
@@ -175,8 +188,20 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_may_be_bounded_by_records_too() {
+        let queue = Queue::new(100, Batching { queue: 3, ..Batching::default() });
+        queue.push(b"ab", 2);
+        queue.push(b"cd", 2);
+        queue.push(b"e", 1);
+        assert_eq!(queue.counts.dropped.load(Relaxed), 2);
+        assert_eq!(queue.take(), batch(b"abe", 3));
+        queue.push(b"fgh", 3);
+        assert_eq!(queue.take(), batch(b"fgh", 3));
+    }
+
+    #[test]
     fn a_batch_is_bounded_by_bytes_too() {
-        let queue = Queue::new(64 << 20, 512);
+        let queue = queue(64 << 20, 512);
         let large = vec![0; 3 << 20];
         queue.push(&large, 1);
         queue.push(&large, 1);
@@ -185,7 +210,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_batch_wakes_the_sender() {
-        let queue = Queue::new(100, 1);
+        let queue = queue(100, 1);
         queue.push(b"a", 1);
         queue.push(b"b", 1);
         queue.full().await;

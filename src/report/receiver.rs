@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::settings::Exporter;
+use super::settings::{Exporter, Protocol, Temporality, Tls};
 
 /// How long a test waits before it fails.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -86,6 +86,9 @@ pub(super) fn exporter(address: SocketAddr) -> Exporter {
         headers: vec![],
         gzip: false,
         timeout: PATIENCE,
+        protocol: Protocol::Http,
+        temporality: Temporality::Cumulative,
+        tls: Tls::default(),
     }
 }
 

@@ -376,7 +376,7 @@ mod tests {
     fn a_worker_keeps_no_more_bound_than_its_limit() {
         let mut settings = whole::settings(vec![]);
         settings.limits.series = 5;
-        let metrics = Metrics::new(&settings, whole::sources(), vec![], None);
+        let metrics = Metrics::new(&settings, whole::sources(), vec![], None, vec![]);
         let mut recorder = metrics.recorder();
         for of in literals::all() {
             recorder.record(&of, &outcome::of(&of));

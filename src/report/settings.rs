@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+pub use super::protobuf::{AttributeLimits, LONGEST_VALUE};
+pub use super::sampler::{Root, Sampler};
+pub use super::tls::{BadPem, Tls};
+
 /// Everything that reporting needs to be told.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -13,16 +17,25 @@ pub struct Settings {
     pub cost_histogram: bool,
     /// Emit a span for each phase of an exchange too (`telemetry.phase_spans`, false).
     pub phase_spans: bool,
+    /// Which exchanges get spans (`OTEL_TRACES_SAMPLER`, `parentbased_always_on`).
+    pub sampler: Sampler,
+    /// Bounds of a span's attributes (`OTEL_SPAN_ATTRIBUTE_*`).
+    pub span_attributes: AttributeLimits,
+    /// Bounds of a log record's attributes (`OTEL_LOGRECORD_ATTRIBUTE_*`).
+    pub log_attributes: AttributeLimits,
     /// One line for each exchange on standard output.
     pub lines: Lines,
     /// The bounds of reporting.
     pub limits: Limits,
 }
 
-/// One OTLP destination over http/protobuf.
-#[derive(Clone, Debug)]
+/// One OTLP destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exporter {
-    /// Full URL for spans (`http://127.0.0.1:4318/v1/traces`); absent: spans are not sent.
+    /// How it is spoken to.
+    pub protocol: Protocol,
+    /// Full URL for spans (`http://127.0.0.1:4318/v1/traces`; over gRPC the method's); absent: spans
+    /// are not sent.
     pub traces: Option<http::Uri>,
     /// Full URL for metrics.
     pub metrics: Option<http::Uri>,
@@ -34,6 +47,53 @@ pub struct Exporter {
     pub gzip: bool,
     /// The longest that one export may take, its retries included (`OTEL_EXPORTER_OTLP_TIMEOUT`, 10 s).
     pub timeout: Duration,
+    /// From when the sums count that it gets.
+    pub temporality: Temporality,
+    /// Trust where a URL is https.
+    pub tls: Tls,
+}
+
+impl Exporter {
+    /// Where it sends, for a person: without the methods' names, which gRPC prescribes.
+    pub fn destinations(&self) -> Vec<String> {
+        let signals = [("traces", &self.traces), ("metrics", &self.metrics), ("logs", &self.logs)];
+        let signals = signals.into_iter().filter_map(|(name, uri)| Some((name, uri.as_ref()?)));
+        match self.protocol {
+            Protocol::Http => signals.map(|(_, uri)| uri.to_string()).collect(),
+            Protocol::Grpc => {
+                let host = |uri: &http::Uri| {
+                    let (scheme, authority) = (uri.scheme_str(), uri.authority());
+                    let authority = authority.map(http::uri::Authority::as_str);
+                    format!("{}://{}", scheme.unwrap_or_default(), authority.unwrap_or_default())
+                };
+                let (names, hosts): (Vec<_>, Vec<_>) =
+                    signals.map(|(name, uri)| (name, host(uri))).unzip();
+                let place = hosts.into_iter().next().unwrap_or_default();
+                vec![format!("{place} (gRPC: {})", names.join(", "))]
+            }
+        }
+    }
+}
+
+/// What carries OTLP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// `http/protobuf`.
+    Http,
+    /// `grpc`.
+    Grpc,
+}
+
+/// From when sums and histograms count
+/// (`OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`); `/metrics` is cumulative in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Temporality {
+    /// From the start of the process.
+    Cumulative,
+    /// From the export before.
+    Delta,
+    /// As delta where that saves the process memory: counters and histograms, not observed sums.
+    LowMemory,
 }
 
 /// A value that prints as `***`.
@@ -62,13 +122,15 @@ pub enum Lines {
 pub struct Limits {
     /// Bytes that may wait for one exporter and signal (`export_queue`, 32 MiB).
     pub queue: usize,
-    /// Spans or log records in one export (`OTEL_BSP_MAX_EXPORT_BATCH_SIZE`, 512).
-    pub batch: usize,
-    /// How long spans and log records may wait for a batch to fill (`OTEL_BSP_SCHEDULE_DELAY`;
-    /// without it 1 s, shorter than the specification's 5 s so that a person sees them come).
-    pub delay: Duration,
+    /// How spans are gathered (`OTEL_BSP_*`).
+    pub spans: Batching,
+    /// How log records are gathered (`OTEL_BLRP_*`).
+    pub logs: Batching,
     /// Between exports of metrics (`OTEL_METRIC_EXPORT_INTERVAL`, 60 s).
     pub metric_interval: Duration,
+    /// The longest that one export of metrics may take, beside what its exporter allows
+    /// (`OTEL_METRIC_EXPORT_TIMEOUT`; without it no further limit).
+    pub metric_timeout: Option<Duration>,
     /// Different values of a label that clients choose (model names) before the rest is `_other`
     /// (`label_values`, 200).
     pub label_values: usize,
@@ -78,13 +140,35 @@ pub struct Limits {
     pub flush: Duration,
 }
 
+/// How the records of a signal are gathered into exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batching {
+    /// Records in one export (`…_MAX_EXPORT_BATCH_SIZE`, 512).
+    pub records: usize,
+    /// Records that may wait (`…_MAX_QUEUE_SIZE`; without it only their bytes are limited).
+    pub queue: usize,
+    /// How long records may wait for a batch to fill (`…_SCHEDULE_DELAY`; without it 1 s, for spans
+    /// shorter than the specification's 5 s so that a person sees them come).
+    pub delay: Duration,
+    /// The longest that one export may take, beside what its exporter allows (`…_EXPORT_TIMEOUT`;
+    /// without it no further limit).
+    pub timeout: Option<Duration>,
+}
+
+impl Default for Batching {
+    fn default() -> Self {
+        Self { records: 512, queue: usize::MAX, delay: Duration::from_secs(1), timeout: None }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             queue: 32 << 20,
-            batch: 512,
-            delay: Duration::from_secs(1),
+            spans: Batching::default(),
+            logs: Batching::default(),
             metric_interval: Duration::from_secs(60),
+            metric_timeout: None,
             label_values: 200,
             series: 2000,
             flush: Duration::from_secs(2),

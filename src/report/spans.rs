@@ -6,9 +6,12 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::names;
 use super::outcome::{self, Outcome};
-use super::protobuf::{self, Attributes};
+use super::protobuf::{self, AttributeLimits, Attributes};
+use super::sampler;
 use super::timing::{self, nanos};
-use crate::observe::observation::{Cost, Ending, Known, Note, Observation, Operation, Usage};
+use crate::observe::observation::{
+    Cost, Ending, Known, Note, Observation, Operation, StreamUsage, Usage,
+};
 use crate::tape::Upstream;
 
 /// `ScopeSpans.spans`.
@@ -22,6 +25,7 @@ const KIND: u32 = 6;
 const START: u32 = 7;
 const END: u32 = 8;
 const ATTRIBUTES: u32 = 9;
+const DROPPED: u32 = 10;
 const STATUS: u32 = 15;
 const FLAGS: u32 = 16;
 /// Bits of `Span.flags` beside the trace flags: whether the parent is remote is known, and it is.
@@ -41,27 +45,35 @@ enum Kind {
 pub(super) struct Spans {
     phases: bool,
     listen: Option<(String, Option<u16>)>,
+    limits: AttributeLimits,
+    flags: u8,
     body: Vec<u8>,
     text: String,
 }
 
 impl Spans {
-    /// With spans for phases or not, and the address that clients call.
-    pub(super) fn new(phases: bool, listen: Option<(String, Option<u16>)>) -> Self {
-        Self { phases, listen, body: Vec::new(), text: String::new() }
+    /// With spans for phases or not, the address that clients call, and bounds of attributes.
+    pub(super) fn new(
+        phases: bool,
+        listen: Option<(String, Option<u16>)>,
+        limits: AttributeLimits,
+    ) -> Self {
+        Self { phases, listen, limits, flags: 0, body: Vec::new(), text: String::new() }
     }
 
-    /// Appends the spans, each as one element of `ScopeSpans.spans`, and says how many. A client
-    /// whose `traceparent` says "not sampled" gets none, as the parent-based sampler has it.
+    /// Appends the spans, each as one element of `ScopeSpans.spans`, and says how many. An exchange
+    /// whose trace flags do not say "sampled" has none.
     pub(super) fn write(
         &mut self,
         observation: &Observation,
         outcome: &Outcome<'_>,
+        flags: u8,
         to: &mut Vec<u8>,
     ) -> usize {
-        if observation.ids.parent.is_some() && observation.ids.flags & 1 == 0 {
+        if !sampler::is_sampled(flags) {
             return 0;
         }
+        self.flags = flags;
         let mut count = 1;
         self.server(observation, outcome);
         protobuf::bytes(to, SPANS, &self.body);
@@ -88,8 +100,8 @@ impl Spans {
             self.text.push_str(route);
         }
         self.begin(observation, Kind::Server, Duration::ZERO, outcome.server.is_some());
-        let Self { body, text, listen, .. } = self;
-        let mut attributes = Attributes { to: body, field: ATTRIBUTES };
+        let Self { body, text, listen, limits, .. } = self;
+        let mut attributes = Attributes::new(body, ATTRIBUTES, *limits);
         write_method(&mut attributes, &http.method);
         attributes.text(names::URL_PATH, &http.path);
         attributes.text(names::URL_SCHEME, http.scheme);
@@ -114,6 +126,7 @@ impl Spans {
         if observation.ending == Ending::ProxyError {
             attributes.some_text(names::REASON, observation.error_type.as_deref());
         }
+        attributes.finish(DROPPED);
     }
 
     fn client(
@@ -135,7 +148,7 @@ impl Spans {
             _ => self.text.push_str(method(&observation.http.method).unwrap_or("HTTP")),
         }
         self.begin(observation, Kind::Client, start, outcome.client.is_some());
-        let mut attributes = Attributes { to: &mut self.body, field: ATTRIBUTES };
+        let mut attributes = Attributes::new(&mut self.body, ATTRIBUTES, self.limits);
         match observation.operation {
             Some(operation) => {
                 attributes.text(names::OPERATION, operation.as_str());
@@ -152,6 +165,7 @@ impl Spans {
         attributes.some_int(names::STATUS, outcome::upstream_status(observation));
         attributes.some_text(names::ERROR_TYPE, outcome.client);
         own_facts(&mut attributes, observation, upstream);
+        attributes.finish(DROPPED);
     }
 
     /// `connect`, `wait` for the first byte, `stream` to the end: children of the SERVER span,
@@ -202,7 +216,7 @@ impl Spans {
         let body = &mut self.body;
         protobuf::bytes(body, TRACE_ID, &of.ids.trace);
         protobuf::bytes(body, SPAN_ID, &id);
-        let mut flags = u32::from(of.ids.flags) | REMOTE_KNOWN;
+        let mut flags = u32::from(self.flags) | REMOTE_KNOWN;
         if let Some(parent) = parent {
             protobuf::bytes(body, PARENT, &parent);
             flags |= if matches!(kind, Kind::Server) { REMOTE } else { 0 };
@@ -307,6 +321,8 @@ fn openai(attributes: &mut Attributes<'_>, observation: &Observation, upstream: 
 }
 
 pub(super) fn usage_and_cost(attributes: &mut Attributes<'_>, observation: &Observation) {
+    let stream_usage = observation.stream_usage.map(StreamUsage::as_str);
+    attributes.some_text(names::STREAM_USAGE, stream_usage);
     match &observation.usage {
         Known::Value(usage) => tokens(attributes, usage),
         Known::Unknown(reason) => attributes.text(names::USAGE_MISSING, reason),
@@ -355,7 +371,9 @@ mod tests {
     fn spans(phases: bool, of: &Observation) -> Vec<Span> {
         let mut to = Vec::new();
         let listen = ("127.0.0.1".to_owned(), Some(4319));
-        let count = Spans::new(phases, Some(listen)).write(of, &outcome::of(of), &mut to);
+        let mut spans = Spans::new(phases, Some(listen), AttributeLimits::default());
+        let flags = sampler::Sampler::default().flags(&of.ids);
+        let count = spans.write(of, &outcome::of(of), flags, &mut to);
         let spans = ScopeSpans::decode(&to[..]).unwrap().spans;
         assert_eq!(spans.len(), count);
         spans
@@ -433,6 +451,7 @@ openai.api.type="chat_completions"
 openai.request.service_tier="flex"
 openai.response.service_tier="flex"
 openai.response.system_fingerprint="fp_1"
+clearspan.stream_usage="asked"
 gen_ai.usage.input_tokens=412
 gen_ai.usage.output_tokens=96
 gen_ai.usage.cache_read.input_tokens=128
@@ -539,6 +558,7 @@ openai.api.type="chat_completions"
 openai.request.service_tier="flex"
 openai.response.service_tier="flex"
 openai.response.system_fingerprint="fp_1"
+clearspan.stream_usage="asked"
 clearspan.usage.missing="canceled"
 clearspan.cost.unpriced="no_usage"
 server.address="api.openai.com"

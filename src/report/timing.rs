@@ -35,9 +35,11 @@ fn streamed(observation: &Observation) -> Option<&Times> {
 }
 
 /// Time of our own: from the head to the search for a connection, and from having one to the first
-/// byte upstream.
+/// byte upstream. Where the body was held to ask for usage, what the client took to send it is not
+/// ours; where the upstream refused the question, all that it cost until the request went again is.
 pub(super) fn overhead(times: &Times) -> Option<Duration> {
-    Some(times.lease? + times.sent?.saturating_sub(times.connected?))
+    let before = times.lease?.saturating_sub(times.held.unwrap_or_default());
+    Some(before + times.sent?.saturating_sub(times.connected?))
 }
 
 /// Span and duration in nanoseconds, as OTLP wants them.
@@ -66,6 +68,10 @@ mod tests {
         let chat = literals::streamed_chat();
         assert_eq!(overhead(&chat.times), Some(Duration::from_micros(120 + 80)));
         assert_eq!(overhead(&Times::default()), None);
+        let (held, mut times) = (ms(30), chat.times);
+        times.held = Some(held);
+        times.lease = times.lease.map(|lease| lease + held);
+        assert_eq!(overhead(&times), overhead(&chat.times), "the client sent for so long");
     }
 
     #[test]

@@ -12,17 +12,21 @@ use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use prost::Message as _;
 
 use super::receiver::{Answer, Receiver};
-use super::settings::{Exporter, Limits};
+use super::settings::{AttributeLimits, Batching, Exporter, Limits, Sampler};
 use super::*;
 
 pub(super) fn settings(exporters: Vec<Exporter>) -> Settings {
+    let soon = Batching { delay: Duration::from_millis(10), ..Batching::default() };
     Settings {
         resource: vec![("service.name".to_owned(), "clearspan".to_owned())],
         exporters,
         cost_histogram: true,
         phase_spans: false,
         lines: Lines::Off,
-        limits: Limits { delay: Duration::from_millis(10), ..Limits::default() },
+        sampler: Sampler::default(),
+        span_attributes: AttributeLimits::default(),
+        log_attributes: AttributeLimits::default(),
+        limits: Limits { spans: soon, logs: soon, ..Limits::default() },
     }
 }
 
@@ -34,6 +38,9 @@ pub(super) fn sources() -> Sources {
         torn: Box::new(|| 4),
         dropped: Box::new(|| 5),
         lost: Box::new(|| 6),
+        reloads_taken: Box::new(|| 8),
+        reloads_refused: Box::new(|| 9),
+        configured_at: Box::new(|| 10),
     }
 }
 

@@ -191,6 +191,11 @@ impl ResponsePen {
         }
     }
 
+    /// So many of the taped bytes do not reach the client: they are what we asked for in its stead.
+    pub fn withhold(&self, bytes: u64) {
+        self.pen.exchange.vitals.response_bytes.fetch_sub(bytes, Relaxed);
+    }
+
     /// The exchange is over. Only the first end counts.
     pub fn end(&mut self, cause: Cause) {
         let at = self.pen.exchange.now();

@@ -50,11 +50,25 @@ pub enum Milestone {
     SentAll,
     /// The request's body ended.
     RequestEnd,
+    /// The request's body began to be held, to ask for the stream's usage in the client's stead.
+    HoldBegan,
+    /// The body was whole, or holding it passed a limit.
+    HoldEnded,
+    /// The request goes upstream with the question.
+    Asked,
+    /// The upstream refused it; the request goes once more as the client wrote it.
+    AskRefused,
+    /// The request goes without the question, since its upstream refused that lately.
+    AskPaused,
+    /// The request goes without the question, since holding it passed a limit.
+    AskGivenUp,
+    /// Something of the answer could not be looked at: the client may see what the question caused.
+    AskLeft,
 }
 
 impl Milestone {
     /// In the order of their declaration.
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 14] = [
         Self::Lease,
         Self::Tcp,
         Self::Tls,
@@ -62,6 +76,13 @@ impl Milestone {
         Self::Sent,
         Self::SentAll,
         Self::RequestEnd,
+        Self::HoldBegan,
+        Self::HoldEnded,
+        Self::Asked,
+        Self::AskRefused,
+        Self::AskPaused,
+        Self::AskGivenUp,
+        Self::AskLeft,
     ];
 }
 

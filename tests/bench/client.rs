@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::traffic::{self, Want};
+use crate::traffic::{self, Asks, Want};
 use crate::{Failure, say};
 
 /// What one client process is to do.
@@ -25,7 +25,7 @@ pub(crate) enum Load {
     /// Requests with a body of `body` bytes, one after the other on each connection.
     Unary { body: usize, connections: usize, seconds: f64 },
     /// On each connection `each` streams of `chunks`, one after the other.
-    Stream { connections: usize, each: usize, chunks: usize, gap_us: u64, want_usage: bool },
+    Stream { connections: usize, each: usize, chunks: usize, gap_us: u64, asks: Asks },
     /// As many streams at once, held open until the process is killed.
     Hold { streams: usize, gap_us: u64 },
 }
@@ -112,17 +112,12 @@ async fn work(senders: Vec<Sender>, to: SocketAddr, load: Load) -> Result<Seen, 
                 Load::Unary { body, seconds, .. } => {
                     ask_repeatedly(sender, to, body, start + Duration::from_secs_f64(seconds)).await
                 }
-                Load::Stream { each, chunks, gap_us, want_usage, .. } => {
+                Load::Stream { each, chunks, gap_us, asks, .. } => {
                     // Spread over the gap, as real streams do not tick together.
                     let gap = Duration::from_micros(gap_us);
                     tokio::time::sleep(gap * index / count).await;
-                    read_streams(
-                        sender,
-                        &stream_request(to, chunks, gap_us, want_usage),
-                        each,
-                        chunks,
-                    )
-                    .await
+                    read_streams(sender, &stream_request(to, chunks, gap_us, asks), each, chunks)
+                        .await
                 }
                 Load::Hold { .. } => Log::default(),
             }
@@ -166,7 +161,7 @@ impl Log {
 
 async fn ask_repeatedly(mut sender: Sender, to: SocketAddr, body: usize, end: Instant) -> Log {
     let mut log = Log::default();
-    let template = request(to, traffic::request_body(body, Want::Unary), None);
+    let template = request(to, body, Want::Unary, None);
     while Instant::now() < end {
         let begun = traffic::now_ns();
         log.sent += 1;
@@ -215,8 +210,14 @@ async fn read_answer(response: Result<Response<Incoming>, Failure>) -> Result<()
     if body == traffic::ANSWER { Ok(()) } else { Err("not the upstream's answer".into()) }
 }
 
-fn request(to: SocketAddr, body: Bytes, stream: Option<(usize, u64)>) -> Request<Full<Bytes>> {
-    let mut builder = Request::post(traffic::PATH)
+fn request(
+    to: SocketAddr,
+    bytes: usize,
+    want: Want,
+    stream: Option<(usize, u64)>,
+) -> Request<Full<Bytes>> {
+    let body = traffic::request_body(bytes, want);
+    let mut builder = Request::post(want.path())
         .header("Host", to.to_string())
         .header("Connection", "keep-alive");
     for (name, value) in traffic::REQUEST_HEADERS {
@@ -232,14 +233,8 @@ fn request(to: SocketAddr, body: Bytes, stream: Option<(usize, u64)>) -> Request
 }
 
 /// A streaming request of 1 KB.
-fn stream_request(
-    to: SocketAddr,
-    chunks: usize,
-    gap_us: u64,
-    want_usage: bool,
-) -> Request<Full<Bytes>> {
-    let want = if want_usage { Want::StreamWithUsage } else { Want::Stream };
-    request(to, traffic::request_body(1000, want), Some((chunks, gap_us)))
+fn stream_request(to: SocketAddr, chunks: usize, gap_us: u64, asks: Asks) -> Request<Full<Bytes>> {
+    request(to, 1000, Want::Stream(asks), Some((chunks, gap_us)))
 }
 
 /// Finds the events in an answer, however it was cut on its way.
@@ -313,7 +308,7 @@ async fn hold(to: SocketAddr, streams: usize, gap_us: u64) -> Result<(), Failure
 /// Opens one stream and reads it to its first chunk; another task reads on.
 async fn open(to: SocketAddr, gap_us: u64) -> Result<(), Failure> {
     let mut sender = connect(to).await?;
-    let template = stream_request(to, ENDLESS, gap_us, true);
+    let template = stream_request(to, ENDLESS, gap_us, Asks::Client);
     let mut body = send(&mut sender, &template).await?.into_body();
     let mut reader = EventReader::default();
     while reader.first_at.is_none() {

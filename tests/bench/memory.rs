@@ -7,6 +7,7 @@ use crate::client::Load;
 use crate::slice::{self, Client};
 use crate::stage::{PROXIES, Process, Stage, Target};
 use crate::table::{Compare, Row};
+use crate::traffic::Asks;
 use crate::{Failure, measure};
 
 /// One proxy with its streams; sizes in KiB.
@@ -56,7 +57,7 @@ fn start(stage: &mut Stage) -> Result<Vec<Held>, Failure> {
         let Some(proxy) = stage.start(target)? else { continue };
         let unary = Load::Unary { body: 1000, connections: 1, seconds: 0.1 };
         let stream =
-            Load::Stream { connections: 1, each: 1, chunks: 10, gap_us: 0, want_usage: true };
+            Load::Stream { connections: 1, each: 1, chunks: 10, gap_us: 0, asks: Asks::Client };
         for load in [unary, stream] {
             slice::run(stage, target, Some(&proxy), load)?;
         }

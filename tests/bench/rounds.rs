@@ -5,6 +5,7 @@ use crate::client::Load;
 use crate::slice::{self, Sample};
 use crate::stage::{PROXIES, Process, Stage, Target};
 use crate::table::{Compare, Row, median};
+use crate::traffic::Asks;
 use crate::{Failure, Part};
 
 /// A load, and what is read from it.
@@ -83,7 +84,7 @@ fn warm(stage: &mut Stage, proxies: &[Option<Process>; 3]) -> Result<(), Failure
         if proxy.is_some() {
             let load = Load::Unary { body: 1000, connections: 16, seconds: 0.3 };
             slice::run(stage, target, proxy.as_ref(), load)?;
-            slice::run(stage, target, proxy.as_ref(), unpaced(100, 1))?;
+            slice::run(stage, target, proxy.as_ref(), unpaced(100, 1, Asks::Client))?;
         }
     }
     Ok(())
@@ -129,10 +130,10 @@ fn plan(seconds: f64) -> Vec<Slice> {
     }
     slices.push(throughput(seconds));
     slices.push(latency(seconds));
-    slices.push(paced(seconds, true));
-    slices.push(paced(seconds, false));
+    slices.extend([Asks::Client, Asks::Proxy, Asks::Nobody].map(|asks| paced(seconds, asks)));
     slices.push(chunk_delay(seconds));
     slices.extend([100, 1000, 10_000].map(|chunks| at_length(chunks, seconds)));
+    slices.push(asked(1000, seconds));
     slices
 }
 
@@ -173,8 +174,12 @@ fn latency(seconds: f64) -> Slice {
 }
 
 /// Streams of 50 chunks a second, as models send them.
-fn paced(seconds: f64, want_usage: bool) -> Slice {
-    let asks = if want_usage { "client asks for usage" } else { "nobody asks for usage" };
+fn paced(seconds: f64, asks: Asks) -> Slice {
+    let who = match asks {
+        Asks::Client => "client asks for usage",
+        Asks::Proxy => "proxy asks for usage",
+        Asks::Nobody => "nobody asks for usage",
+    };
     Slice {
         part: Part::Stream,
         load: Load::Stream {
@@ -182,12 +187,12 @@ fn paced(seconds: f64, want_usage: bool) -> Slice {
             each: 1,
             chunks: whole(seconds * 50.0),
             gap_us: 20_000,
-            want_usage,
+            asks,
         },
         direct: false,
         repeats: 1,
         measures: vec![Measure {
-            label: format!("CPU per chunk, 100 streams × 50/s, {asks}"),
+            label: format!("CPU per chunk, 100 streams × 50/s, {who}"),
             unit: "µs",
             of: Sample::cpu_us_per_chunk,
             compare: Compare::Ratio,
@@ -212,7 +217,7 @@ fn chunk_delay(seconds: f64) -> Slice {
             each: whole(seconds * 50.0),
             chunks: 10,
             gap_us: 1000,
-            want_usage: true,
+            asks: Asks::Client,
         },
         direct: true,
         repeats: REPEATS,
@@ -229,7 +234,7 @@ fn chunk_delay(seconds: f64) -> Slice {
 fn at_length(chunks: usize, seconds: f64) -> Slice {
     Slice {
         part: Part::Stream,
-        load: unpaced(chunks, (whole(seconds * 6000.0) / chunks).max(1)),
+        load: unpaced(chunks, (whole(seconds * 6000.0) / chunks).max(1), Asks::Client),
         direct: false,
         repeats: 1,
         measures: vec![Measure {
@@ -242,8 +247,17 @@ fn at_length(chunks: usize, seconds: f64) -> Slice {
     }
 }
 
-fn unpaced(chunks: usize, each: usize) -> Load {
-    Load::Stream { connections: 8, each, chunks, gap_us: 0, want_usage: true }
+/// The same where Clearspan asks, against a pass-through whose streams have no usage.
+fn asked(chunks: usize, seconds: f64) -> Slice {
+    let mut slice = at_length(chunks, seconds);
+    slice.load = unpaced(chunks, (whole(seconds * 6000.0) / chunks).max(1), Asks::Proxy);
+    let label = format!("CPU per chunk, unpaced, streams of {chunks}, proxy asks for usage");
+    slice.measures.iter_mut().for_each(|measure| measure.label.clone_from(&label));
+    slice
+}
+
+fn unpaced(chunks: usize, each: usize, asks: Asks) -> Load {
+    Load::Stream { connections: 8, each, chunks, gap_us: 0, asks }
 }
 
 fn rows_of(slice: &Slice, samples: &Samples) -> Vec<Row> {
@@ -265,7 +279,9 @@ fn less_direct(measure: &Measure, samples: &Samples, proxy: &[Sample]) -> Vec<f6
 fn growth(slices: &[Slice], results: &[Samples]) -> Option<Row> {
     let at = |wanted| {
         slices.iter().zip(results).find_map(|(slice, samples)| match slice.load {
-            Load::Stream { gap_us: 0, chunks, .. } if chunks == wanted => Some(samples),
+            Load::Stream { gap_us: 0, chunks, asks: Asks::Client, .. } if chunks == wanted => {
+                Some(samples)
+            }
             _ => None,
         })
     };

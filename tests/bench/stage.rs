@@ -169,6 +169,8 @@ impl Stage {
             "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\n\
              [[upstream]]\nname = \"openai\"\nprovider = \"openai\"\nurl = \"http://{upstream}\"\n\
              paths = [\"/v1/\"]\n\n\
+             [[upstream]]\nname = \"observed\"\nprovider = \"openai\"\nurl = \"http://{upstream}\"\n\
+             stream_usage = \"observe\"\n\n\
              [telemetry]\nlines = \"json\"\n\n\
              [[telemetry.export]]\nendpoint = \"http://{sink}\"\n"
         );

@@ -6,9 +6,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use memchr::memmem;
+use serde::{Deserialize, Serialize};
 
 /// Where calls go.
 pub(crate) const PATH: &str = "/v1/chat/completions";
+/// Where they go that Clearspan must not ask in (`stream_usage = "observe"`).
+pub(crate) const OBSERVED_PATH: &str = "/observed/v1/chat/completions";
 /// Tells the upstream to stream this many content chunks; absent: a unary answer.
 pub(crate) const CHUNKS_HEADER: &str = "bench-chunks";
 /// Tells the upstream the time from one chunk to the next, in microseconds; 0: no pause.
@@ -74,20 +77,34 @@ const TURN: &str = "Please look at the log below and tell me what went wrong.\\n
 pub(crate) enum Want {
     /// In one piece.
     Unary,
-    /// As a stream, with usage at its end.
-    StreamWithUsage,
-    /// As a stream; the client does not ask for usage, so that a proxy may.
-    Stream,
+    /// As a stream, and who asks for its usage.
+    Stream(Asks),
+}
+
+/// Who asks for a stream's usage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Asks {
+    Client,
+    /// Clearspan, in the client's stead; the other proxies do not.
+    Proxy,
+    Nobody,
+}
+
+impl Want {
+    /// Where such a request goes.
+    pub(crate) fn path(self) -> &'static str {
+        if self == Self::Stream(Asks::Nobody) { OBSERVED_PATH } else { PATH }
+    }
 }
 
 /// The body of a request: a conversation of turns, `bytes` long.
 pub(crate) fn request_body(bytes: usize, want: Want) -> Bytes {
     let tail = match want {
         Want::Unary => r#""}],"model":"gpt-4o","temperature":0.7}"#,
-        Want::StreamWithUsage => {
+        Want::Stream(Asks::Client) => {
             r#""}],"model":"gpt-4o","stream":true,"stream_options":{"include_usage":true}}"#
         }
-        Want::Stream => r#""}],"model":"gpt-4o","stream":true}"#,
+        Want::Stream(Asks::Proxy | Asks::Nobody) => r#""}],"model":"gpt-4o","stream":true}"#,
     };
     let mut body = String::with_capacity(bytes);
     body.push_str(r#"{"messages":[{"role":"system","content":"You are a helpful assistant."}"#);

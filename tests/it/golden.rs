@@ -165,6 +165,7 @@ pub(crate) fn show(observation: &Observation) -> String {
         ("http", format!("{:?}", observation.http)),
         ("operation", format!("{:?}", observation.operation)),
         ("request", format!("{:?}", observation.request)),
+        ("stream_usage", format!("{:?}", observation.stream_usage)),
         ("response", format!("{:?}", observation.response)),
         ("times", format!("{:?}", observation.times)),
         ("gaps", format!("{:?}", observation.gaps.means().collect::<Vec<_>>())),

@@ -25,6 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("observe", &["tape"]),
     ("report", &["observe::observation", "observe::gaps", "tape::Ids", "tape::Upstream"]),
     ("tape", &[]),
+    ("reload", &["config", "forward", "observe", "systemd", "worker"]),
     ("worker", &["tape", "observe", "report"]),
     ("systemd", &["forward::listen"]),
     ("listeners", &["config", "forward", "systemd"]),
@@ -37,13 +38,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "forward",
             "tape",
             "observe",
+            "reload",
             "report",
             "worker",
             "systemd",
             "listeners",
         ],
     ),
-    ("main", &["run", "listeners::Addresses", "cli", "config"]),
+    ("main", &["run", "listeners::Addresses", "cli", "config", "reload"]),
 ];
 
 /// What a module must not know: parts of a path, wherever they stand in it.

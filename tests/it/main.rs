@@ -13,6 +13,9 @@ mod transparency;
 /// Each chunk when it comes, each ending as it was.
 #[cfg(test)]
 mod streaming;
+/// Usage asked for in the client's stead.
+#[cfg(test)]
+mod ask;
 /// Connections that change their protocol.
 #[cfg(test)]
 mod upgrade;
@@ -25,9 +28,24 @@ mod fail_open;
 /// A limit on everything.
 #[cfg(test)]
 mod limits;
+/// What each fault is to the client, and what is recorded of it.
+#[cfg(test)]
+mod faults;
+/// Every bound of `[limits]`, just below and just above.
+#[cfg(test)]
+mod bounds;
+/// Shapes on which two parsers may disagree, from either side.
+#[cfg(test)]
+mod smuggling;
+/// Too much of everything, at constant memory.
+#[cfg(test)]
+mod heavy;
 /// How it ends.
 #[cfg(test)]
 mod shutdown;
+/// Other settings while it runs.
+#[cfg(test)]
+mod reload;
 /// Clients over TLS.
 #[cfg(test)]
 mod https;
@@ -37,6 +55,9 @@ mod listeners;
 /// What is reported, value by value.
 #[cfg(test)]
 mod telemetry;
+/// Where telemetry is sent, and how.
+#[cfg(test)]
+mod export;
 /// Each fixture gives the observation beside it.
 #[cfg(test)]
 mod golden;

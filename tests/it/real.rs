@@ -186,6 +186,32 @@ fn assert_usage(calls: &[Value], spans: &[Span]) {
 }
 
 #[test]
+fn the_openai_sdk_sees_no_usage_that_the_proxy_asked_for() {
+    let Some(installed) = Installed::find() else { return };
+    let (llama, collector) = (installed.llama(), Collector::start(Mode::Well));
+    let keys = "provider = \"llamacpp\"\npaths = [\"/v1/\"]\nstream_usage = \"ask\"";
+    let proxy = proxy("local", &llama.url, &collector, keys);
+    let run = |url: &str| installed.run("openai_sdk.py", "OPENAI_BASE_URL", url);
+    let direct = run(&format!("{}/v1", llama.url));
+    let through = run(&format!("http://{}/v1", proxy.address));
+    assert_same(&direct, &through);
+    let mut spans = model_calls(&collector, through.len());
+    proxy.finish();
+    spans.sort_by_key(|span| span.start);
+    let calls: Vec<_> = through.iter().filter(|call| call["call"] != "models").collect();
+    let mut asked = spans.iter().zip(&calls).filter(|(span, _)| {
+        span.attributes.get("clearspan.stream_usage").is_some_and(|it| it == "asked")
+    });
+    let (span, call) = asked.next().expect("one call that does not ask itself");
+    assert_eq!(call["call"], "chat streamed, usage not asked");
+    assert!(asked.next().is_none(), "where the client asks, nobody asks in its stead");
+    let told = calls.iter().find(|call| call["call"] == "chat streamed").unwrap();
+    let usage = &told["events"].as_array().unwrap().last().unwrap()["usage"];
+    assert_eq!(attribute(span, "gen_ai.usage.input_tokens"), &usage["prompt_tokens"]);
+    assert_eq!(attribute(span, "gen_ai.usage.output_tokens"), &usage["completion_tokens"]);
+}
+
+#[test]
 fn the_ollama_sdk_sees_what_it_would_see_without_the_proxy() {
     let Some(installed) = Installed::find() else { return };
     let (ollama, collector) = (installed.ollama(), Collector::start(Mode::Well));

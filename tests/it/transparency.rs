@@ -110,11 +110,12 @@ fn bodies_pass_in_both_framings_both_ways() {
 
 #[test]
 fn an_answer_with_a_length_beside_chunks_is_chunked() {
-    let stage = Stage::new();
     for fields in [
         "Content-Length: 9\r\nTransfer-Encoding: chunked\r\n",
         "Transfer-Encoding: chunked\r\nContent-Length: 9\r\n",
     ] {
+        // A connection that ends behind an answer that promised more must not be leased again.
+        let stage = Stage::new();
         let head = format!("HTTP/1.1 200 OK\r\n{fields}X-A: 1\r\n\r\n");
         let answer = [head.as_bytes(), &chunked(b"abc", 2)].concat();
         let (_, response) = stage.check(get("/v1/x"), Answer::closing(answer));
@@ -124,13 +125,14 @@ fn an_answer_with_a_length_beside_chunks_is_chunked() {
 
 #[test]
 fn an_answer_delimited_by_close_stays_so() {
-    let stage = Stage::new();
     for version in ["HTTP/1.1", "HTTP/1.0"] {
+        let stage = Stage::new();
         let head = format!("{version} 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
         let bytes = [head.as_bytes(), b"data: 1\n\n"].concat();
         let (_, response) = stage.check(get("/v1/x"), Answer::closing(bytes));
         assert_eq!(response.body.framing, Framing::Close);
     }
+    let stage = Stage::new();
     let counted = "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok";
     stage.check(get("/v1/x"), Answer::closing(counted));
 }
@@ -417,7 +419,6 @@ const AMBIGUOUS: &[&str] = &[
     "Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n",
     "X: y\r\n Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "X: y\rTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "X: y\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "X: y\0Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "Content-Length: 5, 5\r\n\r\nhello",
     "Content-Length: 5\r\nContent-Length: 0\r\n\r\nhello",
@@ -443,17 +444,23 @@ const ODD: &[&str] = &[
     "Connection: content-length\r\nContent-Length: 5\r\n\r\nhello",
     "Connection: transfer-encoding\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "Connection: host\r\n\r\n",
+    // RFC 9112 2.2 lets LF alone end a line; what goes on has CRLF.
+    "X: y\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 ];
 
 #[test]
 fn the_upstream_receives_one_unambiguous_request_or_none() {
-    let upstream = Answering::always(OK);
-    let proxy = Proxy::before(&upstream.url());
+    let upstream_ = Answering::always(OK);
+    // A client that ends the connection itself would be taken to leave: the proxy ends it.
+    let limits =
+        "[limits]\nheader_seconds = 0.2\nclient_idle_seconds = 0.2\nclient_stall_seconds = 0.2\n";
+    let config = upstream("openai", &upstream_.url(), "paths = [\"/v1/\"]");
+    let proxy = Start::new(config + limits).start();
     let mut faults = Vec::new();
     for version in ["HTTP/1.1", "HTTP/1.0"] {
         for (shapes, most) in [(AMBIGUOUS, 1), (ODD, 2)] {
             for shape in shapes {
-                let requests = smuggle(&proxy, &upstream, version, shape);
+                let requests = smuggle(&proxy, &upstream_, version, shape);
                 let clear = requests.iter().all(|request| is_unambiguous(&request.head));
                 if requests.len() > most || !clear {
                     let heads: Vec<_> = requests.into_iter().map(|request| request.head).collect();
@@ -470,7 +477,6 @@ fn smuggle(proxy: &Proxy, upstream: &Answering, version: &str, shape: &str) -> V
     let hidden = "GET /v1/hidden HTTP/1.1\r\nHost: x\r\nX-Key: stolen\r\n\r\n";
     let mut client = Client::connect(proxy.address);
     client.send(format!("POST /v1/first {version}\r\nHost: x\r\n{shape}{hidden}"));
-    client.wire.shut_write();
     client.wire.until_ended();
     // What came before this has arrived by now.
     assert_eq!(exchange(proxy.address, get("/v1/last")).head.status(), 200);

@@ -1,8 +1,10 @@
 //! Why a call costs what it costs: which entry is meant and by which rule, for a person who asks.
 //! Adds no rule of its own; knows no terminal.
 
+use super::moment::Moment;
+use super::overrides::Charge;
 use super::table::{Found, Priced, Provider, Tariff};
-use super::{By, Call, ModelName, Override, OverridePrice, Prices, Unpriced, Who, seller, tariff};
+use super::{By, Call, ModelName, Override, Prices, Unpriced, Who, seller, tariff};
 use crate::observe::observation::{Cost, NanoUsd};
 
 /// How many similar names are offered.
@@ -36,6 +38,8 @@ pub struct Explanation {
     pub entry: Option<Entry>,
     /// What the call costs.
     pub cost: Result<Cost, Unpriced>,
+    /// Prices of the operator's that would cover it, but only from a later day on: entry and day.
+    pub later: Vec<(String, String)>,
     /// Where nothing was found: what may have been meant, the nearest first.
     pub nearest: Vec<String>,
 }
@@ -47,8 +51,10 @@ pub struct Entry {
     pub name: String,
     /// The condition that held, in words: ``is `gpt-4o-mini` ``.
     pub rule: String,
-    /// Whether the operator set it.
-    pub own: bool,
+    /// Where the operator wrote it; absent: it is the table's.
+    pub written: Option<String>,
+    /// Where its prices are from, as the operator says it.
+    pub source: Option<String>,
     /// What it charges.
     pub rates: Vec<RateStep>,
     /// From which day on, where it says.
@@ -56,7 +62,7 @@ pub struct Entry {
     /// At which times of day, where its price changes with them.
     pub between: Option<String>,
     /// Service tiers with prices of their own.
-    pub tiers: Vec<&'static str>,
+    pub tiers: Vec<String>,
     /// Charges of every call, or hidden in its totals, that have no price here.
     pub unpriced: Vec<&'static str>,
     /// Charges that a call may add and its usage does not show.
@@ -102,13 +108,10 @@ impl Prices {
         let cost = self.price(call);
         let models = call.models();
         let names: Vec<_> = models.iter().map(String::as_str).collect();
-        if let Some(own) = self.overrides.iter().find(|own| own.covers(call.who, &names)) {
-            return Explanation {
-                seller: None,
-                entry: Some(own.into()),
-                cost,
-                nearest: Vec::new(),
-            };
+        let later = self.later(call, &names);
+        if let Some(own) = self.own(call, &names) {
+            let entry = Some(Entry::own(own, call.tier));
+            return Explanation { seller: None, entry, cost, later, nearest: Vec::new() };
         }
         let model = names.first().copied().unwrap_or_default();
         let seller = seller::find(self.table, call.who, model).ok().map(|(seller, _)| seller);
@@ -118,8 +121,17 @@ impl Prices {
             seller: seller.map(|seller| (seller.provider.id, seller.by)),
             entry: found.map(|(seller, found)| Entry::new(&found, seller, call)),
             cost,
+            later,
             nearest,
         }
+    }
+
+    /// What the operator has set for later.
+    fn later(&self, call: &Call<'_>, models: &[&str]) -> Vec<(String, String)> {
+        let day = Moment::from(call.at).day;
+        let covers = self.overrides.iter().filter(|own| own.covers(call.who, models));
+        let later = covers.filter(|own| !own.holds_on(&day));
+        later.map(|own| (own.entry(), own.dated.clone().unwrap_or_default())).collect()
     }
 
     /// What may have been meant: the name at other providers, then names like it.
@@ -128,14 +140,17 @@ impl Prices {
             (_, Ok((seller, model))) => {
                 let others = seller.provider.fallback.iter();
                 let others = others.filter_map(|id| self.table.provider(id));
-                like(model, models(std::iter::once(seller.provider).chain(others)))
+                like(
+                    model,
+                    models(std::iter::once(seller.provider).chain(others)).chain(self.own_names()),
+                )
             }
             (Who::Unsaid, Err(_)) => {
                 let sells = |provider: &&Provider| self.table.find(provider, model).is_some();
                 let sellers = self.table.providers.iter().filter(sells);
                 let sold: Vec<_> = sellers.map(|seller| format!("{}/{model}", seller.id)).collect();
                 if sold.is_empty() {
-                    like(model, models(self.table.providers.iter()))
+                    like(model, models(self.table.providers.iter()).chain(self.own_names()))
                 } else {
                     sold
                 }
@@ -145,12 +160,20 @@ impl Prices {
             }
         }
     }
+
+    /// The models that the operator has a price for, by their entries and their own names.
+    fn own_names(&self) -> impl Iterator<Item = (String, &str)> {
+        self.overrides.iter().filter_map(|own| match &own.model {
+            ModelName::Exactly(name) => Some((own.entry(), name.as_str())),
+            ModelName::Like(_) => None,
+        })
+    }
 }
 
 /// The models of some providers, by their full names and their own.
 fn models<'t>(
     providers: impl Iterator<Item = &'t Provider>,
-) -> impl Iterator<Item = (String, &'static str)> {
+) -> impl Iterator<Item = (String, &'t str)> {
     providers.flat_map(|provider| {
         let full = |id| (format!("{}/{id}", provider.id), id);
         provider.models.iter().map(move |model| full(model.id)).collect::<Vec<_>>()
@@ -158,7 +181,7 @@ fn models<'t>(
 }
 
 /// The names nearest to one, where they are near at all: at most a third of it differs.
-fn like(name: &str, known: impl Iterator<Item = (String, &'static str)>) -> Vec<String> {
+fn like<'n>(name: &str, known: impl Iterator<Item = (String, &'n str)>) -> Vec<String> {
     if name.len() > LONGEST {
         return Vec::new();
     }
@@ -198,15 +221,45 @@ impl Entry {
         Self {
             name: format!("{}/{}", found.owner.id, found.model.id),
             rule: found.model.names.in_words(&found.name),
-            own: false,
+            written: None,
+            source: None,
             rates: steps(&tariff),
             from: tariff.from.map(str::to_owned),
             between: tariff.between.map(|hours| hours.to_string()),
-            tiers: if own_tiers { found.model.tiers(&call.at.into()) } else { Vec::new() },
+            tiers: if own_tiers { names(found.model.tiers(&call.at.into())) } else { Vec::new() },
             unpriced: tariff.unpriced,
             beside: tariff.beside,
         }
     }
+
+    /// The operator's entry as it is for a service tier.
+    pub fn own(own: &Override, tier: Option<&str>) -> Self {
+        let tier = tier.map(str::to_lowercase);
+        let rates = match own.price_at(tier.as_deref()) {
+            Charge::Hour(price) => vec![RateStep { dimension: "hour", above: None, price }],
+            Charge::Tokens(rates) => rates.0.iter().flat_map(rate_steps).collect(),
+        };
+        let rule = match &own.model {
+            ModelName::Exactly(name) => format!("is `{name}`"),
+            ModelName::Like(pattern) => format!("is like `{pattern}`"),
+        };
+        Self {
+            name: own.entry(),
+            rule,
+            written: Some(own.written.clone()),
+            source: own.source.clone(),
+            rates,
+            from: own.dated.clone(),
+            between: None,
+            tiers: own.tiers.iter().map(|(name, _)| name.clone()).collect(),
+            unpriced: Vec::new(),
+            beside: Vec::new(),
+        }
+    }
+}
+
+fn names(names: Vec<&str>) -> Vec<String> {
+    names.into_iter().map(str::to_owned).collect()
 }
 
 fn steps(tariff: &Tariff<'_>) -> Vec<RateStep> {
@@ -216,32 +269,6 @@ fn steps(tariff: &Tariff<'_>) -> Vec<RateStep> {
 fn rate_steps(Priced(dimension, rate): &Priced) -> impl Iterator<Item = RateStep> {
     let dimension = dimension.as_str();
     rate.steps().map(move |(above, price)| RateStep { dimension, above, price })
-}
-
-impl From<&Override> for Entry {
-    fn from(own: &Override) -> Self {
-        let rates = match &own.price {
-            OverridePrice::Hour(price) => {
-                vec![RateStep { dimension: "hour", above: None, price: *price }]
-            }
-            OverridePrice::Tokens(rates) => rates.0.iter().flat_map(rate_steps).collect(),
-        };
-        let rule = match &own.model {
-            ModelName::Exactly(name) => format!("is `{name}`"),
-            ModelName::Starting(start) => format!("starts with `{start}`"),
-        };
-        Self {
-            name: own.entry(),
-            rule,
-            own: true,
-            rates,
-            from: own.dated.clone(),
-            between: None,
-            tiers: Vec::new(),
-            unpriced: Vec::new(),
-            beside: Vec::new(),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -33,10 +33,11 @@ use std::time::{Duration, SystemTime};
 
 pub use explain::{Entry, Explanation, RateStep, Source};
 pub use overrides::{ModelName, Override, OverridePrice, TokenRates};
-pub use seller::{By, Who};
+pub use seller::{By, Who, is_private};
 
 use memo::{Looked, Memo};
 use moment::Moment;
+use overrides::Charge;
 use seller::Seller;
 use table::{Found, Model, Provider, Table, Tariff};
 
@@ -136,10 +137,16 @@ impl Prices {
         let models = call.models();
         let model = models.first().ok_or(Unpriced::NoModel)?;
         let names: Vec<_> = models.iter().map(String::as_str).collect();
-        match self.overrides.iter().find(|own| own.covers(call.who, &names)) {
+        match self.own(call, &names) {
             Some(own) => own_price(own, call),
             None => self.table_price(call, model),
         }
+    }
+
+    /// The operator's price for a call of one of these models: the first that covers it that day.
+    fn own(&self, call: &Call<'_>, models: &[&str]) -> Option<&Override> {
+        let holds = |own: &&Override| own.holds_on(&Moment::from(call.at).day);
+        self.overrides.iter().filter(|own| own.covers(call.who, models)).find(holds)
     }
 
     fn table_price(&self, call: &Call<'_>, model: &str) -> Result<Cost, Unpriced> {
@@ -184,9 +191,10 @@ fn tariff(
 }
 
 fn own_price(own: &Override, call: &Call<'_>) -> Result<Cost, Unpriced> {
-    let sum = match &own.price {
-        OverridePrice::Hour(price) => sum::hours(call.worked.ok_or(Unpriced::NoUsage)?, *price),
-        OverridePrice::Tokens(rates) => {
+    let tier = call.tier.map(str::to_lowercase);
+    let sum = match own.price_at(tier.as_deref()) {
+        Charge::Hour(price) => sum::hours(call.worked.ok_or(Unpriced::NoUsage)?, price),
+        Charge::Tokens(rates) => {
             let tariff = Tariff { rates: rates.0.iter().collect(), ..Tariff::default() };
             sum::sum(&call.usage.ok_or(Unpriced::NoUsage)?, &tariff)
         }
@@ -280,6 +288,7 @@ mod tests {
             http: HttpFacts::default(),
             operation: Some(Operation::Chat),
             request: RequestFacts::default(),
+            stream_usage: None,
             response: ResponseFacts { model: Some(model.into()), ..ResponseFacts::default() },
             times: Times::default(),
             gaps: Gaps::default(),
@@ -557,6 +566,31 @@ mod tests {
         // It has no price of the output.
         assert_eq!((cost.total, cost.basis), (NanoUsd(70_000), CostBasis::LowerBound));
         assert_eq!((cost.entry.as_str(), cost.unpriced), ("*", vec!["output"]));
+    }
+
+    #[test]
+    fn the_operators_price_holds_from_its_day_on_and_for_its_tier() {
+        let prices = own(
+            "model = \"gpt-4o\"\ninput = 9\noutput = 9\ndated = \"2026-11-22\"
+            ---
+            model = \"gpt-4o\"\ninput = [1, [100, 2]]\noutput = 3\ndated = \"2026-11-21\"\ntiers = { flex = { output = 2 } }",
+        );
+        let mut observation = remote("openai", "gpt-4o", tokens(100, 10));
+        let total = |observation: &Observation| match prices.cost(observation) {
+            Known::Value(cost) => cost.total.0,
+            Known::Unknown(reason) => panic!("{reason}"),
+        };
+        assert_eq!(total(&observation), 100 * 1_000 + 10 * 3_000);
+        observation.response.service_tier = Some("Flex".into());
+        assert_eq!(total(&observation), 100 * 1_000 + 10 * 2_000);
+        observation.usage = Known::Value(tokens(101, 10));
+        assert_eq!(total(&observation), 101 * 2_000 + 10 * 2_000);
+        // Before both days the table's price holds, after both the first.
+        observation.response.service_tier = None;
+        observation.started = UNIX_EPOCH + Duration::from_secs(MID_2026);
+        assert_eq!(total(&observation), 101 * 2_500 + 10 * 10_000);
+        observation.started = UNIX_EPOCH + Duration::from_secs(NOW + 86_400);
+        assert_eq!(total(&observation), 101 * 9_000 + 10 * 9_000);
     }
 
     #[test]

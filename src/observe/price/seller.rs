@@ -133,7 +133,7 @@ fn by_model<'t, 'm>(table: &'t Table, model: &'m str) -> Option<(Seller<'t>, &'m
 
 /// Whether only the operator's own network knows this host: a private address, a name without a
 /// dot, or one under a top-level domain that is never public (RFC 6761, RFC 6762, RFC 9476).
-fn is_private(host: &str) -> bool {
+pub fn is_private(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
     if let Ok(address) = host.parse::<IpAddr>() {
         return is_private_address(address.to_canonical());

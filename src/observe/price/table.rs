@@ -294,12 +294,25 @@ impl<'de> Visitor<'de> for RateText {
     type Value = Rate;
 
     fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("a price, or a list of a price and pairs of input tokens and a price")
+        formatter
+            .write_str("a price in USD, or a list of a price and pairs of input tokens and a price")
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Rate, E> {
         let text = serde::de::value::StrDeserializer::new(text);
         Usd::deserialize(text).map(|usd| Rate::flat(usd.0))
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Rate, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Rate, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Rate, E> {
+        self.visit_str(&number.to_string())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Rate, A::Error> {

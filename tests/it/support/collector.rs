@@ -64,7 +64,7 @@ impl Received {
     }
 }
 
-type Store = Arc<(Mutex<Received>, Condvar)>;
+pub(super) type Store = Arc<(Mutex<Received>, Condvar)>;
 
 /// A running collector.
 #[derive(Debug)]
@@ -89,6 +89,13 @@ impl Collector {
             }
         });
         Self { endpoint, store, mode }
+    }
+
+    /// A collector that something else serves: what it adds to the store was received.
+    pub(super) fn served_at(endpoint: String) -> (Self, Store) {
+        let store = Store::default();
+        let mode = Arc::new(Mutex::new(Mode::Well));
+        (Self { endpoint, store: Arc::clone(&store), mode }, store)
     }
 
     /// For `endpoint = …`, without the signal's path.
@@ -170,21 +177,37 @@ fn serve(mut connection: Connection, store: &Store, mode: &Mutex<Mode>) {
 }
 
 fn note(request: &Request, store: &Store, take: bool) {
-    let path = request.head.target().to_owned();
-    let (received, changed) = &**store;
-    let mut received = received.lock().unwrap();
+    let export =
+        Export { path: request.head.target().to_owned(), fields: request.head.fields.clone() };
     if take {
         assert_eq!(request.head.field("content-type"), Some("application/x-protobuf"));
-        let body = plain(request);
-        let body = body.as_slice();
-        match path.as_str() {
-            "/v1/traces" => received.spans.extend(signals::spans(decode(body))),
-            "/v1/metrics" => received.points.extend(signals::points(decode(body))),
-            "/v1/logs" => received.logs.extend(signals::logs(decode(body))),
+    }
+    let body = take.then(|| {
+        let encoding = request.head.field("content-encoding");
+        plain(encoding, &request.body.bytes)
+    });
+    add(store, export, body.as_deref());
+}
+
+/// Adds a request, and what it held where it was taken.
+pub(super) fn add(store: &Store, export: Export, body: Option<&[u8]>) {
+    let (received, changed) = &**store;
+    let mut received = received.lock().unwrap();
+    if let Some(body) = body {
+        match export.path.as_str() {
+            "/v1/traces" | "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => {
+                received.spans.extend(signals::spans(decode(body)));
+            }
+            "/v1/metrics" | "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" => {
+                received.points.extend(signals::points(decode(body)));
+            }
+            "/v1/logs" | "/opentelemetry.proto.collector.logs.v1.LogsService/Export" => {
+                received.logs.extend(signals::logs(decode(body)));
+            }
             other => panic!("an export to {other}"),
         }
     }
-    received.exports.push(Export { path, fields: request.head.fields.clone() });
+    received.exports.push(export);
     changed.notify_all();
 }
 
@@ -192,12 +215,13 @@ fn decode<M: Message + Default>(body: &[u8]) -> M {
     M::decode(body).expect("an OTLP message")
 }
 
-fn plain(request: &Request) -> Vec<u8> {
-    match request.head.field("content-encoding") {
-        None => request.body.bytes.clone(),
+/// A body without its encoding.
+pub(super) fn plain(encoding: Option<&str>, body: &[u8]) -> Vec<u8> {
+    match encoding {
+        None => body.to_vec(),
         Some("gzip") => {
             let mut decoder = flate2::write::GzDecoder::new(Vec::new());
-            decoder.write_all(&request.body.bytes).unwrap();
+            decoder.write_all(body).unwrap();
             decoder.finish().unwrap()
         }
         Some(other) => panic!("an export in {other}"),

@@ -11,6 +11,8 @@ pub(crate) mod tls;
 pub(crate) mod origin;
 /// Takes the telemetry in, or fails to.
 pub(crate) mod collector;
+/// A collector that speaks gRPC, or TLS.
+pub(crate) mod otlp_server;
 /// What the collector received, as plain values.
 pub(crate) mod signals;
 /// The binary as a child process.

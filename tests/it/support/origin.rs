@@ -69,6 +69,11 @@ impl Origin {
         self.accepted.recv_timeout(PATIENCE).expect("the proxy connects")
     }
 
+    /// The next connection, if there is one within `time`.
+    pub(crate) fn accept_within(&self, time: Duration) -> Option<Connection> {
+        self.accepted.recv_timeout(time).ok()
+    }
+
     /// The next connection, however long it takes; nothing once there will be none.
     pub(crate) fn try_accept(&self) -> Option<Connection> {
         self.accepted.recv().ok()

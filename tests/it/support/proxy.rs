@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -55,6 +56,7 @@ pub(crate) struct Start {
     config: String,
     env: Vec<(String, String)>,
     reads_stdout: bool,
+    open_files: Option<u32>,
     given: Option<[OwnedFd; 2]>,
 }
 
@@ -70,7 +72,7 @@ impl Start {
             let server = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
             config.insert_str(0, server);
         }
-        Self { config, env: Vec::new(), reads_stdout: true, given: None }
+        Self { config, env: Vec::new(), reads_stdout: true, open_files: None, given: None }
     }
 
     /// With a variable; the rest of the environment is empty.
@@ -79,9 +81,20 @@ impl Start {
         self
     }
 
+    /// Sends telemetry as soon as there is some, so that a test need not wait for a batch to fill.
+    pub(crate) fn reports_at_once(self) -> Self {
+        self.env("OTEL_BSP_SCHEDULE_DELAY", "20").env("OTEL_BLRP_SCHEDULE_DELAY", "20")
+    }
+
     /// With a standard output that nobody ever reads.
     pub(crate) fn stdout_unread(mut self) -> Self {
         self.reads_stdout = false;
+        self
+    }
+
+    /// May have so many files and sockets open at once.
+    pub(crate) fn open_files(mut self, limit: u32) -> Self {
+        self.open_files = Some(limit);
         self
     }
 
@@ -97,13 +110,21 @@ impl Start {
         let file = folder.path().join("proxy.toml");
         std::fs::write(&file, &self.config).unwrap();
         let binary = env!("CARGO_BIN_EXE_clearspan");
-        let (mut command, stdin, stdout) = match &self.given {
-            None => (Command::new(binary), Stdio::null(), Stdio::piped()),
-            Some(sockets) => {
-                let mut command = Command::new("/bin/sh");
-                command.args(["-c", GIVE, binary]);
+        // A shell becomes the program: what it changes before is not this process' own.
+        let through = |script: &str| {
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", script, binary]);
+            command
+        };
+        let (mut command, stdin, stdout) = match (&self.given, self.open_files) {
+            (None, None) => (Command::new(binary), Stdio::null(), Stdio::piped()),
+            (None, Some(limit)) => {
+                let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+                (through(&script), Stdio::null(), Stdio::piped())
+            }
+            (Some(sockets), _) => {
                 let [first, second] = sockets.each_ref().map(|it| it.try_clone().unwrap().into());
-                (command, first, second)
+                (through(GIVE), first, second)
             }
         };
         let child = command
@@ -150,7 +171,7 @@ impl Start {
             stdout,
             stderr,
             _unread: unread,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -218,7 +239,7 @@ pub(crate) struct Proxy {
     stdout: Arc<Printed>,
     stderr: Arc<Printed>,
     _unread: Option<std::process::ChildStdout>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Proxy {
@@ -249,6 +270,26 @@ impl Proxy {
         line.unwrap_or_else(|| panic!("the line never came; there were {:#?}", self.stdout()))
     }
 
+    /// Waits until standard error holds these words.
+    pub(crate) fn wait_until_said(&self, words: &str) {
+        self.wait_for_said(0, |line| line.contains(words));
+    }
+
+    /// Waits for a line on standard error behind the first `seen`, and says how many there are then.
+    pub(crate) fn wait_for_said(&self, seen: usize, found: impl Fn(&str) -> bool) -> usize {
+        let behind = |lines: &[String]| {
+            let at = lines.iter().skip(seen).position(|line| found(line))?;
+            Some(seen + at + 1)
+        };
+        let count = self.stderr.wait_for(PATIENCE, behind);
+        count.unwrap_or_else(|| panic!("it never said so; it said {:#?}", self.stderr()))
+    }
+
+    /// Where its `proxy.toml` is, and where it was started.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// What `/metrics` says: each series with its labels, and its value.
     pub(crate) fn metrics(&self) -> Metrics {
         let response = self.admin_get("/metrics");
@@ -274,7 +315,30 @@ impl Proxy {
         client::exchange(self.admin, client::get(path))
     }
 
-    /// Sends a signal: `TERM`, `INT`.
+    /// The most memory that it ever had resident, in KiB. Linux says it in `/proc`.
+    pub(crate) fn peak_memory_kib(&self) -> usize {
+        self.proc_status("VmHWM:")
+    }
+
+    /// The memory that it has resident now, in KiB.
+    pub(crate) fn memory_kib(&self) -> usize {
+        self.proc_status("VmRSS:")
+    }
+
+    /// How many of its threads have this name.
+    pub(crate) fn threads(&self, name: &str) -> usize {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")));
+        names.filter(|it| it.as_ref().is_ok_and(|it| it.trim() == name)).count()
+    }
+
+    fn proc_status(&self, key: &str) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(key)).expect(key);
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Sends a signal: `TERM`, `INT`, `HUP`.
     pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         let status = Command::new("kill").arg(format!("-{name}")).arg(id).status().unwrap();
@@ -332,11 +396,13 @@ impl Metrics {
     }
 }
 
-/// An `[[upstream]]` of the provider that its name says; `more` holds further keys.
+/// An `[[upstream]]` of the provider that its name says; `more` holds further keys. It is not asked
+/// for usage unless these say so: most scenarios are about what passes unchanged.
 pub(crate) fn upstream(name: &str, url: &str, more: &str) -> String {
-    let provider =
-        if more.contains("provider") { String::new() } else { format!("provider = \"{name}\"\n") };
-    format!("[[upstream]]\nname = \"{name}\"\nurl = \"{url}\"\n{provider}{more}\n")
+    let unless = |key: &str, line: String| if more.contains(key) { String::new() } else { line };
+    let provider = unless("provider", format!("provider = \"{name}\"\n"));
+    let usage = unless("stream_usage", "stream_usage = \"observe\"\n".to_owned());
+    format!("[[upstream]]\nname = \"{name}\"\nurl = \"{url}\"\n{provider}{usage}{more}\n")
 }
 
 /// A `[[telemetry.export]]` to this endpoint.

@@ -52,6 +52,8 @@ pub(crate) struct Point {
     pub(crate) count: Option<u64>,
     /// A histogram's bounds.
     pub(crate) bounds: Vec<f64>,
+    /// Whether it counts from the export before, not from the start.
+    pub(crate) delta: bool,
     pub(crate) resource: Attributes,
 }
 
@@ -108,6 +110,9 @@ fn span(span: otlp::Span, resource: &Attributes, schema: &str) -> Span {
     }
 }
 
+/// `AggregationTemporality`.
+const DELTA: i32 = 1;
+
 /// Points of one export.
 pub(crate) fn points(export: ExportMetricsServiceRequest) -> Vec<Point> {
     let mut points = Vec::new();
@@ -122,6 +127,7 @@ pub(crate) fn points(export: ExportMetricsServiceRequest) -> Vec<Point> {
                 value: 0.0,
                 count: None,
                 bounds: Vec::new(),
+                delta: false,
                 resource: resource.clone(),
             };
             let number = |it: opentelemetry_proto::tonic::metrics::v1::NumberDataPoint| Point {
@@ -134,7 +140,9 @@ pub(crate) fn points(export: ExportMetricsServiceRequest) -> Vec<Point> {
             };
             match metric.data.clone() {
                 Some(metric::Data::Sum(sum)) => {
-                    points.extend(sum.data_points.into_iter().map(number));
+                    let delta = sum.aggregation_temporality == DELTA;
+                    let sums = sum.data_points.into_iter().map(number);
+                    points.extend(sums.map(|it| Point { delta, ..it }));
                 }
                 Some(metric::Data::Gauge(gauge)) => {
                     points.extend(gauge.data_points.into_iter().map(number));
@@ -144,6 +152,7 @@ pub(crate) fn points(export: ExportMetricsServiceRequest) -> Vec<Point> {
                         value: it.sum.unwrap_or(f64::NAN),
                         count: Some(it.count),
                         bounds: it.explicit_bounds,
+                        delta: histogram.aggregation_temporality == DELTA,
                         ..base(it.attributes)
                     }));
                 }

@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned,
+    SupportedProtocolVersion,
 };
 
 use super::PATIENCE;
@@ -55,6 +57,28 @@ impl Authority {
     /// Its own certificate, at this path.
     pub(crate) fn write(&self, path: &Path) {
         std::fs::write(path, self.root.pem()).unwrap();
+    }
+
+    /// A server on `localhost` that speaks `protocol`; where it `asks`, it serves only clients that
+    /// show a certificate of this authority.
+    pub(crate) fn server(&self, protocol: &[u8], asks: bool) -> Arc<ServerConfig> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let builder = if asks {
+            let mut roots = RootCertStore::empty();
+            roots.add(self.root.der().clone()).unwrap();
+            let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(clients.build().unwrap())
+        } else {
+            builder.with_no_client_auth()
+        };
+        let Issued { der, key_der, .. } = self.issue();
+        let key = PrivateKeyDer::try_from(key_der).unwrap();
+        let mut config = builder.with_single_cert(vec![der], key).unwrap();
+        config.alpn_protocols = vec![protocol.to_vec()];
+        Arc::new(config)
     }
 
     /// What a client of its certificates needs.

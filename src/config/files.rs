@@ -1,0 +1,155 @@
+//! The files that a configuration is made of: the one that is read first and those that it names.
+//! Knows what is in them only as a number that changes with it.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+
+use super::file::File;
+use super::pricing;
+use super::secret::SecretSource;
+
+/// Files by path, each with what was in it. Two are equal when no file has changed between.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Files(Vec<(PathBuf, Option<u64>)>);
+
+impl Files {
+    /// Looks at `path` and at what it names. Reading by path follows links, so that a ConfigMap's
+    /// swapped link is a change like any other.
+    pub(super) fn look(path: PathBuf) -> Self {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let named = toml::from_str::<File>(&text).map(|file| named(&file, &path));
+        let named = named.unwrap_or_default().into_iter();
+        let named = named.filter(|it| it.holds != Holds::Key).map(|named| named.path);
+        let all = std::iter::once(path.clone()).chain(named);
+        Self(
+            all.map(|path| (fingerprint(&path), path)).map(|(print, path)| (path, print)).collect(),
+        )
+    }
+}
+
+/// Nothing where it cannot be read.
+fn fingerprint(path: &Path) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    std::fs::read(path).ok()?.hash(&mut hasher);
+    Some(hasher.finish())
+}
+
+/// A file that another names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Named {
+    /// The key that names it.
+    pub(super) place: String,
+    /// Where it is.
+    pub(super) path: PathBuf,
+    /// What it holds.
+    pub(super) holds: Holds,
+}
+
+/// What a file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// Prices of the operator's own.
+    Prices,
+    /// A header's value.
+    Secret,
+    /// A private key. A listener's is looked at and read anew by the listener itself.
+    Key,
+}
+
+/// Every file that `file`, which stands at `at`, names.
+pub(super) fn named(file: &File, at: &Path) -> Vec<Named> {
+    let prices = file.pricing.files.iter().enumerate().map(|(number, written)| Named {
+        place: format!("pricing.files.{number}"),
+        path: pricing::beside(at, written),
+        holds: Holds::Prices,
+    });
+    let exports = file.telemetry.export.iter().enumerate();
+    let secrets = exports.flat_map(|(number, export)| {
+        let headers = export.headers.iter();
+        headers.filter_map(move |(name, source)| match source {
+            SecretSource::File(path) => Some(Named {
+                place: format!("telemetry.export.{number}.headers.{name}"),
+                path: path.clone(),
+                holds: Holds::Secret,
+            }),
+            SecretSource::Env(_) => None,
+        })
+    });
+    let own = file.upstream.iter().enumerate();
+    let own = own.map(|(number, it)| (format!("upstream.{number}.tls.key"), it.tls.as_ref()));
+    let shared = std::iter::once(("server.tls.key".to_owned(), file.server.tls.as_ref()));
+    let keys = shared.chain(own).filter_map(|(place, tls)| {
+        Some(Named { place, path: tls?.key.clone(), holds: Holds::Key })
+    });
+    let exports = file.telemetry.export.iter().enumerate();
+    let clients = exports.filter_map(|(number, it)| {
+        let place = format!("telemetry.export.{number}.key");
+        Some(Named { place, path: it.key.clone()?, holds: Holds::Key })
+    });
+    prices.chain(secrets).chain(keys).chain(clients).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const TEXT: &str =
+        "pricing.files = ['own.toml']\n[[telemetry.export]]\nendpoint = 'http://a'\n";
+
+    #[test]
+    fn a_change_of_any_named_file_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let (main, prices) = (folder.path().join("proxy.toml"), folder.path().join("own.toml"));
+        let secret = folder.path().join("secret");
+        let text = format!("{TEXT}headers = {{ a = {{ file = '{}' }} }}\n", secret.display());
+        let absent = Files::look(main.clone());
+        fs::write(&main, &text).unwrap();
+        let first = Files::look(main.clone());
+        assert_ne!(first, absent);
+        fs::write(&secret, "x").unwrap();
+        let second = Files::look(main.clone());
+        assert_ne!(second, first);
+        fs::write(&prices, "").unwrap();
+        let third = Files::look(main.clone());
+        assert_ne!(third, second);
+        fs::write(&main, text).unwrap();
+        assert_eq!(Files::look(main), third, "written again, but the same");
+    }
+
+    #[test]
+    fn a_folder_that_a_link_leads_to_may_be_exchanged() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for (version, text) in [("v1", ""), ("v2", "[server]\nroot = ''\n")] {
+            fs::create_dir(at(version)).unwrap();
+            fs::write(at(version).join("proxy.toml"), text).unwrap();
+        }
+        std::os::unix::fs::symlink("v1", at("..data")).unwrap();
+        std::os::unix::fs::symlink("..data/proxy.toml", at("proxy.toml")).unwrap();
+        let before = Files::look(at("proxy.toml"));
+        std::os::unix::fs::symlink("v2", at("..new")).unwrap();
+        fs::rename(at("..new"), at("..data")).unwrap();
+        assert_ne!(Files::look(at("proxy.toml")), before);
+    }
+
+    #[test]
+    fn each_named_file_has_its_key() {
+        let tls = "[server]\ntls = { cert = '/c', key = '/k' }\n";
+        let text =
+            format!("{TEXT}headers = {{ a = {{ file = '/s' }}, b = {{ env = 'B' }} }}\n{tls}");
+        let file: File = toml::from_str(&text).unwrap();
+        let named = named(&file, Path::new("/etc/x/proxy.toml")).into_iter();
+        let told: Vec<_> =
+            named.map(|it| format!("{} {} {:?}", it.place, it.path.display(), it.holds)).collect();
+        assert_eq!(
+            told,
+            [
+                "pricing.files.0 /etc/x/own.toml Prices",
+                "telemetry.export.0.headers.a /s Secret",
+                "server.tls.key /k Key",
+            ]
+        );
+    }
+}

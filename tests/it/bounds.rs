@@ -1,0 +1,427 @@
+//! Bounds of `[limits]` just below and just above, where `limits` and `fail_open` do not show both
+//! sides: what is below passes as if there were none. Knows the keys and what the file says of them.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::Value;
+
+use crate::support::PATIENCE;
+use crate::support::client::{Client, exchange, get, post};
+use crate::support::collector::{Collector, Mode};
+use crate::support::origin::{Answering, Origin};
+use crate::support::proxy::{Metrics, Proxy, Start, export, upstream};
+use crate::support::signals::Span;
+use crate::support::stage::OK;
+use crate::support::wire::{Ended, chunk};
+
+const CHAT: &str = "/v1/chat/completions";
+
+fn limited(url: &str, limits: &str) -> Proxy {
+    let config = upstream("openai", url, "paths = [\"/v1/\"]");
+    Start::new(format!("{config}[limits]\n{limits}\n")).start()
+}
+
+/// The CLIENT span of one call under these limits, answered with these fields and this body.
+fn recorded(limits: &str, asked: &str, fields: &str, body: &[u8]) -> Span {
+    let head = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {}\r\n\r\n", body.len());
+    let answering = Answering::always([head.as_bytes(), body].concat());
+    let collector = Collector::start(Mode::Well);
+    let limits = format!("{}\n{}", export(collector.endpoint()), limits_table(limits));
+    let config = upstream("openai", &answering.url(), "paths = [\"/v1/\"]");
+    let proxy = Start::new(config + &limits).reports_at_once().start();
+    let response = exchange(proxy.address, post(CHAT, asked));
+    assert!(response.body.complete && response.body.bytes == body);
+    collector.spans("CLIENT", 1).remove(0)
+}
+
+fn limits_table(limits: &str) -> String {
+    format!("[limits]\n{limits}\n")
+}
+
+fn notes(span: &Span) -> Vec<&str> {
+    let notes = span.attributes.get("clearspan.notes").and_then(Value::as_array);
+    notes.into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// A document of OpenAI's chat format that is `length` long.
+fn document(length: usize) -> Vec<u8> {
+    let frame = |filler: &str| {
+        format!(
+            "{{\"model\":\"m\",\"choices\":[{{\"index\":0,\"finish_reason\":\"stop\",\"message\":\
+             {{\"content\":\"{filler}\"}}}}],\"usage\":{{\"prompt_tokens\":3,\"completion_tokens\":4}}}}"
+        )
+    };
+    frame(&"x".repeat(length - frame("").len())).into_bytes()
+}
+
+const JSON: &str = "Content-Type: application/json\r\n";
+
+#[test]
+fn tape_exchange_keeps_its_very_size_and_not_a_byte_more() {
+    let asked = r#"{"model":"m"}"#;
+    for (over, torn) in [(0, &[""; 0][..]), (1, &["response_torn"])] {
+        let body = document(64 * 1024 - asked.len() + over);
+        let span = recorded("tape_exchange = \"64KiB\"", asked, JSON, &body);
+        assert_eq!(notes(&span), torn, "{over} over");
+        // Usage stands at the end, which is kept.
+        assert_eq!(span.attributes["gen_ai.usage.input_tokens"], 3, "{over} over");
+    }
+}
+
+#[test]
+fn decoded_bytes_bounds_what_comes_out_of_an_encoding() {
+    let gzip = |length: usize| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(&document(length)).unwrap();
+        encoder.finish().unwrap()
+    };
+    let fields = format!("{JSON}Content-Encoding: gzip\r\n");
+    let limits = "decoded_bytes = \"64KiB\"";
+    let below = recorded(limits, "{}", &fields, &gzip(64 * 1024));
+    assert_eq!(below.attributes["gen_ai.usage.input_tokens"], 3, "{:?}", notes(&below));
+    let above = recorded(limits, "{}", &fields, &gzip(64 * 1024 + 1));
+    assert!(notes(&above).contains(&"encoding_too_large"), "{:?}", notes(&above));
+    assert!(!above.attributes.contains_key("gen_ai.usage.input_tokens"));
+}
+
+#[test]
+fn event_bytes_bounds_one_event_and_the_next_is_read() {
+    let stream =
+        |length: usize| [&b"data: "[..], &document(length), b"\n\ndata: [DONE]\n\n"].concat();
+    let fields = "Content-Type: text/event-stream\r\n";
+    let limits = "event_bytes = \"64KiB\"";
+    let below = recorded(limits, "{}", fields, &stream(64 * 1024 - 6));
+    assert_eq!(
+        (notes(&below).len(), &below.attributes["clearspan.ending"]),
+        (0, &"complete".into())
+    );
+    let above = recorded(limits, "{}", fields, &stream(64 * 1024 + 1));
+    assert_eq!(notes(&above), ["event_too_long"]);
+    assert_eq!(above.attributes["clearspan.ending"], "complete", "its end is seen");
+}
+
+#[test]
+fn stall_seconds_counts_longer_pauses_alone() {
+    let (origin, collector) = (Origin::bind(), Collector::start(Mode::Well));
+    let more = export(collector.endpoint()) + &limits_table("stall_seconds = 0.3");
+    let config = upstream("openai", &origin.url(), "paths = [\"/v1/\"]");
+    let proxy = Start::new(config + &more).reports_at_once().start();
+    let event = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"}}]}\n\n";
+    for (pause, stalls) in [(0, 0), (400, 2)] {
+        let mut client = Client::connect(proxy.address);
+        client.send(post(CHAT, "{\"stream\":true}"));
+        let (mut upstream, _) = origin.accept_request();
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n";
+        upstream.send(format!("{head}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"));
+        for part in [event, event, event, "data: [DONE]\n\n"] {
+            upstream.send(chunk(part.as_bytes()));
+            if part == event {
+                thread::sleep(Duration::from_millis(pause));
+            }
+        }
+        upstream.send("0\r\n\r\n");
+        assert!(client.response("POST").body.complete);
+        let counted = move |received: &crate::support::collector::Received| {
+            let spans = received.of_kind("CLIENT");
+            let found = spans.iter().any(|span| span.attributes["clearspan.stalls"] == stalls);
+            found.then_some(())
+        };
+        collector.wait_for(&format!("{stalls} stalls"), counted);
+    }
+}
+
+#[test]
+fn upstream_idle_seconds_is_how_long_a_connection_is_used_again() {
+    let origin = Origin::bind();
+    let proxy = limited(&origin.url(), "upstream_idle_seconds = 1");
+    let mut client = Client::connect(proxy.address);
+    let ask = |client: &mut Client| client.send(get("/v1/x"));
+    ask(&mut client);
+    let (mut first, _) = origin.accept_request();
+    first.send(OK);
+    client.response("GET");
+    ask(&mut client);
+    assert!(first.request().is_some(), "at once: the same");
+    first.send(OK);
+    client.response("GET");
+    let idle = Instant::now();
+    assert_eq!(first.wire.until_ended(), Ended::Closed, "it is closed without a request");
+    let idle = idle.elapsed();
+    assert!((Duration::from_millis(900)..Duration::from_secs(6)).contains(&idle), "{idle:?}");
+    ask(&mut client);
+    let (mut second, _) = origin.accept_request();
+    second.send(OK);
+    assert_eq!(client.response("GET").text(), "ok");
+}
+
+#[test]
+fn upstream_idle_connections_is_how_many_are_kept() {
+    for limit in [0, 2] {
+        let origin = Origin::bind();
+        let proxy = limited(&origin.url(), &format!("upstream_idle_connections = {limit}"));
+        let asking = || {
+            let mut client = Client::connect(proxy.address);
+            client.send(get("/v1/x"));
+            (client, origin.accept_request().0)
+        };
+        let mut busy: Vec<_> = (0..4).map(|_| asking()).collect();
+        for (client, upstream) in &mut busy {
+            upstream.send(OK);
+            assert_eq!(client.response("GET").text(), "ok");
+        }
+        let kept = busy
+            .iter_mut()
+            .map(|(_, upstream)| usize::from(upstream.wire.is_silent(Duration::from_millis(200))));
+        assert_eq!(kept.sum::<usize>(), limit);
+    }
+}
+
+/// Fields as `X-n: y`, so that a head has `count` of them with the one that is there already.
+fn fields(count: usize) -> String {
+    (1..count).map(|at| format!("X-{at}: y\r\n")).collect()
+}
+
+#[test]
+fn a_head_has_256_fields_at_most() {
+    let origin = Origin::bind();
+    let proxy = limited(&origin.url(), "");
+    for (count, status) in [(256, 200), (257, 431)] {
+        let mut client = Client::connect(proxy.address);
+        client.send(format!("GET /v1/x HTTP/1.1\r\nHost: x\r\n{}\r\n", fields(count)));
+        if status == 200 {
+            let (mut upstream, request) = origin.accept_request();
+            assert_eq!(request.head.fields.len(), count);
+            upstream.send(OK);
+            upstream.wire.shut_write();
+        }
+        assert_eq!(client.response("GET").head.status(), status, "{count} in a request");
+    }
+    for (count, status) in [(256, 200), (257, 502)] {
+        let mut client = Client::connect(proxy.address);
+        client.send(get("/v1/x"));
+        let (mut upstream, _) = origin.accept_request();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n{}", fields(count));
+        upstream.send(format!("{head}\r\nok"));
+        upstream.wire.shut_write();
+        let response = client.response("GET");
+        assert_eq!(response.head.status(), status, "{count} in an answer");
+    }
+}
+
+#[test]
+fn a_head_has_about_400_kib_at_most() {
+    let origin = Origin::bind();
+    let proxy = limited(&origin.url(), "");
+    // About: what the last read brings counts as well.
+    for (length, passes) in [(390 << 10, true), (1 << 20, false)] {
+        let mut client = Client::connect(proxy.address);
+        let long = "y".repeat(length);
+        client.wire.try_send(format!("GET /v1/x HTTP/1.1\r\nHost: x\r\nX: {long}\r\n\r\n"));
+        if passes {
+            let (mut upstream, request) = origin.accept_request();
+            assert!(request.head.field("x") == Some(&long));
+            upstream.send(format!("HTTP/1.1 200 OK\r\nX: {long}\r\nContent-Length: 2\r\n\r\nok"));
+            let response = client.response("GET");
+            assert!(response.head.field("x") == Some(&long));
+        } else {
+            // The rest of it is not read, so a reset may overtake the 431.
+            client.wire.until_ended();
+            assert!(!String::from_utf8_lossy(&client.wire.seen).contains(" 200 "));
+        }
+    }
+}
+
+#[test]
+fn export_queue_bounds_what_waits_and_counts_what_does_not() {
+    let answering = Answering::always(OK);
+    let hanging = Collector::start(Mode::Hanging);
+    for (queue, drops) in [("32MiB", false), ("8KiB", true)] {
+        let more =
+            export(hanging.endpoint()) + &limits_table(&format!("export_queue = \"{queue}\""));
+        let config = upstream("openai", &answering.url(), "paths = [\"/v1/\"]");
+        let proxy = Start::new(config + &more).start();
+        let mut client = Client::connect(proxy.address);
+        for _ in 0..100 {
+            client.send(post(CHAT, "{}"));
+            assert_eq!(client.response("POST").text(), "ok");
+        }
+        let all = |metrics: &Metrics| metrics.sum("clearspan_requests_total", &[]) == 100.0;
+        proxy.wait_for_metric("100 requests", all);
+        let dropped = proxy.metrics().sum("clearspan_export_dropped_total", &[]);
+        assert_eq!(dropped > 0.0, drops, "{queue}: {dropped}");
+    }
+}
+
+#[test]
+fn label_values_bounds_the_models_that_have_a_label() {
+    let answering = Answering::always(OK);
+    for (limit, other) in [(3, 0.0), (2, 1.0)] {
+        let proxy = limited(&answering.url(), &format!("label_values = {limit}"));
+        for model in ["m1", "m2", "m3"] {
+            exchange(proxy.address, post(CHAT, format!("{{\"model\":\"{model}\"}}")));
+        }
+        let all = |metrics: &Metrics| metrics.sum("clearspan_requests_total", &[]) == 3.0;
+        proxy.wait_for_metric("three requests", all);
+        let metrics = proxy.metrics();
+        let name = "gen_ai_client_operation_duration_seconds_count";
+        let others = metrics.sum(name, &["gen_ai_request_model=\"_other\""]);
+        assert_eq!(others, other, "{limit}\n{}", metrics.0);
+        assert_eq!(metrics.sum(name, &[]), 3.0);
+    }
+}
+
+#[test]
+fn series_bounds_the_label_sets_of_a_metric() {
+    let answering = Answering::always(OK);
+    for (limit, overflows) in [(2000, false), (2, true)] {
+        let proxy = limited(&answering.url(), &format!("series = {limit}"));
+        for model in 0..8 {
+            exchange(proxy.address, post(CHAT, format!("{{\"model\":\"m{model}\"}}")));
+        }
+        let all = |metrics: &Metrics| metrics.sum("clearspan_requests_total", &[]) == 8.0;
+        proxy.wait_for_metric("eight requests", all);
+        let metrics = proxy.metrics();
+        let name = "gen_ai_client_operation_duration_seconds_count";
+        let rest = metrics.sum(name, &["otel_metric_overflow=\"true\""]);
+        assert_eq!(rest > 0.0, overflows, "{limit}\n{}", metrics.0);
+        assert_eq!(metrics.sum(name, &[]), 8.0, "nothing is lost");
+    }
+}
+
+#[test]
+fn flush_seconds_is_how_long_the_end_waits_for_a_collector() {
+    let answering = Answering::always(OK);
+    let hanging = Collector::start(Mode::Hanging);
+    let end = |flush: f64| {
+        let limits = limits_table(&format!("flush_seconds = {flush}"));
+        let config = upstream("openai", &answering.url(), "paths = [\"/v1/\"]");
+        let mut proxy = Start::new(config + &export(hanging.endpoint()) + &limits).start();
+        exchange(proxy.address, get("/v1/x"));
+        let told = Instant::now();
+        proxy.signal("TERM");
+        assert_eq!(proxy.wait(PATIENCE).expect("it ends").code(), Some(0));
+        told.elapsed()
+    };
+    assert!(end(1.5) >= Duration::from_millis(1400));
+    let soon = end(0.1);
+    assert!(soon < Duration::from_millis(1400), "{soon:?}");
+}
+
+#[test]
+fn workers_is_how_many_threads_read_copies() {
+    let answering = Answering::always(OK);
+    let proxy = limited(&answering.url(), "workers = 3");
+    assert_eq!(exchange(proxy.address, get("/v1/x")).text(), "ok");
+    // A thread takes its name once it runs.
+    let deadline = Instant::now() + PATIENCE;
+    while proxy.threads("observe") < 3 && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    assert_eq!(proxy.threads("observe"), 3);
+}
+
+#[test]
+fn max_exchanges_counts_those_that_run_on_all_connections() {
+    let origin = Origin::bind();
+    let proxy = limited(&origin.url(), "max_exchanges = 3");
+    let mut running: Vec<_> = (0..3)
+        .map(|_| {
+            let mut client = Client::connect(proxy.address);
+            client.send(get("/v1/x"));
+            (client, origin.accept_request().0)
+        })
+        .collect();
+    let refused = exchange(proxy.address, get("/v1/x"));
+    assert_eq!(refused.head.status(), 503);
+    assert!(refused.head.field("retry-after").is_some());
+    // A client that leaves gives its place back, too.
+    let (client, mut upstream) = running.pop().unwrap();
+    drop(client);
+    upstream.wire.until_ended();
+    let mut next = Client::connect(proxy.address);
+    next.send(get("/v1/x"));
+    let (mut upstream, _) = origin.accept_request();
+    upstream.send(OK);
+    assert_eq!(next.response("GET").text(), "ok");
+}
+
+/// An upstream that closes each connection that was idle for `idle`, as uvicorn and Node do; and the
+/// longest that one was before it was used again, in milliseconds.
+fn impatient(idle: Duration) -> (String, Arc<AtomicUsize>) {
+    let origin = Origin::bind();
+    let (url, longest) = (origin.url(), Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::clone(&longest);
+    thread::spawn(move || {
+        while let Some(mut connection) = origin.try_accept() {
+            let seen = Arc::clone(&seen);
+            thread::spawn(move || {
+                let mut answered: Option<Instant> = None;
+                while !connection.wire.is_silent(idle) {
+                    if connection.request().is_none() {
+                        return;
+                    }
+                    let idle = answered.map_or(0, |it| it.elapsed().as_millis() as usize);
+                    seen.fetch_max(idle, SeqCst);
+                    if !connection.wire.try_send(OK) {
+                        return;
+                    }
+                    answered = Some(Instant::now());
+                }
+            });
+        }
+    });
+    (url, longest)
+}
+
+#[test]
+fn servers_that_close_idle_connections_cost_no_request() {
+    // As 4 s before 5 s, faster, and with room for a loaded machine.
+    let (url, longest) = impatient(Duration::from_millis(900));
+    let proxy = limited(&url, "upstream_idle_seconds = 0.2");
+    thread::scope(|threads| {
+        for number in 0..10 {
+            let address = proxy.address;
+            threads.spawn(move || {
+                let mut client = Client::connect(address);
+                for round in 0..4 {
+                    client.send(post("/v1/x", "{}"));
+                    let response = client.response("POST");
+                    assert_eq!(response.text(), "ok", "{number} {round}: {:?}", response.head);
+                    // Just as the server closes, or sooner.
+                    let late = 150 * ((number * 7 + round) % 64);
+                    let pause = if round == 1 { 100_000 } else { 899_500 + late };
+                    thread::sleep(Duration::from_micros(pause));
+                }
+            });
+        }
+    });
+    let longest = longest.load(SeqCst);
+    assert!(longest < 700, "used again after {longest} ms");
+}
+
+#[test]
+fn a_kept_connection_that_ends_as_it_is_used_again_gives_an_answer_or_says_so() {
+    let (url, _) = impatient(Duration::from_millis(20));
+    let proxy = limited(&url, "");
+    let (mut good, mut broken) = (0, 0);
+    let mut client = Client::connect(proxy.address);
+    for round in 0..60 {
+        client.send(get("/v1/x"));
+        let response = client.response("GET");
+        match response.head.field("clearspan-error") {
+            None => good += 1,
+            // It was written before the end was seen: whether it was heard nobody knows.
+            Some("connection_broken") => broken += 1,
+            Some(other) => panic!("{other}"),
+        }
+        thread::sleep(Duration::from_micros(19_500 + round * 20));
+    }
+    println!("as the server closes: {good} answers, {broken} breaks");
+    assert!(good > 0);
+}
