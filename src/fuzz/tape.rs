@@ -135,6 +135,11 @@ impl<'a> Script<'a> {
         self.entries.push((self.end.at, entry));
     }
 
+    /// The same with other entries.
+    fn with(&self, entries: Vec<(Duration, Entry<'a>)>) -> Self {
+        Self { entries, upstream: self.upstream.clone(), ..*self }
+    }
+
     /// What the cold path begins with. Its clock is one that pricing knows.
     fn start(&self) -> Start {
         let ids = Ids {
@@ -234,11 +239,36 @@ fn check(script: &Script<'_>) {
     for size in [1, 7] {
         let cut = script.observed(size);
         // How far a decoder gets before it sees that bytes are broken depends on how they come.
-        let same = format!("{cut:?}") == told || is_broken(&cut) && is_broken(&whole);
+        let same = format!("{cut:?}") == told || is_broken(&cut) || is_broken(&whole);
         assert!(same, "in chunks of {size}: {cut:?}\ninstead of {told}");
     }
     judge(&whole, script.end.cause);
+    check_tear(script, &whole);
     report::fuzz::write(&whole);
+}
+
+/// Across a gap nothing is put together: what had begun before it is forgotten, and no time behind it
+/// is told.
+fn check_tear(script: &Script<'_>, torn: &Observation) {
+    let is_gap = |entry: &Entry<'_>| matches!(entry, Entry::Gap(Direction::Response, _));
+    let entries = &script.entries;
+    let Some(gap) = entries.iter().position(|(_, entry)| is_gap(entry)) else { return };
+    let before = script.with(entries[..gap].to_vec()).observed(usize::MAX);
+    assert!(torn.gaps.count() <= before.gaps.count(), "a time between chunks across a gap");
+    // Bytes of which nobody can tell yet what they are may be anything.
+    let last = entries[..gap].iter().rev().find_map(|(_, entry)| match entry {
+        Entry::Body(Direction::Response, bytes) => Some(*bytes),
+        _ => None,
+    });
+    let is_begun = last.is_some_and(|bytes| bytes.starts_with(b"data: "));
+    if script.is_encoded() || !is_begun {
+        return;
+    }
+    let mut more = entries.clone();
+    more.insert(gap, (entries[gap - 1].0, Entry::Body(Direction::Response, b"[\"no")));
+    let more = script.with(more).observed(usize::MAX);
+    let facts = |of: &Observation| format!("{:?} {:?} {:?}", of.response, of.usage, of.ending);
+    assert_eq!(facts(&more), facts(torn), "put together across a gap");
 }
 
 /// What holds for each observation, by the design's definitions.
