@@ -160,8 +160,9 @@ impl Reload {
         for warning in settings.warnings.iter().filter(|it| !old.contains(it)) {
             tracing::warn!("{warning}");
         }
+        let replaced = self.forward.replace(settings.forward.clone());
+        replaced.map_err(|error| format!("TLS to upstreams cannot be set up: {error}"))?;
         self.cold.settings.store(Arc::new(cold(settings)));
-        self.forward.replace(settings.forward.clone());
         self.loaded = loaded;
         Ok(live.join(", "))
     }

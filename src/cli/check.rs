@@ -1,10 +1,14 @@
 //! `clearspan check`: the settings that hold, written as `proxy.toml` would be, each with who said it
 //! where it is no default. Pure; a secret is never in it.
 
+use std::path::PathBuf;
+
 use toml::Value;
 
-use crate::config::{Loaded, Setting, Source};
-use crate::forward::settings::{TlsFiles, Upstream};
+use crate::config::proxy::ProxySource;
+use crate::config::secret::SecretSource;
+use crate::config::{Loaded, Setting, Source, file};
+use crate::forward::settings::{TlsFiles, Upstream, Way};
 use crate::report::settings::{Exporter, Temporality};
 
 /// Where the comments begin that say who said a value.
@@ -23,9 +27,9 @@ pub(super) fn report(loaded: &Loaded) -> String {
             lines.extend(settings.forward.listen.tls.as_ref().map(tls));
         }
     }
-    for it in &settings.forward.upstreams {
+    for (it, written) in settings.forward.upstreams.iter().zip(&loaded.written_upstreams) {
         lines.push(String::new());
-        lines.extend(upstream(it, &loaded.upstreams));
+        lines.extend(upstream(it, written, &loaded.upstreams));
     }
     lines.push(String::new());
     lines.extend(settings.report.exporters.iter().map(exporter));
@@ -46,11 +50,17 @@ fn setting(setting: &Setting) -> String {
     marked(&format!("{} = {}", setting.key, setting.value), &setting.source)
 }
 
-fn upstream(upstream: &Upstream, source: &Source) -> Vec<String> {
+fn upstream(upstream: &Upstream, written: &file::Upstream, source: &Source) -> Vec<String> {
     let facts = &upstream.facts;
-    let scheme = if upstream.tls { "https" } else { "http" };
-    let host = upstream.host.to_str().unwrap_or_default();
-    let url = format!("{scheme}://{host}{}", upstream.base_path);
+    let base_path = &upstream.base_path;
+    let url = match &upstream.way {
+        Way::Unix(path) if base_path.is_empty() => format!("unix:{}", path.display()),
+        Way::Unix(path) => format!("unix:{}:{base_path}", path.display()),
+        Way::Direct(_) | Way::Proxy(..) => {
+            let scheme = if upstream.tls.is_some() { "https" } else { "http" };
+            format!("{scheme}://{}{base_path}", upstream.host.to_str().unwrap_or_default())
+        }
+    };
     let text = |key: &str, value: &str| format!("{key} = {}", Value::from(value));
     let mut lines = vec![
         marked("[[upstream]]", source),
@@ -63,11 +73,35 @@ fn upstream(upstream: &Upstream, source: &Source) -> Vec<String> {
     lines.extend(upstream.mount.as_deref().map(|mount| text("mount", mount)));
     lines.push(text("stream_usage", if upstream.asks_for_usage { "ask" } else { "observe" }));
     lines.push(format!("propagate = {}", upstream.propagate));
+    lines.push(text("http", if upstream.http2 { "2" } else { "1" }));
     if let Some(listen) = &upstream.listen {
         lines.push(text("listen", &listen.at.to_string()));
         lines.extend(listen.tls.as_ref().map(tls));
     }
+    let path = |key: &str, path: &Option<PathBuf>| {
+        path.as_ref().map(|path| text(key, &path.display().to_string()))
+    };
+    lines.extend(path("ca", &written.ca));
+    lines.extend(path("cert", &written.cert));
+    lines.extend(path("key", &written.key));
+    lines.extend(written.server_name.as_deref().map(|name| text("server_name", name)));
+    lines.extend(proxy(upstream, written));
     lines
+}
+
+/// The egress proxy as it was written, or as the environment names it, which is no key.
+fn proxy(upstream: &Upstream, written: &file::Upstream) -> Option<String> {
+    match (&written.proxy, &upstream.way) {
+        (Some(ProxySource::Text(url)), _) => Some(format!("proxy = {}", Value::from(url.as_str()))),
+        (Some(ProxySource::Secret(SecretSource::Env(name))), _) => {
+            Some(format!("proxy = {{ env = {} }}", Value::from(name.as_str())))
+        }
+        (Some(ProxySource::Secret(SecretSource::File(path))), _) => {
+            Some(format!("proxy = {{ file = {} }}", Value::from(path.display().to_string())))
+        }
+        (None, Way::Proxy(proxy, _)) => Some(format!("# through {proxy}, as the environment says")),
+        (None, _) => None,
+    }
 }
 
 fn tls(files: &TlsFiles) -> String {
@@ -132,18 +166,7 @@ mod tests {
         protocol = 'grpc'
         temporality = 'delta'";
 
-    #[test]
-    fn what_holds_is_printed_with_who_said_it() {
-        let flags = Flags { admin: Some("127.0.0.1:1".parse().unwrap()), ..Flags::default() };
-        let variables = [
-            ("CLEARSPAN_SERVER_LISTEN", "0.0.0.0:4319"),
-            ("OTEL_SERVICE_NAME", "team"),
-            ("TOKEN", "hunter2"),
-        ];
-        let (_, text) = checked(FILE, flags, &variables);
-        assert_eq!(
-            text,
-            "\
+    const PRINTED: &str = "\
 # The configuration is right (proxy.toml). What is not marked is a default.
 
 [server]
@@ -174,6 +197,12 @@ export_queue = \"32MiB\"
 flush_seconds = 2
 handshake_seconds = 10
 header_seconds = 10
+http2_client_streams = 250
+http2_head = \"64KiB\"
+http2_ping_seconds = 30
+http2_repeat = \"256KiB\"
+http2_stream_window = \"256KiB\"
+http2_upstream_streams = 100
 label_values = 200
 max_connections = 20000
 max_exchanges = 10000
@@ -184,6 +213,7 @@ tape_memory = \"16MiB\"                    # proxy.toml
 tunnel_idle_seconds = 3600
 upstream_idle_connections = 256
 upstream_idle_seconds = 4
+upstream_keepalive_seconds = 60
 upstream_silence_seconds = 0
 workers = 0
 
@@ -196,14 +226,25 @@ paths = [\"/v1/\"]
 mount = \"/groq\"
 stream_usage = \"observe\"
 propagate = false
+http = \"1\"
 listen = \"127.0.0.1:5\"
 
 # telemetry goes to http://c/v1/traces (not compressed, at most 10 s, authorization: ***)
 # telemetry goes to http://d:4317 (gRPC: traces, metrics, logs) (not compressed, at most 10 s, sums as deltas)
 # prices of your own: 1
 # warning: CLEARSPAN_SERVER_LISTEN: server.listen = 0.0.0.0:4319 is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted
-"
-        );
+";
+
+    #[test]
+    fn what_holds_is_printed_with_who_said_it() {
+        let flags = Flags { admin: Some("127.0.0.1:1".parse().unwrap()), ..Flags::default() };
+        let variables = [
+            ("CLEARSPAN_SERVER_LISTEN", "0.0.0.0:4319"),
+            ("OTEL_SERVICE_NAME", "team"),
+            ("TOKEN", "hunter2"),
+        ];
+        let (_, text) = checked(FILE, flags, &variables);
+        assert_eq!(text, PRINTED);
     }
 
     #[test]
@@ -223,10 +264,36 @@ listen = \"127.0.0.1:5\"
 
     #[test]
     fn what_is_printed_can_be_used_as_a_file() {
-        let (first, text) = checked("", Flags::default(), &[]);
-        let (second, _) = checked(&text, Flags::default(), &[]);
-        let forward = |loaded: &Loaded| format!("{:#?}", loaded.settings.forward);
-        assert_eq!(forward(&first), forward(&second));
-        assert_eq!(format!("{:?}", first.settings.tape), format!("{:?}", second.settings.tape));
+        let reached = "
+            [server]
+            root = ''
+            [[upstream]]
+            name = 'socket'
+            url = 'unix:/run/a.sock:/base/'
+            [[upstream]]
+            name = 'bare'
+            url = 'unix:///run/b.sock'
+            [[upstream]]
+            name = 'inside'
+            url = 'https://a.corp'
+            server_name = 'b.corp'
+            proxy = { env = 'EGRESS' }
+            [[upstream]]
+            name = 'outside'
+            url = 'http://a.com'
+            proxy = 'none'
+            [[upstream]]
+            name = 'far'
+            url = 'http://b.com'
+            proxy = 'socks5://proxy'";
+        let variables = [("EGRESS", "http://user:hunter2@proxy"), ("HTTP_PROXY", "http://all")];
+        for file in ["", reached] {
+            let (first, text) = checked(file, Flags::default(), &variables);
+            let (second, again) = checked(&text, Flags::default(), &variables);
+            let forward = |loaded: &Loaded| format!("{:#?}", loaded.settings.forward);
+            assert_eq!(forward(&first), forward(&second));
+            assert_eq!(format!("{:?}", first.settings.tape), format!("{:?}", second.settings.tape));
+            assert!(![text, again, forward(&first)].concat().contains("hunter2"));
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::observe::price::Override;
 
 /// Single keys that hold from the next exchange, connection or call on. Upstreams and prices do,
 /// too; anything else waits for a restart, also a key that nobody has put here yet.
-const LIVE: [&str; 20] = [
+const LIVE: [&str; 27] = [
     "server.root",
     "limits.max_exchanges",
     "limits.connect_seconds",
@@ -21,6 +21,7 @@ const LIVE: [&str; 20] = [
     "limits.client_stall_seconds",
     "limits.upstream_idle_seconds",
     "limits.upstream_idle_connections",
+    "limits.upstream_keepalive_seconds",
     "limits.upstream_silence_seconds",
     "limits.tunnel_idle_seconds",
     "limits.ask_body_bytes",
@@ -28,6 +29,12 @@ const LIVE: [&str; 20] = [
     "limits.ask_memory",
     "limits.ask_pause_seconds",
     "limits.ask_wait_seconds",
+    "limits.http2_client_streams",
+    "limits.http2_upstream_streams",
+    "limits.http2_stream_window",
+    "limits.http2_repeat",
+    "limits.http2_head",
+    "limits.http2_ping_seconds",
     "limits.drain_seconds",
     "limits.event_bytes",
     "limits.decoded_bytes",
@@ -157,6 +164,11 @@ mod tests {
     #[test]
     fn every_key_is_taken_live_or_needs_a_restart_by_name() {
         let changed = [
+            "limits.ask_body_bytes = 1",
+            "limits.ask_event_bytes = 1",
+            "limits.ask_memory = 1",
+            "limits.ask_pause_seconds = 1",
+            "limits.ask_wait_seconds = 1",
             "limits.client_idle_seconds = 1",
             "limits.client_stall_seconds = 1",
             "limits.connect_seconds = 1",
@@ -167,6 +179,12 @@ mod tests {
             "limits.flush_seconds = 1",
             "limits.handshake_seconds = 1",
             "limits.header_seconds = 1",
+            "limits.http2_client_streams = 1",
+            "limits.http2_head = 1",
+            "limits.http2_ping_seconds = 1",
+            "limits.http2_repeat = 1",
+            "limits.http2_stream_window = 1",
+            "limits.http2_upstream_streams = 1",
             "limits.label_values = 1",
             "limits.max_connections = 1",
             "limits.max_exchanges = 1",
@@ -177,6 +195,7 @@ mod tests {
             "limits.tunnel_idle_seconds = 1",
             "limits.upstream_idle_connections = 1",
             "limits.upstream_idle_seconds = 1",
+            "limits.upstream_keepalive_seconds = 1",
             "limits.upstream_silence_seconds = 1",
             "limits.workers = 1",
             "server.admin = '127.0.0.1:1'",

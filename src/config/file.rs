@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::limits::Limits;
+use super::proxy::ProxySource;
 use super::quantity::{Address, Mode, Seconds};
 use super::secret::SecretSource;
 use crate::observe::price::Override;
@@ -110,12 +111,30 @@ pub struct Upstream {
     /// Replace the app's `traceparent` with ours.
     #[serde(default)]
     pub propagate: bool,
+    /// What it speaks.
+    #[serde(default)]
+    pub http: Http,
     /// A listener of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<Address>,
     /// TLS of that listener; absent: plain HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// Whom we trust to sign its certificate, in place of those whom the system trusts (PEM).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// Our certificate for an upstream that asks for one, and those between it and its authority (PEM).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert: Option<PathBuf>,
+    /// The key of `cert` (PEM, not encrypted).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+    /// The name that its certificate bears, where that is not the URL's host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// The egress proxy before it; absent: the one that the environment names, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxySource>,
 }
 
 fn shipped_upstreams() -> Vec<Upstream> {
@@ -128,8 +147,14 @@ fn shipped_upstreams() -> Vec<Upstream> {
         mount: Some(format!("/{name}")),
         stream_usage: None,
         propagate: false,
+        http: Http::default(),
         listen: None,
         tls: None,
+        ca: None,
+        cert: None,
+        key: None,
+        server_name: None,
+        proxy: None,
     };
     vec![
         shipped("openai", "https://api.openai.com", &["/v1/"]),
@@ -141,6 +166,18 @@ fn shipped_upstreams() -> Vec<Upstream> {
         shipped("gemini", "https://generativelanguage.googleapis.com", &["/v1beta/"]),
         shipped("ollama", "http://127.0.0.1:11434", &["/api/"]),
     ]
+}
+
+/// What is spoken with an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Http {
+    /// HTTP/1.1: one exchange at a time on a connection.
+    #[default]
+    #[serde(rename = "1")]
+    One,
+    /// HTTP/2: many.
+    #[serde(rename = "2")]
+    Two,
 }
 
 /// Whose wire format an upstream speaks.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::file::File;
 use super::pricing;
+use super::proxy::ProxySource;
 use super::secret::SecretSource;
 
 /// Files by path, each with what was in it. Two are equal when no file has changed between.
@@ -52,7 +53,11 @@ pub(super) enum Holds {
     Prices,
     /// A header's value.
     Secret,
-    /// A private key. A listener's is looked at and read anew by the listener itself.
+    /// Certificates, which anyone may read.
+    Certificates,
+    /// The private key that belongs to an upstream's `cert`, and changes with it.
+    UpstreamKey,
+    /// Another private key. A listener's is looked at and read anew by the listener itself.
     Key,
 }
 
@@ -86,7 +91,23 @@ pub(super) fn named(file: &File, at: &Path) -> Vec<Named> {
         let place = format!("telemetry.export.{number}.key");
         Some(Named { place, path: it.key.clone()?, holds: Holds::Key })
     });
-    prices.chain(secrets).chain(keys).chain(clients).collect()
+    let upstreams = file.upstream.iter().enumerate().flat_map(|(number, it)| {
+        let named = |key: &str, path: &Option<PathBuf>, holds| {
+            let place = format!("upstream.{number}.{key}");
+            Some(Named { place, path: path.clone()?, holds })
+        };
+        let url = match &it.proxy {
+            Some(ProxySource::Secret(SecretSource::File(path))) => Some(path.clone()),
+            _ => None,
+        };
+        [
+            named("ca", &it.ca, Holds::Certificates),
+            named("cert", &it.cert, Holds::Certificates),
+            named("key", &it.key, Holds::UpstreamKey),
+            named("proxy", &url, Holds::Secret),
+        ]
+    });
+    prices.chain(secrets).chain(keys).chain(clients).chain(upstreams.flatten()).collect()
 }
 
 #[cfg(test)]

@@ -37,8 +37,8 @@ pub(crate) fn load_text(input: &[u8]) {
     let Ok(input) = std::str::from_utf8(input) else { return };
     let mut texts = input.split('\0');
     let [text, prices, variables] = [(); 3].map(|()| texts.next().unwrap_or_default());
-    // Devices have no end.
-    if ["/dev", "/proc", "/sys"].iter().any(|folder| input.contains(folder)) {
+    // Devices have no end, and a secret that everybody knows is none.
+    if ["/dev", "/proc", "/sys", SECRET].iter().any(|it| input.contains(it)) {
         return;
     }
     let variables = variables.lines().filter_map(|line| line.split_once('='));
@@ -49,10 +49,10 @@ pub(crate) fn load_text(input: &[u8]) {
     let flags = Flags { config: Some(at.clone()), ..Flags::default() };
     let environment = Environment::of(variables.iter().copied());
     match load(&flags, &environment) {
-        Ok(loaded) => check_settings(&loaded, &environment),
+        Ok(loaded) => check_settings(&loaded),
         Err(error) => {
             let told = error.to_string();
-            assert!(input.contains(SECRET) || !told.contains(SECRET), "a secret is told");
+            assert!(!told.contains(SECRET), "a secret is told");
             check_faults(&at, text, &told, &variables);
             check_places(&folder.0.join("prices.toml"), prices, &told);
         }
@@ -87,7 +87,7 @@ fn check_places(file: &Path, text: &str, told: &str) {
 }
 
 /// What was understood can be said again, key by key, and is the same then.
-fn check_settings(loaded: &Loaded, environment: &Environment) {
+fn check_settings(loaded: &Loaded) {
     let said = |setting: &super::Setting| {
         format!("[{}]\n{} = {}\n", setting.section, setting.key, setting.value)
     };
@@ -105,6 +105,5 @@ fn check_settings(loaded: &Loaded, environment: &Environment) {
     }
     assert!(loaded.settings.forward.root.is_none_or(|root| root < upstreams.len()), "the root");
     let told = format!("{:?} {:?}", loaded.settings, loaded.said);
-    let elsewhere = told.replace(SECRET, "").len() == told.len();
-    assert!(elsewhere || environment.text("OTEL_SERVICE_NAME").is_some(), "a secret is told");
+    assert!(!told.contains(SECRET), "a secret is told");
 }

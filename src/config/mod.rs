@@ -30,6 +30,16 @@ mod otlp;
 mod pem;
 /// URLs.
 mod url;
+/// URLs of Unix sockets.
+mod socket_url;
+/// An egress proxy as it is written.
+pub mod proxy;
+/// Which egress proxy is used.
+mod egress;
+/// An upstream's TLS.
+mod upstream_tls;
+/// How an upstream is reached.
+mod reach;
 /// Providers we know.
 mod providers;
 /// TLS of a listener.
@@ -117,6 +127,8 @@ pub struct Loaded {
     pub file: Option<String>,
     /// Who said where requests go.
     pub upstreams: Source,
+    /// Each `[[upstream]]` as it was written, in the order of the settings' upstreams.
+    pub written_upstreams: Vec<file::Upstream>,
     /// What was in the files just before they were read.
     pub files: Files,
     // All that was said, to be compared.
@@ -203,6 +215,7 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Loaded, Error> {
         file: file_name.map(|path| path.display().to_string()),
         upstreams: layers.source("upstream"),
         written: Table::try_from(&file).map_err(|error| Error(error.to_string()))?,
+        written_upstreams: file.upstream,
         files,
         origin,
     })
@@ -297,12 +310,24 @@ mod tests {
             std::fs::write(folder.path().join(name), pem).unwrap();
         }
         let text = text.replace("/etc/clearspan", &folder.path().display().to_string());
-        let variables = [("OTLP_AUTHORIZATION", "Bearer abc")];
+        for (name, pem) in [
+            ("ca.pem", pair.cert.pem()),
+            ("client.pem", pair.cert.pem()),
+            ("client.key", pair.signing_key.serialize_pem()),
+        ] {
+            std::fs::write(folder.path().join(name), pem).unwrap();
+        }
+        let text = text.replace("/run/tls", &folder.path().display().to_string());
+        let variables =
+            [("OTLP_AUTHORIZATION", "Bearer abc"), ("EGRESS_PROXY", "http://user:pass@proxy")];
         let settings = load_text(&text, &Flags::default(), &variables).unwrap().settings;
         assert_eq!(settings.report.exporters.len(), 1);
         assert_eq!(settings.report.exporters[0].headers.len(), 2);
         assert_eq!(settings.prices.len(), 2);
-        let gateway = settings.forward.upstreams.last().unwrap();
+        let [.., gateway, inside] = settings.forward.upstreams.as_slice() else { panic!() };
+        assert!(matches!(inside.way, forward::Way::Proxy(..)));
+        let trust = &inside.tls.as_ref().unwrap().trust;
+        assert!(trust.authorities.is_some() && trust.identity.is_some());
         assert_eq!((&*gateway.facts.provider, &*gateway.facts.dialect), ("acme", "openai"));
         assert!(gateway.listen.as_ref().unwrap().tls.as_ref().unwrap().client_ca.is_none());
         assert!(settings.forward.listen.tls.unwrap().client_ca.is_some());
@@ -322,7 +347,7 @@ mod tests {
             .upstreams
             .iter()
             .map(|it| {
-                let scheme = if it.tls { "https" } else { "http" };
+                let scheme = if it.tls.is_some() { "https" } else { "http" };
                 let marker = it.marker.as_ref().map_or("", |marker| marker.as_str());
                 let facts = &it.facts;
                 let mount = it.mount.as_deref().unwrap_or_default();

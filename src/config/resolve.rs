@@ -25,7 +25,7 @@ pub(super) fn settings(
     mut warnings: Vec<String>,
 ) -> Result<Settings, Vec<Fault>> {
     let written = file.upstream.iter().enumerate();
-    let upstreams = all(written.map(|(at, written)| upstream::resolve(at, written)));
+    let upstreams = all(written.map(|(at, written)| upstream::resolve(at, written, environment)));
     let exporters = export::resolve(&file.telemetry.export, otel, environment);
     let prices = pricing::resolve(&file.pricing, at);
     let tls = tls::resolve("server.tls", file.server.tls.as_ref());

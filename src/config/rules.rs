@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::fault::Fault;
 use super::file::File;
 use super::quantity::Seconds;
-use crate::forward::settings::{Endpoint, Upstream};
+use crate::forward::settings::{self as forward, Endpoint, Upstream, Way};
 use crate::report::settings::Exporter;
 
 const NOWHERE: &str =
@@ -181,7 +181,8 @@ pub(super) fn exports_to_ourselves(
         let host = url.host()?.trim_matches(['[', ']']);
         let reaches = |(_, listener): &&(String, &Endpoint)| {
             let port = url.port_u16().unwrap_or(scheme);
-            listener.tcp().is_some_and(|ours| reaches(host, port, ours))
+            let place = forward::Place { host: host.to_owned(), port };
+            listener.tcp().is_some_and(|ours| reaches(&place, ours))
         };
         listeners.iter().find(reaches)
     });
@@ -198,9 +199,7 @@ pub(super) fn exports_to_ourselves(
 /// connecting.
 fn loops(listeners: &[(String, &Endpoint)], upstreams: &[Upstream]) -> Vec<Fault> {
     let found = upstreams.iter().enumerate().filter_map(|(at, it)| {
-        let reaches = |(_, listener): &&(String, &Endpoint)| {
-            listener.tcp().is_some_and(|ours| reaches(&it.facts.address, it.facts.port, ours))
-        };
+        let reaches = |(_, listener): &&(String, &Endpoint)| leads_to(&it.way, listener);
         let (place, listener) = listeners.iter().find(reaches)?;
         let message =
             format!("`{}` would be Clearspan itself: {place} = {listener}", it.facts.name);
@@ -209,25 +208,43 @@ fn loops(listeners: &[(String, &Endpoint)], upstreams: &[Upstream]) -> Vec<Fault
     found.collect()
 }
 
-fn reaches(host: &str, port: u16, listener: SocketAddr) -> bool {
+/// Whether a connection of ours along this way ends at our listener. Behind a proxy, a place is
+/// seen from the proxy: `127.0.0.1` is its machine, not ours.
+fn leads_to(way: &Way, listener: &Endpoint) -> bool {
+    match (way, listener) {
+        (Way::Direct(place), Endpoint::Tcp(listener)) => reaches(place, *listener),
+        (Way::Proxy(proxy, place), Endpoint::Tcp(listener)) => {
+            let same = place.host.parse().is_ok_and(|ip: IpAddr| ip == listener.ip());
+            let seen_from_anywhere = same && !listener.ip().is_loopback();
+            reaches(&proxy.place, *listener)
+                || (seen_from_anywhere && place.port == listener.port())
+        }
+        (Way::Unix(path), Endpoint::Unix(listener)) => path == listener,
+        _ => false,
+    }
+}
+
+fn reaches(place: &forward::Place, listener: SocketAddr) -> bool {
     let ours = listener.ip();
     let here = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
     // `localhost` is left to connecting too: which addresses it has is this machine's matter.
-    host.parse::<IpAddr>().is_ok_and(|ip| {
+    place.host.parse::<IpAddr>().is_ok_and(|ip| {
         let everywhere = ip.is_unspecified() || ours.is_unspecified();
-        port == listener.port() && (ip == ours || (everywhere && here(ip) && here(ours)))
+        place.port == listener.port() && (ip == ours || (everywhere && here(ip) && here(ours)))
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::upstream;
+    use super::super::{Environment, upstream};
     use super::*;
 
     fn read(text: &str) -> (File, Vec<Upstream>) {
         let file: File = toml::from_str(text).unwrap();
         let upstreams = file.upstream.iter().enumerate();
-        let upstreams = upstreams.map(|(at, it)| upstream::resolve(at, it).unwrap()).collect();
+        let upstreams = upstreams
+            .map(|(at, it)| upstream::resolve(at, it, &Environment::of([])).unwrap())
+            .collect();
         (file, upstreams)
     }
 

@@ -19,8 +19,8 @@ pub enum SecretSource {
 }
 
 /// Said without the value, which may be a secret.
-pub(super) const SECRET_AS_TEXT: &str = "a header's value is never text in this file: write \
-     { env = \"NAME\" } or { file = \"PATH\" }";
+pub(super) const SECRET_AS_TEXT: &str =
+    "a secret is never text in this file: write { env = \"NAME\" } or { file = \"PATH\" }";
 
 impl<'de> Deserialize<'de> for SecretSource {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -12,7 +12,7 @@ use super::file::File;
 use super::rules::{self, listeners};
 use super::url::Url;
 use super::{files, providers};
-use crate::forward::settings::Upstream;
+use crate::forward::settings::{Upstream, Way};
 use crate::observe::price::{Override, Who, is_private};
 use crate::report::settings::Exporter;
 
@@ -100,7 +100,10 @@ impl Nose<'_> {
 
     fn plain_upstreams(&self) -> Vec<Fault> {
         let plain = self.upstreams.iter().enumerate();
-        let plain = plain.filter(|(_, it)| !it.tls && !is_private(&it.facts.address));
+        let plain = plain.filter(|(_, it)| {
+            let is_near = matches!(it.way, Way::Unix(_)) || is_private(&it.facts.address);
+            it.tls.is_none() && !is_near
+        });
         plain
             .map(|(at, it)| {
                 let message = format!(
@@ -132,7 +135,7 @@ impl Nose<'_> {
     /// Addresses are compared by a rule; here are names that are likely to mean this machine.
     fn own_upstreams(&self) -> Vec<Fault> {
         let own = self.upstreams.iter().enumerate().filter_map(|(at, it)| {
-            let (host, port) = (it.facts.address.as_str(), it.facts.port);
+            let (host, port) = (it.facts.address.as_str(), it.facts.port?);
             let listener = self.own(host, port)?;
             let message = format!(
                 "`{}` goes to {host}:{port}, where Clearspan itself listens ({listener}): it refuses \
@@ -226,9 +229,9 @@ impl Nose<'_> {
     }
 
     fn readable_secrets(&self) -> Vec<Fault> {
-        let secrets = files::named(self.file, self.at)
-            .into_iter()
-            .filter(|named| named.holds != files::Holds::Prices);
+        let secrets = files::named(self.file, self.at).into_iter().filter(|named| {
+            !matches!(named.holds, files::Holds::Prices | files::Holds::Certificates)
+        });
         let readable = secrets.filter(|named| is_readable_by_all(&named.path));
         readable
             .map(|named| {

@@ -1,12 +1,11 @@
 //! One `[[upstream]]` becomes what forwarding needs to be told of it. Knows no other upstream.
 
-use http::HeaderValue;
 use std::sync::Arc;
 
+use super::environment::Environment;
 use super::fault::Fault;
-use super::providers;
-use super::url::{Refused, Url};
-use super::{file, file::Dialect, file::StreamUsage};
+use super::reach::{self, Reach};
+use super::{file, file::Dialect, file::StreamUsage, providers};
 use crate::forward::settings::{Listen, Upstream};
 use crate::tape::Upstream as Facts;
 
@@ -17,7 +16,11 @@ const NO_LISTENER: &str =
     "this is the TLS of the upstream's own listener: write `listen` too, or take it away";
 
 /// The upstream at `index` of the list, or all that is wrong with it.
-pub(super) fn resolve(index: usize, written: &file::Upstream) -> Result<Upstream, Vec<Fault>> {
+pub(super) fn resolve(
+    index: usize,
+    written: &file::Upstream,
+    environment: &Environment,
+) -> Result<Upstream, Vec<Fault>> {
     let place = |key: &str| format!("upstream.{index}.{key}");
     let mount = written.mount.clone().unwrap_or_else(|| format!("/{}", written.name));
     let mut faults = Vec::new();
@@ -31,12 +34,11 @@ pub(super) fn resolve(index: usize, written: &file::Upstream) -> Result<Upstream
         faults.extend(wrong);
         None
     });
-    match Url::parse(&written.url) {
-        Ok(url) if faults.is_empty() => Ok(build(written, url, mount, listen)),
+    match reach::resolve(index, written, environment) {
+        Ok(reach) if faults.is_empty() => Ok(build(written, reach, mount, listen)),
         Ok(_) => Err(faults),
-        Err(refused) => {
-            let fault = Fault::at(place("url"), refused.to_string());
-            faults.push(if refused == Refused::Credentials { fault.secret() } else { fault });
+        Err(wrong) => {
+            faults.extend(wrong);
             Err(faults)
         }
     }
@@ -55,7 +57,12 @@ fn listen(index: usize, written: &file::Upstream) -> Result<Option<Listen>, Vec<
     }
 }
 
-fn build(written: &file::Upstream, url: Url, mount: String, listen: Option<Listen>) -> Upstream {
+fn build(
+    written: &file::Upstream,
+    reach: Reach,
+    mount: String,
+    listen: Option<Listen>,
+) -> Upstream {
     let named = written.provider.as_deref().unwrap_or(&written.name);
     let provider = providers::find(named);
     let dialect = provider.map_or(Dialect::Openai, |provider| provider.dialect);
@@ -63,15 +70,16 @@ fn build(written: &file::Upstream, url: Url, mount: String, listen: Option<Liste
         name: written.name.clone(),
         provider: provider.map_or(named, |provider| provider.spelling).to_owned(),
         dialect: written.dialect.unwrap_or(dialect).as_str().to_owned(),
-        address: url.host,
-        port: url.port,
+        address: reach.address,
+        port: reach.port,
     };
     Upstream {
         facts: Arc::new(facts),
-        tls: url.tls,
-        // What an authority may hold, a value may hold too.
-        host: HeaderValue::try_from(url.authority).unwrap_or(HeaderValue::from_static("")),
-        base_path: url.base_path,
+        way: reach.way,
+        tls: reach.tls,
+        http2: written.http == file::Http::Two,
+        host: reach.host,
+        base_path: reach.base_path,
         paths: written.paths.clone(),
         mount: Some(mount),
         marker: provider.and_then(providers::Provider::marker),
@@ -124,7 +132,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Upstream, Vec<Fault>> {
         let file: file::File = toml::from_str(&format!("[[upstream]]\n{text}")).unwrap();
-        resolve(0, &file.upstream[0])
+        resolve(0, &file.upstream[0], &Environment::of([]))
     }
 
     #[test]
@@ -135,10 +143,10 @@ mod tests {
             provider: "groq".into(),
             dialect: "openai".into(),
             address: "api.groq.com".into(),
-            port: 443,
+            port: Some(443),
         };
         assert_eq!(*upstream.facts, facts);
-        assert!(upstream.tls && !upstream.propagate);
+        assert!(upstream.tls.is_some() && !upstream.propagate);
         assert_eq!(
             (upstream.host.to_str().unwrap(), &*upstream.base_path),
             ("api.groq.com", "/openai")
@@ -156,7 +164,7 @@ mod tests {
         assert_eq!((&*facts.provider, &*facts.dialect), ("anthropic", "anthropic"));
         assert_eq!(
             (&*facts.address, facts.port, upstream.host.to_str().unwrap()),
-            ("::1", 8080, "[::1]:8080")
+            ("::1", Some(8080), "[::1]:8080")
         );
         assert_eq!(upstream.marker.unwrap(), "anthropic-version");
         assert!(upstream.shape.0.starts_with(r#"{"type":"error""#));

@@ -12,6 +12,9 @@ pub(super) enum Error {
     /// No upstream was addressed.
     #[error("no upstream is addressed by this path")]
     NoRoute,
+    /// The client asked for a tunnel (`CONNECT`).
+    #[error("this proxy opens no tunnels")]
+    Tunnel,
     /// All exchanges that we allow are taken.
     #[error("too many exchanges at once")]
     Busy,
@@ -30,6 +33,21 @@ pub(super) enum Error {
     /// TLS failed.
     #[error("no TLS with the upstream ({0})")]
     Tls(#[source] io::Error),
+    /// The egress proxy cannot be reached, for the reason of this name.
+    #[error("the egress proxy before the upstream cannot be reached ({0})")]
+    ProxyUnreachable(&'static str),
+    /// The egress proxy wants credentials, or others.
+    #[error("the egress proxy before the upstream wants other credentials (407)")]
+    ProxyAuthentication,
+    /// The egress proxy does not let us through, as it says here.
+    #[error("the egress proxy does not lead to the upstream ({0})")]
+    ProxyRefused(String),
+    /// The egress proxy broke off, or does not speak HTTP.
+    #[error("the egress proxy before the upstream broke off or does not speak HTTP")]
+    ProxyBroken,
+    /// It was to speak HTTP/2 over TLS, and does not.
+    #[error("the upstream does not speak HTTP/2, which `http = \"2\"` asks for")]
+    NoHttp2,
     /// No connection within our limit.
     #[error("the upstream did not accept a connection in time")]
     ConnectTimeout,
@@ -54,10 +72,19 @@ pub(super) enum Error {
 }
 
 impl Error {
+    /// The same, said of the egress proxy instead of the upstream.
+    pub(super) fn of_proxy(self) -> Self {
+        match self {
+            Self::Busy | Self::Loop | Self::ConnectTimeout => self,
+            _ => Self::ProxyUnreachable(self.reason()),
+        }
+    }
+
     /// The status of our own answer.
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::Tunnel => StatusCode::NOT_IMPLEMENTED,
             Self::ClientGone | Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::ClientStalled => StatusCode::REQUEST_TIMEOUT,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
@@ -71,12 +98,18 @@ impl Error {
     pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::NoRoute => "no_route",
+            Self::Tunnel => "no_tunnels",
             Self::Busy => "busy",
             Self::Loop => "loop",
             Self::Unresolved => "name_not_resolved",
             Self::ConnectionRefused => "connection_refused",
             Self::Connect(_) => "connect_failed",
             Self::Tls(_) => "tls_failed",
+            Self::ProxyUnreachable(_) => "proxy_unreachable",
+            Self::ProxyAuthentication => "proxy_authentication",
+            Self::ProxyRefused(_) => "proxy_refused",
+            Self::ProxyBroken => "proxy_broken",
+            Self::NoHttp2 => "no_http2",
             Self::ConnectTimeout => "connect_timeout",
             Self::Silent => "upstream_silent",
             Self::ClientGone => "client_canceled",
@@ -94,7 +127,9 @@ impl Error {
         match self {
             Self::ClientGone => Cause::ClientGone,
             Self::ClientStalled => Cause::ClientStalled,
-            Self::NoRoute | Self::Busy | Self::Loop | Self::BadRequest => Cause::Refused(reason),
+            Self::NoRoute | Self::Tunnel | Self::Busy | Self::Loop | Self::BadRequest => {
+                Cause::Refused(reason)
+            }
             Self::ConnectTimeout | Self::Silent => Cause::UpstreamTimeout(reason),
             // The request's body broke, which comes from the client.
             Self::Upstream(error) if error.is_user() => Cause::ClientGone,

@@ -4,14 +4,15 @@
 use std::sync::{Arc, LazyLock};
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use http::{HeaderMap, Method, Request, Uri};
 
 pub(crate) use super::ask::fuzz::{answer, request};
 use super::headers::{self, Framing, Hop, ToUpstream};
 use super::route::{Route, Scope, find};
-use super::settings::{ErrorShape, Limits, Listen, Settings, Upstream};
+use super::settings::{ErrorShape, Limits, Listen, Settings, Upstream, Way};
 use super::{exchange, trace_context};
 use crate::fuzz::input::Input;
 use crate::observe::head::RequestHead;
@@ -171,11 +172,13 @@ fn upstream(at: usize, line: &str) -> Option<Upstream> {
         provider: "up".to_owned(),
         dialect: "openai".to_owned(),
         address: "h".to_owned(),
-        port: 80,
+        port: Some(80),
     };
     Some(Upstream {
         facts: Arc::new(facts),
-        tls: false,
+        way: Way::Unix("/nowhere".into()),
+        tls: None,
+        http2: false,
         host: HeaderValue::from_static("h"),
         base_path,
         paths,
@@ -205,16 +208,22 @@ fn read_fields(input: &mut Input<'_>) -> HeaderMap {
     headers
 }
 
-/// `FRAMING HOP TRACE` as one letter each, then fields, a line each.
+/// How a body is delimited, whose the connection is, `t` for a trace of ours, `c` for cookies in
+/// crumbs, a letter each; then fields, a line each.
 pub(crate) fn fields(input: &[u8]) {
     let mut input = Input(input);
     let flags = input.until(b'\n');
-    let framing = match flags.first() {
-        Some(b'c') => Framing::Chunked,
-        Some(b'e') => Framing::Close,
+    let hop = match flags.get(1) {
+        Some(b'u') => Hop::Upgrade,
+        Some(b's') => Hop::Stream,
+        _ => Hop::Exchange,
+    };
+    let framing = match (flags.first(), hop) {
+        (Some(b'c' | b'e'), Hop::Stream) => Framing::Frames,
+        (Some(b'c'), _) => Framing::Chunked,
+        (Some(b'e'), _) => Framing::Close,
         _ => Framing::Length,
     };
-    let hop = if flags.get(1) == Some(&b'u') { Hop::Upgrade } else { Hop::Exchange };
     let sent = read_fields(&mut input);
     let answer = headers::to_client(sent.clone(), framing, hop);
     check_fields(&sent, &answer, framing, hop, &[]);
@@ -223,21 +232,26 @@ pub(crate) fn fields(input: &[u8]) {
     if framing == Framing::Close {
         return;
     }
-    let host = HeaderValue::from_static("upstream.example");
+    let host = (hop != Hop::Stream).then(|| HeaderValue::from_static("upstream.example"));
     let ours = (flags.get(2) == Some(&b't')).then(|| HeaderValue::from_static("ours"));
-    let replaced = if ours.is_some() { &[HOST, TRACEPARENT][..] } else { &[HOST] };
-    let to = ToUpstream { host: host.clone(), framing, hop, traceparent: ours.clone() };
+    let crumbs = flags.get(3) == Some(&b'c');
+    let replaced = [(HOST, true), (TRACEPARENT, ours.is_some()), (COOKIE, crumbs)];
+    let replaced = replaced.into_iter().filter(|(_, is)| *is).map(|(name, _)| name);
+    let replaced: Vec<_> = replaced.collect();
+    let to = ToUpstream { host: host.clone(), framing, hop, crumbs, traceparent: ours.clone() };
     let request = headers::to_upstream(sent.clone(), to);
-    check_fields(&sent, &request, framing, hop, replaced);
-    assert_eq!(
-        request.get_all(HOST).iter().collect::<Vec<_>>(),
-        [&host],
-        "one host, the upstream's"
-    );
+    check_fields(&sent, &request, framing, hop, &replaced);
+    let hosts: Vec<_> = request.get_all(HOST).iter().cloned().collect();
+    assert_eq!(hosts, Vec::from_iter(host), "no host but the upstream's");
     let traces = request.get_all(TRACEPARENT).iter().collect::<Vec<_>>();
     assert!(ours.is_none_or(|ours| traces == [&ours]), "one traceparent, ours");
+    let cookies = values(&request, &COOKIE);
+    assert!(!crumbs || cookies == values(&sent, &COOKIE).replace(BETWEEN, "; "), "lost crumbs");
+    assert!(!crumbs || request.get_all(COOKIE).iter().count() < 2, "crumbs are left");
 }
 
+/// Stands between the values of one name: no value has it in it.
+const BETWEEN: &str = "\n";
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Fields of one connection (RFC 9110 7.6.1), and `Proxy-Connection`, which is none and meant as one.
@@ -259,7 +273,7 @@ fn check_fields(
     replaced: &[HeaderName],
 ) {
     let options = values(sent, &CONNECTION).to_ascii_lowercase();
-    let options: Vec<&str> = options.split(',').map(str::trim).collect();
+    let options: Vec<&str> = options.split([',', '\n']).map(str::trim).collect();
     let is_named = |name: &HeaderName| {
         let name = name.as_str();
         options.contains(&name) && !["close", "keep-alive"].contains(&name)
@@ -273,15 +287,16 @@ fn check_fields(
         (kept(sent, crosses), kept(out, |name| !HOP.contains(name) && !replaced.contains(name)));
     assert_eq!(found, expected, "fields that cross");
     let connection = values(out, &CONNECTION);
+    assert!(hop != Hop::Stream || connection.is_empty(), "{connection} on a shared connection");
     assert!(
-        ["", "te", "Upgrade", "Upgrade,te", "close", "Upgrade,close"].contains(&&*connection),
+        ["", "te", "Upgrade", "Upgrade\nte", "close", "Upgrade\nclose"].contains(&&*connection),
         "{connection}"
     );
     let upgrade = if hop == Hop::Upgrade { values(sent, &UPGRADE) } else { String::new() };
     assert_eq!(values(out, &UPGRADE), upgrade, "the other protocol");
     assert!(["", "trailers"].contains(&&*values(out, &TE)), "TE beyond trailers");
     let codings = values(out, &TRANSFER_ENCODING).to_ascii_lowercase();
-    let chunked = codings.split(',').filter(|it| it.trim() == "chunked").count();
+    let chunked = codings.split([',', '\n']).filter(|it| it.trim() == "chunked").count();
     let is_framed = if framing == Framing::Chunked {
         chunked == 1 && codings.ends_with("chunked") && !out.contains_key(CONTENT_LENGTH)
     } else {
@@ -299,7 +314,7 @@ fn kept(
 
 fn values(headers: &HeaderMap, name: &HeaderName) -> String {
     let values = headers.get_all(name).iter();
-    values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect::<Vec<_>>().join(",")
+    values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect::<Vec<_>>().join(BETWEEN)
 }
 
 /// The tape is told of each field once, and of no credential's value.

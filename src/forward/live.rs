@@ -13,6 +13,7 @@ pub(super) struct Live {
     pub(super) connector: Connector,
     // One for each upstream, by index.
     pools: Vec<Arc<Pool>>,
+    own: Arc<[Endpoint]>,
 }
 
 impl Live {
@@ -20,12 +21,12 @@ impl Live {
     pub(super) fn new(settings: Settings, own: Arc<[Endpoint]>) -> Result<Self, rustls::Error> {
         let limits = &settings.limits;
         let pools = settings.upstreams.iter().map(|_| Arc::new(Pool::new(limits))).collect();
-        Ok(Self { connector: Connector::new(limits, own)?, pools, settings })
+        Ok(Self { connector: Connector::new(&settings, Arc::clone(&own))?, pools, settings, own })
     }
 
     /// The same with other settings. An upstream that did not change keeps its connections, and its
     /// facts, by whose address metrics are bound.
-    pub(super) fn succeeded_by(&self, mut settings: Settings) -> Self {
+    pub(super) fn succeeded_by(&self, mut settings: Settings) -> Result<Self, rustls::Error> {
         let limits = settings.limits.clone();
         let pools = settings.upstreams.iter_mut().map(|upstream| {
             let known = self.settings.upstreams.iter().zip(&self.pools);
@@ -37,7 +38,8 @@ impl Live {
             pool.map_or_else(|| Arc::new(Pool::new(&limits)), Arc::clone)
         });
         let pools = pools.collect();
-        Self { connector: self.connector.limited_to(limits.connect), pools, settings }
+        let own = Arc::clone(&self.own);
+        Ok(Self { connector: Connector::new(&settings, Arc::clone(&own))?, pools, settings, own })
     }
 
     /// Lets the pools drain that `successor` does not have.
@@ -59,7 +61,7 @@ impl Live {
 
 #[cfg(test)]
 mod tests {
-    use super::super::settings::{ErrorShape, Limits, Listen};
+    use super::super::settings::{ErrorShape, Limits, Listen, Place, Way};
     use super::*;
     use crate::tape;
 
@@ -69,11 +71,13 @@ mod tests {
             provider: name.into(),
             dialect: "openai".into(),
             address: "h".into(),
-            port,
+            port: Some(port),
         };
         Upstream {
             facts: Arc::new(facts),
-            tls: false,
+            tls: None,
+            http2: false,
+            way: Way::Direct(Place { host: "h".into(), port }),
             host: http::HeaderValue::from_static("h"),
             base_path: String::new(),
             paths: Vec::new(),
@@ -99,7 +103,7 @@ mod tests {
     /// For each upstream of the second settings, whether it kept the first one's pool and facts.
     fn kept(before: Settings, after: Settings) -> Vec<(bool, bool)> {
         let before = Live::new(before, Arc::new([])).unwrap();
-        let after = before.succeeded_by(after);
+        let after = before.succeeded_by(after).unwrap();
         let pool = |it: &Arc<Pool>| before.pools.iter().any(|old| Arc::ptr_eq(old, it));
         let facts = |it: &Upstream| {
             before.settings.upstreams.iter().any(|old| Arc::ptr_eq(&old.facts, &it.facts))

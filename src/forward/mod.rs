@@ -17,6 +17,10 @@ pub mod listen;
 pub mod server_tls;
 /// Listeners and client connections.
 pub mod accept;
+/// What a client's connection speaks, and its exchanges.
+pub mod protocol;
+/// What an exchange and the client's connection tell each other.
+mod client;
 /// A client's connection, closed when it keeps us waiting.
 mod client_io;
 /// How a request's body comes in, and breaks off.
@@ -37,10 +41,28 @@ pub mod ask;
 mod send;
 /// Connections that wait for their next exchange.
 mod pool;
-/// A new connection to an upstream.
+/// Connections that exchanges share.
+mod shared;
+/// A new connection to an upstream, top to bottom.
 mod connect;
+/// How an upstream is reached, as settings say it.
+mod reach;
+/// A connection to a place.
+mod dial;
+/// Whether it leads back to ourselves.
+mod own;
+/// Through an egress proxy.
+mod egress;
+/// What bytes go through below TLS.
+mod socket;
+/// TLS, one configuration for all that are alike.
+mod upstream_tls;
+/// How HTTP begins on it.
+mod handshake;
 /// An upstream connection that knows when it wrote.
 mod upstream_io;
+/// A request's body on a connection that others share.
+mod attempts;
 /// Bodies that let a pen look.
 pub mod tee;
 /// An upgraded connection: bytes both ways.
@@ -105,11 +127,16 @@ impl Forward {
 
     /// From the next exchange on these settings hold; those that run keep what they began with.
     /// What was bound at the start stays: listeners, and how many connections are accepted.
-    pub fn replace(&self, settings: Settings) {
-        self.admission.set_limit(settings.limits.exchanges);
+    ///
+    /// # Errors
+    /// When TLS cannot be set up; the old settings stay.
+    pub fn replace(&self, settings: Settings) -> Result<(), rustls::Error> {
+        let exchanges = settings.limits.exchanges;
         let old = self.live();
-        self.live.store(Arc::new(old.succeeded_by(settings)));
+        self.live.store(Arc::new(old.succeeded_by(settings)?));
+        self.admission.set_limit(exchanges);
         old.retire_all_but(&self.live());
+        Ok(())
     }
 
     /// The settings in force now.

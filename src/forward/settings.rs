@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use super::headers::Hop;
+pub use super::reach::{Place, Protocol, Proxy, Tls, Trust, Way};
 use crate::tape;
 
 /// Everything that forwarding needs to be told.
@@ -32,8 +34,13 @@ pub struct Settings {
 pub struct Upstream {
     /// What the cold path is told of it.
     pub facts: Arc<tape::Upstream>,
-    /// Whether its connections are TLS.
-    pub tls: bool,
+    /// Where its connections lead.
+    pub way: Way,
+    /// TLS, if its connections have it.
+    pub tls: Option<Tls>,
+    /// Whether exchanges with it share HTTP/2 connections (`http = "2"`): agreed on over TLS, by
+    /// prior knowledge without. An upgrade always has an HTTP/1.1 connection of its own.
+    pub http2: bool,
     /// The value of `Host`: the URL's authority as written.
     pub host: HeaderValue,
     /// Put in front of each request's path; empty, or begins with `/` and does not end with it.
@@ -52,6 +59,21 @@ pub struct Upstream {
     pub listen: Option<Listen>,
     /// The shape of our own answers in its stead.
     pub shape: ErrorShape,
+}
+
+impl Upstream {
+    /// The egress proxy that takes its requests themselves, in absolute form.
+    pub(super) fn forwarder(&self, hop: Hop) -> Option<&Proxy> {
+        self.way.forwarder(self.tls.is_some(), hop)
+    }
+
+    /// The credentials that this proxy wants with each request.
+    pub(super) fn proxy_authorization(&self, hop: Hop) -> Option<&HeaderValue> {
+        match &self.forwarder(hop)?.protocol {
+            Protocol::Http { authorization, .. } => authorization.as_ref(),
+            Protocol::Socks5 { .. } => None,
+        }
+    }
 }
 
 /// One listener.
@@ -148,7 +170,7 @@ pub struct Limits {
     pub exchanges: usize,
     /// Client connections at once (`max_connections`, 20,000); above it they wait in the backlog.
     pub connections: usize,
-    /// For name resolution, TCP and TLS to an upstream (`connect_seconds`, 10).
+    /// For name resolution, TCP, an egress proxy and TLS to an upstream (`connect_seconds`, 10).
     pub connect: Duration,
     /// An idle client connection is closed after this (`client_idle_seconds`, 90).
     pub client_idle: Duration,
@@ -164,6 +186,9 @@ pub struct Limits {
     pub upstream_idle: Duration,
     /// Idle connections kept for each upstream (`upstream_idle_connections`, 256).
     pub upstream_idle_connections: usize,
+    /// A quiet upstream connection is probed after this, so that a NAT keeps it and a dead one is
+    /// seen (`upstream_keepalive_seconds`, 60; 0: never).
+    pub upstream_keepalive: Duration,
     /// The longest silence of an upstream, before the head or within the body
     /// (`upstream_silence_seconds`, 0: no limit, since models think for long).
     pub upstream_silence: Duration,
@@ -180,6 +205,26 @@ pub struct Limits {
     /// The longest that neither side of an upgraded connection may send
     /// (`tunnel_idle_seconds`, 3,600: a realtime session's longest; 0 is no limit).
     pub tunnel_idle: Duration,
+    /// Exchanges at once on one client's HTTP/2 connection (`http2_client_streams`, 250: what Go's
+    /// servers allow, so that clients are used to it); above it they wait at the client, or come on
+    /// another connection.
+    pub client_streams: usize,
+    /// Exchanges at once on one HTTP/2 connection to an upstream, or fewer where it allows fewer
+    /// (`http2_upstream_streams`, 100: RFC 9113's advice to servers); above it another is opened.
+    pub upstream_streams: usize,
+    /// Bytes that may be on their way on one HTTP/2 stream before they are read
+    /// (`http2_stream_window`, 256 KiB: a prompt or an answer in one go).
+    pub stream_window: usize,
+    /// Bytes of a request's body that are kept until its answer begins, so that it can be sent again
+    /// where an HTTP/2 upstream says that it has not begun with it (`http2_repeat`, 256 KiB: most
+    /// prompts; a longer one is a 502 then).
+    pub http2_repeat: usize,
+    /// The longest HTTP/2 head, each field counted with 32 bytes more (`http2_head`, 64 KiB);
+    /// a longer one is refused with 431.
+    pub http2_head: usize,
+    /// An HTTP/2 connection with exchanges on which nothing comes is asked for a sign of life after
+    /// this, and closed when none comes within as long again (`http2_ping_seconds`, 30; 0: never).
+    pub ping: Duration,
     /// From SIGTERM until what still runs is cut off (`drain_seconds`, 7).
     pub drain: Duration,
 }
@@ -196,6 +241,7 @@ impl Default for Limits {
             client_stall: Duration::from_secs(600),
             upstream_idle: Duration::from_secs(4),
             upstream_idle_connections: 256,
+            upstream_keepalive: Duration::from_secs(60),
             upstream_silence: Duration::ZERO,
             ask_body: 8 << 20,
             ask_wait: Duration::from_secs(5),
@@ -203,6 +249,12 @@ impl Default for Limits {
             ask_event: 64 << 10,
             ask_pause: Duration::from_secs(3600),
             tunnel_idle: Duration::from_secs(3600),
+            client_streams: 250,
+            upstream_streams: 100,
+            stream_window: 256 << 10,
+            http2_repeat: 256 << 10,
+            http2_head: 64 << 10,
+            ping: Duration::from_secs(30),
             drain: Duration::from_secs(7),
         }
     }

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
+
+use super::socket::Socket;
 
 /// When the exchange that holds the connection first and last wrote to it.
 #[derive(Debug)]
@@ -41,9 +42,14 @@ impl Stamps {
         }
     }
 
+    /// Something was written now.
+    pub(super) fn now(&self) {
+        self.stamp(self.elapsed());
+    }
+
     /// The time of a write that begins now: taken before it, since the upstream may answer before
     /// this thread runs again.
-    fn now(&self) -> u64 {
+    fn elapsed(&self) -> u64 {
         (self.made.elapsed().as_nanos() as u64).max(1)
     }
 
@@ -58,8 +64,8 @@ impl Stamps {
 /// Plain or TLS.
 #[derive(Debug)]
 pub(super) enum Transport {
-    Plain(TokioIo<TcpStream>),
-    Tls(Box<TokioIo<TlsStream<TcpStream>>>),
+    Plain(TokioIo<Socket>),
+    Tls(Box<TokioIo<TlsStream<Socket>>>),
 }
 
 /// A transport whose writes are stamped.
@@ -136,7 +142,7 @@ impl Write for UpstreamIo {
         if self.deaf {
             return Poll::Ready(Ok(bytes.len()));
         }
-        let began = self.stamps.now();
+        let began = self.stamps.elapsed();
         let written = ready!(transport!(self, io => io.poll_write(cx, bytes)));
         self.written(began, bytes.len(), written)
     }
@@ -150,7 +156,7 @@ impl Write for UpstreamIo {
         if self.deaf {
             return Poll::Ready(Ok(length));
         }
-        let began = self.stamps.now();
+        let began = self.stamps.elapsed();
         let written = ready!(transport!(self, io => io.poll_write_vectored(cx, slices)));
         self.written(began, length, written)
     }

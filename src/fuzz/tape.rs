@@ -215,7 +215,7 @@ fn upstream(dialect: &str, provider: &str) -> Upstream {
         provider: provider.to_owned(),
         dialect: dialect.to_owned(),
         address: "gateway.example.com".to_owned(),
-        port: 443,
+        port: Some(443),
     }
 }
 

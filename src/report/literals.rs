@@ -24,7 +24,7 @@ fn upstream(name: &str, provider: &str, address: &str, port: u16) -> Option<Arc<
         provider: provider.to_owned(),
         dialect: name.to_owned(),
         address: address.to_owned(),
-        port,
+        port: Some(port),
     }))
 }
 
@@ -165,6 +165,7 @@ pub(super) fn client_canceled() -> Observation {
     gone.ending = Ending::ClientCanceled;
     gone.response.usage = None;
     gone.response.finish_reasons = vec![None];
+    gone.request.conversation = Some("conv_1".to_owned());
     gone.usage = Known::Unknown("canceled");
     gone.cost = Known::Unknown("no_usage");
     gone

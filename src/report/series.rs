@@ -180,9 +180,14 @@ impl Series {
         let error = key.error.text(outcome.client);
         let status = |status: Option<u16>| status.map(|it| names::STATUS.of(i64::from(it)));
         let route = key.route.map(|it| names::ROUTE.of(it));
-        let place = of.upstream.as_deref().map(|it| {
-            [names::SERVER_ADDRESS.of(text(&it.address)), names::SERVER_PORT.of(i64::from(it.port))]
-        });
+        let place: Vec<_> = of
+            .upstream
+            .iter()
+            .flat_map(|it| {
+                let port = it.port.map(|port| names::SERVER_PORT.of(i64::from(port)));
+                std::iter::once(names::SERVER_ADDRESS.of(text(&it.address))).chain(port)
+            })
+            .collect();
         let upstream: Vec<_> =
             of.upstream.iter().map(|it| names::UPSTREAM.of(text(&it.name))).collect();
         let model = model_labels(key, of);
@@ -201,11 +206,11 @@ impl Series {
             .into_iter()
             .chain([status(key.status), server_error.map(|it| names::ERROR_TYPE.of(text(it)))])
             .chain([Some(names::PROTOCOL_VERSION.of(key.version))]);
-        let client = std::iter::once(method).chain(place.iter().flatten().cloned());
+        let client = std::iter::once(method).chain(place.clone());
         let client = client.chain(status(key.upstream_status));
         Self {
             _upstream: of.upstream.clone(),
-            call: model.iter().cloned().chain(place.iter().flatten().cloned()).collect(),
+            call: model.iter().cloned().chain(place).collect(),
             own: upstream.iter().cloned().chain(model).collect(),
             http_server: server.flatten().collect(),
             http_client: client.chain(client_error.map(|it| names::ERROR_TYPE.of(it))).collect(),
@@ -251,6 +256,11 @@ impl Series {
         let took = of.times.end.saturating_sub(start).as_secs_f64();
         bound.duration.record(&to.duration, || with(&self.call, self.error.clone()), took);
         self.stream(to, of);
+        let fetched = of.operation == Some(Operation::FetchResponse);
+        // What was made by another call counted there, and is not missed where it is fetched.
+        if fetched && of.usage.value().is_none() {
+            return self.claims(to, of);
+        }
         match &of.usage {
             Known::Value(usage) => self.usage(to, usage),
             Known::Unknown(_) => {

@@ -161,7 +161,7 @@ impl Spans {
             None => write_method(&mut attributes, &observation.http.method),
         }
         attributes.text(names::SERVER_ADDRESS, &upstream.address);
-        attributes.int(names::SERVER_PORT, i64::from(upstream.port));
+        attributes.some_int(names::SERVER_PORT, upstream.port);
         attributes.some_int(names::STATUS, outcome::upstream_status(observation));
         attributes.some_text(names::ERROR_TYPE, outcome.client);
         own_facts(&mut attributes, observation, upstream);
@@ -273,6 +273,7 @@ fn request(attributes: &mut Attributes<'_>, observation: &Observation) {
     attributes.some_int(names::DIMENSIONS, request.dimensions);
     attributes.some_int(names::MESSAGES, request.messages);
     attributes.some_int(names::TOOLS, (request.tools > 0).then_some(request.tools));
+    attributes.some_text(names::CONVERSATION, request.conversation.as_deref());
 }
 
 fn response(attributes: &mut Attributes<'_>, observation: &Observation) {
@@ -308,8 +309,10 @@ fn openai(attributes: &mut Attributes<'_>, observation: &Observation, upstream: 
         return;
     }
     let api = match (observation.operation, observation.http.route) {
-        (Some(Operation::Chat), Some(route)) if route.ends_with("/responses") => Some("responses"),
-        (Some(Operation::Chat), _) => Some("chat_completions"),
+        (Some(Operation::Chat), Some(route)) if route.contains("/responses") => Some("responses"),
+        (Some(Operation::Chat), Some(route)) if route.ends_with("/chat/completions") => {
+            Some("chat_completions")
+        }
         _ => None,
     };
     attributes.some_text(names::OPENAI_API_TYPE, api);
@@ -543,6 +546,7 @@ gen_ai.request.reasoning.level="low"
 gen_ai.output.type="json"
 clearspan.request.messages=3
 clearspan.request.tools=2
+gen_ai.conversation.id="conv_1"
 gen_ai.response.id="chatcmpl-1"
 gen_ai.response.model="gpt-4o-mini-2024-07-18"
 gen_ai.response.finish_reasons=["error"]

@@ -59,10 +59,11 @@ pub struct Upstream {
     pub provider: String,
     /// Whose format it speaks (`openai`, `ollama`, `unknown`).
     pub dialect: String,
-    /// Host name or address that requests are sent to.
+    /// Host name, address or path of a Unix socket that requests are sent to; behind an egress
+    /// proxy, if there is one.
     pub address: String,
-    /// Port that requests are sent to.
-    pub port: u16,
+    /// Port that requests are sent to; a Unix socket has none.
+    pub port: Option<u16>,
 }
 
 /// The first thing a worker hears of an exchange.

@@ -38,7 +38,8 @@ pub enum Direction {
 pub enum Milestone {
     /// The search for a connection began.
     Lease,
-    /// A new connection's TCP handshake was done.
+    /// A new connection to the upstream was there: TCP's handshake was done, or an egress proxy's
+    /// tunnel stood.
     Tcp,
     /// A new connection's TLS handshake was done.
     Tls,

@@ -70,7 +70,7 @@ fn start(fixture: &Fixture) -> Start {
         provider: fixture.provider.clone(),
         dialect: fixture.upstream_dialect.clone(),
         address: "localhost".to_owned(),
-        port: 80,
+        port: Some(80),
     };
     let first = format!("{} {} 1.1", request.method, request.target);
     Start {

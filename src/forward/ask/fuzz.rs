@@ -5,8 +5,7 @@ use serde_json::{Map, Value};
 
 use super::splice::{apply, find};
 use super::unsplice::Unsplice;
-use crate::observe::decode::Frame;
-use crate::observe::decode::sse::Sse;
+use crate::observe::decode::sse::{Event, Sse};
 
 /// Why `serde_json` refuses what other readers take: deep nesting, large numbers, and half of a
 /// surrogate pair.
@@ -97,7 +96,8 @@ fn is_within(out: &[u8], bytes: &[u8]) -> bool {
 /// beside no choices at all.
 fn may_be_caused(bytes: &[u8]) -> bool {
     let mut caused = false;
-    let mut look = |frame: Frame<'_>| {
+    let mut look = |event: Event<'_>| {
+        let Event::Whole(frame) = event else { return };
         let Ok(event) = serde_json::from_slice::<Map<String, Value>>(frame.data) else { return };
         let choices = event.get("choices").and_then(Value::as_array);
         caused |= choices.is_some_and(|choices| match event.get("usage") {

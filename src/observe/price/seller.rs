@@ -131,12 +131,15 @@ fn by_model<'t, 'm>(table: &'t Table, model: &'m str) -> Option<(Seller<'t>, &'m
     providers.find(makes).map(|provider| (Seller { provider, by: By::Model }, model))
 }
 
-/// Whether only the operator's own network knows this host: a private address, a name without a
+/// Whether only the operator's own network knows this host: a Unix socket, a private address, a name without a
 /// dot, or one under a top-level domain that is never public (RFC 6761, RFC 6762, RFC 9476).
 pub fn is_private(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
     if let Ok(address) = host.parse::<IpAddr>() {
         return is_private_address(address.to_canonical());
+    }
+    if host.starts_with('/') {
+        return true;
     }
     let last = host.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
     let own = ["localhost", "local", "internal", "lan", "alt"];
@@ -247,6 +250,7 @@ mod tests {
             "vllm.models.svc.cluster.local",
             "gpu.LAN",
             "localhost.",
+            "/run/llama.sock",
         ] {
             assert!(is_private(host), "{host}");
         }

@@ -9,12 +9,18 @@ pub(crate) mod client;
 pub(crate) mod tls;
 /// An upstream that answers with exact bytes.
 pub(crate) mod origin;
+/// An upstream that speaks TLS.
+pub(crate) mod secured;
+/// Egress proxies.
+pub(crate) mod egress;
 /// Takes the telemetry in, or fails to.
 pub(crate) mod collector;
 /// A collector that speaks gRPC, or TLS.
 pub(crate) mod otlp_server;
 /// What the collector received, as plain values.
 pub(crate) mod signals;
+/// Clients and upstreams of either version, in hyper.
+pub(crate) mod http2;
 /// The binary as a child process.
 pub(crate) mod proxy;
 /// What a PromQL expression names.
