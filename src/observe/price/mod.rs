@@ -25,6 +25,9 @@ mod sum;
 mod memo;
 /// Why a call costs what it costs, for a person.
 mod explain;
+/// Pricing, for any call and any prices of the operator.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 
 use std::time::{Duration, SystemTime};
 
