@@ -9,6 +9,8 @@ pub mod openai;
 pub mod ollama;
 /// Anthropic's Messages.
 pub mod anthropic;
+/// Cohere's own routes.
+pub mod cohere;
 /// Everything else.
 pub mod unknown;
 
@@ -178,6 +180,7 @@ pub fn find(upstream: Option<&Upstream>, method: &str, path: &str) -> Call {
         "anthropic" => anthropic::find(method, path),
         "openai" => openai::find(method, path),
         "ollama" => ollama::find(method, path),
+        "cohere" => cohere::find(method, path),
         _ => Found::Other { route: None, usage: method == "POST" },
     };
     match found {
