@@ -202,7 +202,7 @@ proxy.toml: error at line 4, column 1
 4 | fallback = \"b\"
   | ^^^^^^^^
 unknown key `fallback`: this version knows no such key here
-it knows `name`, `url`, `provider`, `dialect`, `paths`, `mount`, `stream_usage`, `propagate`, `listen`, `tls`, `ca`, `cert`, `key`, `server_name`, `proxy`"
+it knows `name`, `url`, `provider`, `dialect`, `paths`, `mount`, `stream_usage`, `propagate`, `http`, `listen`, `tls`, `ca`, `cert`, `key`, `server_name`, `proxy`"
         );
         for key in [
             "[telemetry]\nsemconv = '1.41'",
@@ -210,7 +210,6 @@ it knows `name`, `url`, `provider`, `dialect`, `paths`, `mount`, `stream_usage`,
             "[sampling]",
             "[attribution]",
             "[[telemetry.export]]\nprofile = 'latest'",
-            "[[upstream]]\nhttp = '2'",
             "[limits]\nstreams = 1",
         ] {
             assert!(refused(key).contains("this version knows no such key here"), "{key}");

@@ -111,6 +111,9 @@ pub struct Upstream {
     /// Replace the app's `traceparent` with ours.
     #[serde(default)]
     pub propagate: bool,
+    /// What it speaks.
+    #[serde(default)]
+    pub http: Http,
     /// A listener of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<Address>,
@@ -144,6 +147,7 @@ fn shipped_upstreams() -> Vec<Upstream> {
         mount: Some(format!("/{name}")),
         stream_usage: None,
         propagate: false,
+        http: Http::default(),
         listen: None,
         tls: None,
         ca: None,
@@ -162,6 +166,18 @@ fn shipped_upstreams() -> Vec<Upstream> {
         shipped("gemini", "https://generativelanguage.googleapis.com", &["/v1beta/"]),
         shipped("ollama", "http://127.0.0.1:11434", &["/api/"]),
     ]
+}
+
+/// What is spoken with an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Http {
+    /// HTTP/1.1: one exchange at a time on a connection.
+    #[default]
+    #[serde(rename = "1")]
+    One,
+    /// HTTP/2: many.
+    #[serde(rename = "2")]
+    Two,
 }
 
 /// Whose wire format an upstream speaks.

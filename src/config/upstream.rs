@@ -77,6 +77,7 @@ fn build(
         facts: Arc::new(facts),
         way: reach.way,
         tls: reach.tls,
+        http2: written.http == file::Http::Two,
         host: reach.host,
         base_path: reach.base_path,
         paths: written.paths.clone(),

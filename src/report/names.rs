@@ -91,6 +91,8 @@ attributes! {
     DIMENSIONS = "gen_ai.embeddings.dimension.count";
     /// `text`, `json`, `image`, `speech`, where a format was asked for.
     OUTPUT_TYPE = "gen_ai.output.type";
+    /// The conversation that the client named; never one of our making.
+    CONVERSATION = "gen_ai.conversation.id";
     /// The provider's id of the answer.
     RESPONSE_ID = "gen_ai.response.id";
     /// The model that answered.

@@ -271,6 +271,7 @@ fn request(attributes: &mut Attributes<'_>, observation: &Observation) {
     attributes.some_int(names::DIMENSIONS, request.dimensions);
     attributes.some_int(names::MESSAGES, request.messages);
     attributes.some_int(names::TOOLS, (request.tools > 0).then_some(request.tools));
+    attributes.some_text(names::CONVERSATION, request.conversation.as_deref());
 }
 
 fn response(attributes: &mut Attributes<'_>, observation: &Observation) {
@@ -306,8 +307,10 @@ fn openai(attributes: &mut Attributes<'_>, observation: &Observation, upstream: 
         return;
     }
     let api = match (observation.operation, observation.http.route) {
-        (Some(Operation::Chat), Some(route)) if route.ends_with("/responses") => Some("responses"),
-        (Some(Operation::Chat), _) => Some("chat_completions"),
+        (Some(Operation::Chat), Some(route)) if route.contains("/responses") => Some("responses"),
+        (Some(Operation::Chat), Some(route)) if route.ends_with("/chat/completions") => {
+            Some("chat_completions")
+        }
         _ => None,
     };
     attributes.some_text(names::OPENAI_API_TYPE, api);
@@ -541,6 +544,7 @@ gen_ai.request.reasoning.level="low"
 gen_ai.output.type="json"
 clearspan.request.messages=3
 clearspan.request.tools=2
+gen_ai.conversation.id="conv_1"
 gen_ai.response.id="chatcmpl-1"
 gen_ai.response.model="gpt-4o-mini-2024-07-18"
 gen_ai.response.finish_reasons=["error"]

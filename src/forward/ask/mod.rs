@@ -32,7 +32,7 @@ use http::{Method, Response, StatusCode, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use super::client_io::Client;
+use super::client::Client;
 use super::settings::{Limits, Upstream};
 use super::tee::RequestTee;
 use crate::tape::{Milestone, ResponsePen};

@@ -65,11 +65,36 @@ impl Model {
     }
 }
 
-/// What a POST to a path is.
+/// How an answer is fetched that another call made.
+#[derive(Clone, Copy, Debug)]
+pub struct Fetch {
+    /// By a call of this method.
+    pub method: &'static str,
+    /// Begins to read it.
+    pub answer: fn(Context<'_>) -> Box<dyn Answer>,
+}
+
+impl Fetch {
+    /// As a call on the path of this name.
+    fn call(self, route: &'static str) -> Found {
+        Found::Call(Call {
+            route: Some(route),
+            operation: Some(Operation::FetchResponse),
+            request: None,
+            answer: self.answer,
+            reads: Reads::All,
+            asks: false,
+        })
+    }
+}
+
+/// What a POST to a path is, or the call that fetches what another made.
 #[derive(Clone, Copy, Debug)]
 pub enum Post {
     /// A call to a model, read by the dialect.
     Model(Model),
+    /// No new answer, but one that another call made.
+    Fetch(Fetch),
     /// A call that may report usage, though its format is not read yet.
     Usage,
     /// Nothing that a model answers.
@@ -77,10 +102,11 @@ pub enum Post {
 }
 
 impl Post {
-    /// What a call of `method` is. What is fetched later was counted when it was made.
+    /// What a call of `method` is.
     fn found(self, method: &str, route: &'static str) -> Found {
         match self {
             Self::Model(model) if method == "POST" => model.call(route),
+            Self::Fetch(fetch) if method == fetch.method => fetch.call(route),
             Self::Usage if method == "POST" => Found::Other { route: Some(route), usage: true },
             _ => Found::Other { route: Some(route), usage: false },
         }

@@ -321,6 +321,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn of_several_calls_together_nobody_knows_which_was_long() {
+        let together = |calls, model| {
+            let units = Units { calls: Some(calls), ..Units::default() };
+            let usage = Usage { units, ..tokens(300_000, 1_000) };
+            let cost = cost(&remote("openai", model, usage)).unwrap();
+            (cost.total.0, cost.unpriced)
+        };
+        let base = 300_000 * 2_500 + 1_000 * 15_000;
+        assert_eq!(together(2, "gpt-5.4"), (base, vec!["long_input"]));
+        let long = 300_000 * 5_000 + 1_000 * 22_500;
+        assert_eq!(together(1, "gpt-5.4"), (long, vec![]));
+        assert_eq!(together(2, "gpt-5.4-mini").1, [""; 0]);
+    }
+
     /// A dollar for a million tokens is 1000 nano-dollars a token. The prices stand here as the
     /// providers list them; the sums are worked out by hand.
     #[test]

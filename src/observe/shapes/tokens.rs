@@ -82,6 +82,15 @@ fields! {
         video: Count = "video_tokens",
         reasoning: Count = "reasoning_tokens",
         thinking: Count = "thinking_tokens",
+        lifetimes: Lifetimes = "cache_write_tokens_details",
+    }
+}
+
+fields! {
+    /// How long what was written to the cache is to last.
+    #[derive(Clone, Copy)]
+    pub struct Lifetimes {
+        long: Count = "ttl_12h_tokens",
     }
 }
 
@@ -114,6 +123,7 @@ impl Tokens {
                 self.cache_read,
             ])),
             cache_write: input_part(|d| d.cache_write).or(self.cache_creation.0),
+            cache_write_long: input_part(|d| d.lifetimes.long),
             reasoning,
             input_audio: input_part(|d| d.audio),
             input_image: input_part(|d| d.image),
@@ -172,6 +182,7 @@ impl Tokens {
             put(&mut details.video, later.video);
             put(&mut details.reasoning, later.reasoning);
             put(&mut details.thinking, later.thinking);
+            put(&mut details.lifetimes.long, later.lifetimes.long);
         }
     }
 }
@@ -225,11 +236,13 @@ mod tests {
     #[test]
     fn the_responses_names_are_read_and_nothing_is_added() {
         let found = usage(
-            r#"{"input_tokens":5230,"input_tokens_details":{"cached_tokens":4096,"cache_write_tokens":512},
+            r#"{"input_tokens":5230,"input_tokens_details":{"cached_tokens":4096,"cache_write_tokens":512,
+            "cache_write_tokens_details":{"ttl_30m_tokens":500,"ttl_12h_tokens":12}},
             "output_tokens":410,"output_tokens_details":{"reasoning_tokens":320},"total_tokens":5640}"#,
         );
         assert_eq!((found.input, found.output), (Some(5230), Some(410)));
         assert_eq!((found.cache_read, found.reasoning), (Some(4096), Some(320)));
+        assert_eq!((found.cache_write, found.cache_write_long), (Some(512), Some(12)));
     }
 
     #[test]
