@@ -84,21 +84,19 @@ impl Times {
         let prompt = seconds(self.prompt_time).or(millis(self.prompt_ms));
         ClaimedDurations {
             total: seconds(self.total_time).or(millis(self.total_duration_ms)),
-            load: None,
             prompt: prompt.or(millis(self.engine_first_ms)),
             output: seconds(self.completion_time).or(millis(self.predicted_ms)),
+            ..ClaimedDurations::default()
         }
     }
 }
 
 /// Lays later claims over earlier ones.
 pub fn claim(facts: &mut ClaimedDurations, later: ClaimedDurations) {
-    *facts = ClaimedDurations {
-        total: later.total.or(facts.total),
-        load: later.load.or(facts.load),
-        prompt: later.prompt.or(facts.prompt),
-        output: later.output.or(facts.output),
-    };
+    facts.total = later.total.or(facts.total);
+    facts.load = later.load.or(facts.load);
+    facts.prompt = later.prompt.or(facts.prompt);
+    facts.output = later.output.or(facts.output);
 }
 
 impl Tokens {
@@ -132,13 +130,14 @@ impl Tokens {
     /// What is billed beside tokens.
     pub fn units(&self) -> Units {
         let tools = self.xai_tools.0.unwrap_or_default();
+        // Its chat bills the sources that were searched, whatever the tools.
+        let sources = self.sources.0.filter(|_| self.prompt.0.is_some());
         let searches = [
             self.searches,
             self.server_tools.web_searches,
             self.server_tools_old.web_searches,
             both(tools.web, tools.x),
-            // Without tools of its own, xAI bills the sources that were searched.
-            self.sources,
+            Count(sources),
         ];
         Units {
             web_searches: searches.iter().find_map(|count| count.0),
@@ -232,12 +231,13 @@ mod tests {
     fn searches_and_sound_are_units() {
         let units = |json| tokens(json).usage(Counting::default()).unwrap().units;
         let found = units(
-            r#"{"input_tokens":1,"num_sources_used":9,"server_side_tool_usage_details":{"web_search_calls":2,
+            r#"{"prompt_tokens":1,"num_sources_used":9,"server_side_tool_usage_details":{"web_search_calls":2,
             "x_search_calls":1,"code_interpreter_calls":4,"file_search_calls":5,"mcp_calls":6}}"#,
         );
         assert_eq!((found.web_searches, found.file_searches), (Some(3), Some(5)));
         assert_eq!(found.code_sessions, Some(4));
         assert_eq!(units(r#"{"prompt_tokens":1,"num_sources_used":9}"#).web_searches, Some(9));
+        assert_eq!(units(r#"{"input_tokens":1,"num_sources_used":9}"#).web_searches, None);
         let found = units(r#"{"prompt_tokens":1,"server_tool_use_details":{"web_search_requests":2}}"#);
         assert_eq!(found.web_searches, Some(2));
         let found = units(r#"{"prompt_tokens":1,"prompt_audio_seconds":7.5}"#);

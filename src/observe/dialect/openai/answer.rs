@@ -54,6 +54,8 @@ fields! {
         choices: List<'de, Choice<'de>> = "choices",
         usage: Object<Tokens> = "usage",
         service_tier: Text<'de> = "service_tier",
+        /// OpenRouter.
+        provider: Text<'de> = "provider",
         system_fingerprint: Text<'de> = "system_fingerprint",
         groq: Groq<'de> = "x_groq",
         /// llama.cpp.
@@ -213,6 +215,7 @@ impl OpenAi {
     fn apply(&mut self, chunk: &Chunk<'_>, named_error: bool, facts: &mut ResponseFacts) {
         chunk.id.replace(&mut facts.id, ID);
         chunk.model.replace(&mut facts.model, MODEL);
+        chunk.provider.replace(&mut facts.served_by, ID);
         chunk.service_tier.replace(&mut facts.service_tier, WORD);
         chunk.system_fingerprint.replace(&mut facts.system_fingerprint, ID);
         self.count(chunk, facts);
