@@ -297,6 +297,7 @@ fn response(attributes: &mut Attributes<'_>, observation: &Observation) {
     if response.refused {
         attributes.flag(names::REFUSED);
     }
+    attributes.some_text(names::SERVED_BY, response.served_by.as_deref());
     let claimed = &response.claimed;
     attributes.some_double(names::CLAIMED_TOTAL, seconds(claimed.total));
     attributes.some_double(names::CLAIMED_LOAD, seconds(claimed.load));
