@@ -190,6 +190,8 @@ pub enum Dialect {
     Ollama,
     /// Anthropic's.
     Anthropic,
+    /// Cohere's own and its compatible routes.
+    Cohere,
     /// None that we read: status, times and bytes only.
     Unknown,
 }
@@ -201,6 +203,7 @@ impl Dialect {
             Self::Openai => "openai",
             Self::Ollama => "ollama",
             Self::Anthropic => "anthropic",
+            Self::Cohere => "cohere",
             Self::Unknown => "unknown",
         }
     }

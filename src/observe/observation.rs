@@ -302,6 +302,9 @@ pub struct ResponseFacts {
     pub id: Option<String>,
     /// The model that answered.
     pub model: Option<String>,
+    /// Who answered in the upstream's stead, as it says: a provider (OpenRouter's `provider`), or the
+    /// host behind a cloud model (Ollama's `remote_host`); at most 128 bytes.
+    pub served_by: Option<String>,
     /// One per choice, in order of index; `None` where a choice never finished.
     pub finish_reasons: Vec<Option<String>>,
     /// The service tier that answered.

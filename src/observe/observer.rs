@@ -70,6 +70,7 @@ impl Observer {
         let head = RequestHead::read(&start.head);
         let path = head.path.get(start.mount..).filter(|path| !path.is_empty()).unwrap_or("/");
         let call = dialect::find(start.upstream.as_deref(), &head.method, path);
+        let model = dialect::model(start.upstream.as_deref(), path);
         let request = call
             .request
             .map(|_| Body::new(head.media, &head.content_encoding, limits(&settings, call.reads)));
@@ -94,7 +95,7 @@ impl Observer {
             http,
             call,
             request,
-            request_facts: RequestFacts::default(),
+            request_facts: RequestFacts { model, ..RequestFacts::default() },
             conversation: head.conversation,
             stream_usage: None,
             response: None,
@@ -167,11 +168,13 @@ impl Observer {
             return;
         };
         let (facts, mut outcome, mut too_long) = (&mut self.request_facts, None, false);
+        let in_path = facts.model.take();
         body.finish(&mut |piece| match piece {
             Piece::Document(Document::Whole(bytes)) => outcome = Some(read(bytes, facts)),
             Piece::Document(Document::TooLong) => too_long = true,
             Piece::Document(Document::Tail(_)) | Piece::Frame(_) => (),
         });
+        facts.model = facts.model.take().or(in_path);
         let torn = self.notes.has(Note::RequestTorn);
         if self.call.operation.is_none() || body.is_empty() || torn {
             return;

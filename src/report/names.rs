@@ -203,6 +203,9 @@ attributes! {
     TOOL_CALLS = "clearspan.tool_calls";
     /// `true` where the model refused in words of its own.
     REFUSED = "clearspan.refused";
+    /// Who answered in the upstream's stead, as it says: OpenRouter's `provider`, the host behind
+    /// Ollama's cloud models.
+    SERVED_BY = "clearspan.served_by";
     /// Messages or inputs in the request.
     MESSAGES = "clearspan.request.messages";
     /// Tools offered in the request.

@@ -181,7 +181,9 @@ impl Spans {
         ];
         let mut count = 0;
         for (place, (name, start, end)) in (1..).zip(phases) {
-            let (Some(start), Some(end)) = (start, end) else { continue };
+            // An answer may come before its request was sent: nothing was waited for then.
+            let known = start.zip(end).filter(|(start, end)| start <= end);
+            let Some((start, end)) = known else { continue };
             let id = u64::from_be_bytes(observation.ids.client_span).wrapping_add(place).max(1);
             self.text.clear();
             self.text.push_str(name);
@@ -296,6 +298,7 @@ fn response(attributes: &mut Attributes<'_>, observation: &Observation) {
     if response.refused {
         attributes.flag(names::REFUSED);
     }
+    attributes.some_text(names::SERVED_BY, response.served_by.as_deref());
     let claimed = &response.claimed;
     attributes.some_double(names::CLAIMED_TOTAL, seconds(claimed.total));
     attributes.some_double(names::CLAIMED_LOAD, seconds(claimed.load));

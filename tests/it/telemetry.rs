@@ -521,7 +521,8 @@ fn an_answer_that_says_too_many_requests() {
 
 /// What one exchange with these headers tells of ids that clients make.
 fn ids(config: &str) -> [Option<Value>; 2] {
-    let body = r#"{"model":"claude-opus","content":[],"usage":{"input_tokens":3,"output_tokens":1}}"#;
+    let body =
+        r#"{"model":"claude-opus","content":[],"usage":{"input_tokens":3,"output_tokens":1}}"#;
     let scene = Scene::with("anthropic", config);
     let fields = "x-claude-code-session-id: session-1\r\nIdempotency-Key: key-1\r\n";
     let asked = r#"{"model":"claude-opus","max_tokens":9,"messages":[]}"#;

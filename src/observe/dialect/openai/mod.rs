@@ -28,6 +28,9 @@ const EMBEDDINGS: Model = Model {
     answer: answer::begin,
     asks: false,
 };
+/// Documents put in order: Voyage's, Jina's, vLLM's and others' addition.
+const RERANK: Model =
+    Model { operation: Operation::Rerank, request: request::rerank, ..EMBEDDINGS };
 /// A stored completion.
 const STORED: Fetch = Fetch { method: "GET", answer: answer::begin };
 
@@ -54,6 +57,8 @@ const ROUTES: &[Route<Post>] = &[
     model("/v1/embeddings", EMBEDDINGS),
     model("/v1/responses", responses::MAKE),
     model("/v1/completions", COMPLETION),
+    model("/v1/rerank", RERANK),
+    model("/v1/reranking", RERANK),
     plain("/v1/models"),
     model("/v1/responses/compact", responses::PASSING),
     // A free count, no usage.
@@ -105,6 +110,12 @@ pub fn find(method: &str, path: &str) -> Found {
     Found::Other { route, usage: route.is_none() && method == "POST" }
 }
 
+/// The deployment that a path of Azure's names, which is the model there.
+pub fn deployment(path: &str) -> Option<&str> {
+    let mut segments = path.split('/').skip_while(|segment| *segment != "deployments");
+    segments.nth(1).filter(|name| !name.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +145,35 @@ mod tests {
         assert_eq!(call("GET", "/v1/chat/completions"), None);
         assert_eq!(call("POST", "/v1/chat/completions/chatcmpl-1"), None);
         assert_eq!(call("GET", "/v1/threads/t/runs"), None);
+    }
+
+    #[test]
+    fn azures_paths_are_openais_whatever_stands_before_them() {
+        for (path, route) in [
+            ("/openai/deployments/d/chat/completions", "/v1/chat/completions"),
+            ("//openai/deployments/d/completions", "/v1/completions"),
+            ("/openai//deployments/d/embeddings/", "/v1/embeddings"),
+            ("/openai/v1/chat/completions", "/v1/chat/completions"),
+            ("/openai/v1/responses", "/v1/responses"),
+            ("/openai/responses", "/v1/responses"),
+            ("/models/chat/completions", "/v1/chat/completions"),
+            ("/models/embeddings", "/v1/embeddings"),
+        ] {
+            assert_eq!(call("POST", path).map(|(route, _)| route), Some(route), "{path}");
+        }
+        for (path, name) in [
+            ("/openai/realtime", "/v1/realtime"),
+            ("/openai/v1/realtime", "/v1/realtime"),
+            ("/openai/deployments/d/audio/transcriptions", "/v1/audio/transcriptions"),
+            ("/openai/deployments/d/images/generations", "/v1/images/generations"),
+        ] {
+            assert!(
+                matches!(find("POST", path), Found::Other { route: Some(it), .. } if it == name)
+            );
+        }
+        assert_eq!(deployment("//openai/deployments/my-gpt/chat/completions"), Some("my-gpt"));
+        assert_eq!(deployment("/openai/deployments/"), None);
+        assert_eq!(deployment("/openai/v1/chat/completions"), None);
     }
 
     #[test]

@@ -37,6 +37,7 @@ fields! {
         dimensions: Number = "dimensions",
         tools: Length = "tools",
         functions: Length = "functions",
+        documents: Length = "documents",
         store: Flag = "store",
     }
 }
@@ -90,6 +91,11 @@ pub(super) fn completion(body: &[u8], facts: &mut RequestFacts) -> Result<(), Un
 /// Reads the body of a call for embeddings.
 pub(super) fn embeddings(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
     fill(body, facts, |request| request.input.0)
+}
+
+/// Reads the body of a call for a ranking.
+pub(super) fn rerank(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
+    fill(body, facts, |request| request.documents.0)
 }
 
 fn fill(

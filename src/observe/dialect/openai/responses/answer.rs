@@ -153,9 +153,15 @@ impl Reading {
         let items = if response.output.any { &response.output } else { &self.items };
         facts.tool_calls = items.tool_calls;
         facts.refused |= items.refused;
-        if let Some(usage) = response.usage.0.and_then(|it| it.usage(Counting::default())) {
+        let Some(tokens) = response.usage.0 else { return };
+        facts.reported_cost = tokens.reported_cost().or(facts.reported_cost);
+        if let Some(usage) = tokens.usage(Counting::default()) {
             let drawn = response.tools.image_gen.0.map_or(0, Drawn::tokens);
-            let units = items.units(response.tools.web_search.requests.0, drawn);
+            let searches = response.tools.web_search.requests.0.or(usage.units.web_searches);
+            let mut units = items.units(searches, drawn);
+            // xAI counts what its tools did among the tokens.
+            units.file_searches = usage.units.file_searches.or(units.file_searches);
+            units.code_sessions = usage.units.code_sessions.or(units.code_sessions);
             facts.usage = Some(Usage { units, ..usage });
         }
     }
