@@ -651,7 +651,12 @@ fn an_upstream_that_is_not_there() {
             502,
             // Nobody took the body.
             [0, response.body.bytes.len() as u64],
-            json!({"http.route": CHAT, "clearspan.ending": "upstream_reset", "error.type": "502"}),
+            json!({
+                "http.route": CHAT,
+                "clearspan.ending": "upstream_reset",
+                "clearspan.error.side": "network",
+                "error.type": "502",
+            }),
         ),
     );
     assert_eq!(inner.status, "error");
@@ -672,7 +677,11 @@ fn a_request_that_addresses_nobody_has_a_server_span_only() {
             "/nowhere",
             404,
             [0, body.body.bytes.len() as u64],
-            json!({"clearspan.ending": "proxy_error", "clearspan.reason": "no_route"}),
+            json!({
+                "clearspan.ending": "proxy_error",
+                "clearspan.error.side": "client",
+                "clearspan.reason": "no_route",
+            }),
         ),
     );
     assert_eq!(told.sum("clearspan.requests.refused", &[]), 1.0);
