@@ -581,6 +581,7 @@ clearspan.chunks=4
 clearspan.stalls=1
 clearspan.tool_calls=1
 clearspan.refused=true
+clearspan.served_by="Other"
 clearspan.claimed.total=0.19
 openai.api.type="chat_completions"
 openai.request.service_tier="flex"
