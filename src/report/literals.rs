@@ -137,6 +137,7 @@ pub(super) fn streamed_chat() -> Observation {
     chat.usage = Known::Value(usage);
     chat.cost = Known::Value(Cost {
         total: NanoUsd(120_000),
+        computed: None,
         parts: vec![],
         entry: "openai/gpt-4o-mini".to_owned(),
         dated: "2026-11-04".to_owned(),
@@ -227,6 +228,7 @@ pub(super) fn embeddings() -> Observation {
     vectors.usage = Known::Value(Usage { input: Some(8), ..Usage::default() });
     vectors.cost = Known::Value(Cost {
         total: NanoUsd(160),
+        computed: None,
         parts: vec![],
         entry: "openai/text-embedding-3-small".to_owned(),
         dated: "2026-11-04".to_owned(),
