@@ -98,22 +98,25 @@ pub(super) struct Counts {
     #[arg(long, requires = "model", value_name = "N", help_heading = BESIDE)]
     pub documents: Option<u64>,
     /// Seconds of sound that were heard
-    #[arg(long, requires = "model", value_name = "N", help_heading = BESIDE)]
-    pub input_seconds: Option<f64>,
+    #[arg(long, requires = "model", value_name = "N", help_heading = BESIDE, value_parser = seconds)]
+    pub input_seconds: Option<Duration>,
     /// Seconds of sound or of moving pictures that were made
-    #[arg(long, requires = "model", value_name = "N", help_heading = BESIDE)]
-    pub output_seconds: Option<f64>,
+    #[arg(long, requires = "model", value_name = "N", help_heading = BESIDE, value_parser = seconds)]
+    pub output_seconds: Option<Duration>,
 }
 
 /// Heads the counts that are no tokens in `--help`.
 const BESIDE: &str = "Beside tokens";
 
+/// Seconds with a fraction.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number of seconds")?;
+    Duration::try_from_secs_f64(number).map_err(|error| error.to_string())
+}
+
 impl Counts {
     /// The usage; absent where nothing is given.
     fn usage(&self) -> Option<Usage> {
-        let time = |seconds: Option<f64>| {
-            seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        };
         let units = Units {
             web_searches: self.web_searches,
             file_searches: self.file_searches,
@@ -121,8 +124,8 @@ impl Counts {
             images: self.images,
             characters: self.characters,
             documents: self.documents,
-            input_audio_time: time(self.input_seconds),
-            output_time: time(self.output_seconds),
+            input_audio_time: self.input_seconds,
+            output_time: self.output_seconds,
             other_models: None,
         };
         let tokens = self.input.is_some() || self.output.is_some();
@@ -389,6 +392,32 @@ mod tests {
             assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
         }
         assert!(text.starts_with("entry         openai/gpt-4o-mini (genai-prices "), "{text}");
+    }
+
+    #[test]
+    fn what_is_billed_beside_tokens_shows_with_its_unit_and_its_source() {
+        let line = "gpt-5.4 --provider openai --input 1000 --cache-write 0 --output 100 \
+                    --web-searches 3 --code-sessions 1";
+        let (found, text) = say(line);
+        assert!(found, "{text}");
+        for line in [
+            "code_session  https://github.com/BerriAI/litellm/blob/main/model_prices_and_context_window.json, read 2026-11-21",
+            "USD per piece",
+            "  code_session          0.03",
+            "  web_search                  3     10               0.03",
+            "  code_session                1      0.03            0.03",
+            "  total                                              0.064  (lower_bound)",
+            "at least so much; not priced in full: code_session",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
+        }
+        let (_, text) = say("whisper-1 --input-seconds 3.3");
+        let line = "  input_audio_hour        3.3 s      0.36            0.00033";
+        assert!(text.lines().any(|shown| shown == line), "{text}");
+        let line = "claude-opus-5 --input 9 --cache-write 5 --cache-write-1h 2 --output 1";
+        let (_, text) = say(line);
+        let line = "  cache_write_1h              2     10               0.00002";
+        assert!(text.lines().any(|shown| shown == line), "{text}");
     }
 
     #[test]
