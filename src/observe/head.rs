@@ -6,6 +6,7 @@ use std::time::Duration;
 use memchr::memchr;
 
 use super::decode::media::Media;
+use super::gateway::Gateway;
 
 /// Longest texts that are kept.
 const PATH: usize = 1024;
@@ -54,6 +55,8 @@ pub struct ResponseHead {
     pub request_id: Option<String>,
     /// `openai-processing-ms`.
     pub processing: Option<Duration>,
+    /// What gateways say of the answer.
+    pub gateway: Gateway,
     /// The answer is our own.
     pub is_ours: bool,
 }
@@ -95,6 +98,7 @@ impl ResponseHead {
         let mut read = Self { status, ..Self::default() };
         let mut best = REQUEST_IDS.len();
         for (name, value) in headers {
+            read.gateway.see(name, value);
             if name.eq_ignore_ascii_case(b"content-type") {
                 read.media = media(value);
             } else if name.eq_ignore_ascii_case(b"content-encoding") {

@@ -12,6 +12,8 @@ pub mod dialect;
 pub mod observer;
 /// Heads, as they stand on the tape.
 pub mod head;
+/// What gateways' headers say of an answer.
+pub mod gateway;
 /// When things happened.
 pub mod marks;
 /// How it ended, what went wrong, and what is known of the usage.

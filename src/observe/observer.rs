@@ -194,6 +194,7 @@ impl Observer {
         self.http.status = Some(head.status).filter(|&status| status > 0);
         if !head.is_ours {
             self.marks.times.head = Some(at);
+            head.gateway.tell(&mut self.facts);
             self.http.request_id = head.request_id;
             self.facts.claimed.total = head.processing;
         }

@@ -121,6 +121,7 @@ pub(super) fn streamed_chat() -> Observation {
         finish_reasons: vec![Some("stop".to_owned()), None],
         service_tier: Some("flex".to_owned()),
         system_fingerprint: Some("fp_1".to_owned()),
+        served_by: Some("Azure".to_owned()),
         usage: Some(usage),
         tool_calls: 1,
         refused: true,
