@@ -60,15 +60,18 @@ mod tests {
 
     #[test]
     fn a_deployment_that_took_over_is_who_answered() {
-        let spilled = |over| told(&[("X-MS-Deployment-Name", "spare"), ("x-ms-is-spilled-over", over)]).1;
+        let spilled =
+            |over| told(&[("X-MS-Deployment-Name", "spare"), ("x-ms-is-spilled-over", over)]).1;
         assert_eq!(spilled("true").as_deref(), Some("spare"));
         assert_eq!(spilled("false"), None);
     }
 
     #[test]
     fn tiers_and_costs_are_read() {
-        let (tier, _, cost) =
-            told(&[("azureai-processed-tier", "priority"), ("x-litellm-response-cost", "4.25e-05")]);
+        let (tier, _, cost) = told(&[
+            ("azureai-processed-tier", "priority"),
+            ("x-litellm-response-cost", "4.25e-05"),
+        ]);
         assert_eq!((tier.as_deref(), cost), (Some("priority"), Some(42_500)));
         for unsure in ["0.0", "None", "", "-1"] {
             assert_eq!(told(&[("x-litellm-response-cost", unsure)]).2, None, "{unsure}");

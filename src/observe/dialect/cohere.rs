@@ -10,7 +10,8 @@ use crate::observe::decode::Frame;
 use crate::observe::observation::{Operation, RequestFacts, ResponseFacts, Units, Usage};
 use crate::observe::shapes::failure::{Failure, Word};
 use crate::observe::shapes::lenient::{
-    Count, Filled, Flag, Inputs, Into, Length, Lenient, Number, Object, Text, Texts, Unread, fields, read,
+    Count, Filled, Flag, Inputs, Into, Length, Lenient, Number, Object, Text, Texts, Unread,
+    fields, read,
 };
 use crate::observe::shapes::route::{self, Route, route};
 
@@ -19,8 +20,7 @@ const ID: usize = 128;
 const MODEL: usize = 256;
 const WORD: usize = 64;
 
-const CHAT: Model =
-    Model { operation: Operation::Chat, request, answer: begin, asks: false };
+const CHAT: Model = Model { operation: Operation::Chat, request, answer: begin, asks: false };
 const EMBED: Model = Model { operation: Operation::Embeddings, ..CHAT };
 const RERANK: Model = Model { operation: Operation::Rerank, ..CHAT };
 
@@ -319,11 +319,8 @@ impl Cohere {
         if facts.finish_reasons.is_empty() {
             facts.finish_reasons.push(None);
         }
-        let reasons = [
-            &event.finish_reason,
-            &event.delta.finish_reason,
-            &event.response.finish_reason,
-        ];
+        let reasons =
+            [&event.finish_reason, &event.delta.finish_reason, &event.response.finish_reason];
         for reason in reasons {
             if let Some(finish_reason) = facts.finish_reasons.first_mut() {
                 reason.replace(finish_reason, WORD);
@@ -397,14 +394,16 @@ mod tests {
         );
         let expected = Usage { input: Some(83), output: Some(109), ..Usage::default() };
         assert_eq!(both, Some(expected));
-        let tokens = usage(r#"{"tokens":{"input_tokens":9,"output_tokens":4,"reasoning_tokens":1}}"#);
+        let tokens =
+            usage(r#"{"tokens":{"input_tokens":9,"output_tokens":4,"reasoning_tokens":1}}"#);
         assert_eq!(tokens.and_then(|usage| usage.reasoning), Some(1));
         assert_eq!(usage("{}"), None);
     }
 
     #[test]
     fn a_ranking_is_billed_in_searches_and_pictures_stand_beside_texts() {
-        let ranking = facts(Operation::Rerank, 200, r#"{"meta":{"billed_units":{"search_units":2}}}"#);
+        let ranking =
+            facts(Operation::Rerank, 200, r#"{"meta":{"billed_units":{"search_units":2}}}"#);
         let usage = ranking.usage.unwrap();
         assert_eq!((usage.units.documents, usage.input, usage.output), (Some(2), None, None));
         assert!(ranking.finish_reasons.is_empty());

@@ -215,7 +215,10 @@ mod tests {
     #[test]
     fn each_provider_tells_the_cost_in_its_own_way() {
         assert_eq!(cost(r#"{"cost":0.00034225,"is_byok":false}"#), Some(342_250));
-        assert_eq!(cost(r#"{"cost":{"request_cost":0.006,"total_cost":0.00614}}"#), Some(6_140_000));
+        assert_eq!(
+            cost(r#"{"cost":{"request_cost":0.006,"total_cost":0.00614}}"#),
+            Some(6_140_000)
+        );
         assert_eq!(cost(r#"{"cost_in_usd_ticks":4890000}"#), Some(489_000));
         assert_eq!(cost(r#"{"cost_in_usd_ticks":15}"#), Some(2));
         let gateway = r#"{"pydantic_ai_gateway":{"cost_estimate":0.00012625}}"#;
@@ -238,7 +241,8 @@ mod tests {
         assert_eq!(found.code_sessions, Some(4));
         assert_eq!(units(r#"{"prompt_tokens":1,"num_sources_used":9}"#).web_searches, Some(9));
         assert_eq!(units(r#"{"input_tokens":1,"num_sources_used":9}"#).web_searches, None);
-        let found = units(r#"{"prompt_tokens":1,"server_tool_use_details":{"web_search_requests":2}}"#);
+        let found =
+            units(r#"{"prompt_tokens":1,"server_tool_use_details":{"web_search_requests":2}}"#);
         assert_eq!(found.web_searches, Some(2));
         let found = units(r#"{"prompt_tokens":1,"prompt_audio_seconds":7.5}"#);
         assert_eq!(found.input_audio_time, Some(Duration::from_millis(7500)));
@@ -248,7 +252,9 @@ mod tests {
     #[test]
     fn claims_are_told_in_seconds_and_in_milliseconds() {
         let millis = Duration::from_millis;
-        let groq = tokens(r#"{"queue_time":9,"prompt_time":0.25,"completion_time":1.5,"total_time":1.75}"#);
+        let groq = tokens(
+            r#"{"queue_time":9,"prompt_time":0.25,"completion_time":1.5,"total_time":1.75}"#,
+        );
         let expected = ClaimedDurations {
             total: Some(millis(1750)),
             load: None,
@@ -260,10 +266,17 @@ mod tests {
             r#"{"completion_tokens":10,"time_to_first_token_ms":60.5,"time_per_output_token_ms":20}"#,
         );
         let found = gpustack.claimed();
-        assert_eq!((found.prompt, found.output), (Some(Duration::from_micros(60_500)), Some(millis(200))));
-        let azure =
-            tokens(r#"{"latency_checkpoint":{"engine_ttft_ms":50,"service_ttft_ms":70,"total_duration_ms":900}}"#);
-        assert_eq!((azure.claimed().prompt, azure.claimed().total), (Some(millis(50)), Some(millis(900))));
+        assert_eq!(
+            (found.prompt, found.output),
+            (Some(Duration::from_micros(60_500)), Some(millis(200)))
+        );
+        let azure = tokens(
+            r#"{"latency_checkpoint":{"engine_ttft_ms":50,"service_ttft_ms":70,"total_duration_ms":900}}"#,
+        );
+        assert_eq!(
+            (azure.claimed().prompt, azure.claimed().total),
+            (Some(millis(50)), Some(millis(900)))
+        );
         let odd = tokens(r#"{"prompt_time":-1,"total_time":"x","completion_time":1e300}"#);
         assert_eq!(odd.claimed(), ClaimedDurations::default());
     }

@@ -24,8 +24,7 @@ const WORD: usize = 64;
 
 /// Begins to read an answer.
 pub(super) fn begin(context: Context<'_>) -> Box<dyn Answer> {
-    let all_input =
-        matches!(context.operation, Some(Operation::Embeddings | Operation::Rerank));
+    let all_input = matches!(context.operation, Some(Operation::Embeddings | Operation::Rerank));
     Box::new(OpenAi {
         is_error: context.is_error(),
         error: context.error(),

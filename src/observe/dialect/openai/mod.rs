@@ -167,7 +167,9 @@ mod tests {
             ("/openai/deployments/d/audio/transcriptions", "/v1/audio/transcriptions"),
             ("/openai/deployments/d/images/generations", "/v1/images/generations"),
         ] {
-            assert!(matches!(find("POST", path), Found::Other { route: Some(it), .. } if it == name));
+            assert!(
+                matches!(find("POST", path), Found::Other { route: Some(it), .. } if it == name)
+            );
         }
         assert_eq!(deployment("//openai/deployments/my-gpt/chat/completions"), Some("my-gpt"));
         assert_eq!(deployment("/openai/deployments/"), None);
