@@ -47,6 +47,9 @@ pub mod reload;
 pub mod systemd;
 /// All sockets that we listen on.
 pub mod listeners;
+/// Properties that hold for any bytes, by name.
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;

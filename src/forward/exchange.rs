@@ -413,7 +413,7 @@ fn prefix(upstream: &Upstream, hop: Hop) -> Cow<'_, str> {
 }
 
 /// The request target: what the client sent, without the mount and behind the base path.
-fn target(uri: &Uri, mount: usize, base_path: &str) -> Result<Uri, Error> {
+pub(super) fn target(uri: &Uri, mount: usize, base_path: &str) -> Result<Uri, Error> {
     if mount == 0 && base_path.is_empty() {
         return Ok(uri.path_and_query().cloned().map_or_else(Uri::default, Uri::from));
     }

@@ -71,6 +71,9 @@ mod tunnel;
 mod reply;
 /// What can go wrong, and whose fault it is.
 mod error;
+/// Routing and fields, for any request.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

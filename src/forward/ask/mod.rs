@@ -22,6 +22,9 @@ mod pauses;
 mod hold;
 /// The answer to a question.
 mod answer;
+/// Asking, in any request and for any answer.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -292,6 +292,7 @@ fn split(line: &[u8]) -> (&[u8], &[u8]) {
 
 /// The fuzz target, also run by a unit test: no input panics, memory stays under twice the limit,
 /// and the chunking does not matter.
+#[cfg(any(test, fuzzing))]
 pub fn fuzz(input: &[u8]) {
     const LIMIT: usize = 64;
     let read = |size: usize| {

@@ -25,6 +25,9 @@ mod sum;
 mod memo;
 /// Why a call costs what it costs, for a person.
 mod explain;
+/// Pricing, for any call and any prices of the operator.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 
 use std::time::{Duration, SystemTime};
 
@@ -303,6 +306,8 @@ mod tests {
             stalls: 0,
             ending: Ending::Complete,
             error_type: None,
+            error_side: None,
+            limit_hit: None,
             usage: Known::Value(usage),
             cost: Known::Unknown("no_usage"),
             notes: Vec::new(),
