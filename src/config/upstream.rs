@@ -138,6 +138,26 @@ mod tests {
     }
 
     #[test]
+    fn a_host_says_who_answers_but_draws_no_requests() {
+        let named = |text| {
+            let upstream = read(text).unwrap();
+            let Facts { provider, dialect, .. } = upstream.facts.as_ref().clone();
+            (provider, dialect, upstream.marker.is_some(), upstream.asks_for_usage)
+        };
+        let of = |provider: &str, dialect: &str, marked, asks| {
+            (provider.to_owned(), dialect.to_owned(), marked, asks)
+        };
+        let spare = "name = 'spare'\nurl = 'https://api.anthropic.com'";
+        assert_eq!(named(spare), of("anthropic", "anthropic", false, false));
+        let azure = "name = 'prod'\nurl = 'https://my.openai.azure.com/openai'";
+        assert_eq!(named(azure), of("azure.ai.openai", "openai", false, true));
+        let own = "name = 'prod'\nprovider = 'acme'\nurl = 'https://api.cohere.com'";
+        assert_eq!(named(own), of("acme", "openai", false, false));
+        let cohere = "name = 'prod'\nurl = 'https://api.cohere.com'";
+        assert_eq!(named(cohere), of("cohere", "cohere", false, false));
+    }
+
+    #[test]
     fn a_name_and_a_url_are_enough() {
         let upstream = read("name = 'groq'\nurl = 'https://api.groq.com/openai/'").unwrap();
         let facts = Facts {

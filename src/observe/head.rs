@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use memchr::memchr;
 
 use super::decode::media::Media;
+use super::gateway::Gateway;
 use super::limits;
 use super::observation::{ClaimedDurations, RateLimit};
 use super::until::until;
@@ -89,6 +90,8 @@ pub struct ResponseHead {
     pub content_encoding: String,
     /// The upstream's id of the exchange.
     pub request_id: Option<String>,
+    /// What gateways say of the answer.
+    pub gateway: Gateway,
     /// What the server says of its own work.
     pub claimed: ClaimedDurations,
     /// What it says of its limits.
@@ -153,6 +156,7 @@ impl ResponseHead {
         // Moments are by the clock of who wrote them.
         let now = || date(head).unwrap_or(now);
         for (name, value) in headers {
+            read.gateway.see(name, value);
             if name.eq_ignore_ascii_case(b"content-type") {
                 read.media = media(value);
             } else if name.eq_ignore_ascii_case(b"content-encoding") {

@@ -12,6 +12,8 @@ pub mod dialect;
 pub mod observer;
 /// Heads, as they stand on the tape.
 pub mod head;
+/// What gateways' headers say of an answer.
+pub mod gateway;
 /// What a response's headers say of the upstream's limits.
 pub mod limits;
 /// How long it is until a moment that a header names.

@@ -303,7 +303,8 @@ pub struct ResponseFacts {
     /// The model that answered.
     pub model: Option<String>,
     /// Who answered in the upstream's stead, as it says: a provider (OpenRouter's `provider`), or the
-    /// host behind a cloud model (Ollama's `remote_host`); at most 128 bytes.
+    /// host behind a cloud model (Ollama's `remote_host`), or Azure's deployment that took over from
+    /// the one that was asked; at most 128 bytes.
     pub served_by: Option<String>,
     /// One per choice, in order of index; `None` where a choice never finished.
     pub finish_reasons: Vec<Option<String>>,
@@ -344,18 +345,22 @@ pub struct ResponseFacts {
 /// Durations that the provider claims of its own work; kept beside ours, never instead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClaimedDurations {
-    /// All of it: Ollama's `total_duration`, `openai-processing-ms`, xAI's `x-metrics-e2e-ms`, or what a
+    /// All of it: Ollama's `total_duration`, Groq's and Cerebras' `total_time`, Azure's
+    /// `total_duration_ms`, `openai-processing-ms`, xAI's `x-metrics-e2e-ms`, or what a
     /// gateway before it says (`x-envoy-upstream-service-time`, `server-timing`).
     pub total: Option<Duration>,
     /// Loading the model: Ollama's `load_duration`.
     pub load: Option<Duration>,
-    /// Reading the prompt: Ollama's `prompt_eval_duration`.
+    /// Reading the prompt: Ollama's `prompt_eval_duration`, Groq's `prompt_time`, llama.cpp's
+    /// `prompt_ms`.
     pub prompt: Option<Duration>,
-    /// Generating: Ollama's `eval_duration`.
+    /// Generating: Ollama's `eval_duration`, Groq's `completion_time`, llama.cpp's `predicted_ms`.
     pub output: Option<Duration>,
-    /// Until the first token: xAI's `x-metrics-ttft-ms`.
+    /// Until the first token: xAI's `x-metrics-ttft-ms`, Azure's `engine_ttft_ms`, GPUStack's
+    /// `time_to_first_token_ms`.
     pub first_token: Option<Duration>,
-    /// Between two tokens, on average: xAI's `x-metrics-mean-itl-ms`.
+    /// Between two tokens, on average: xAI's `x-metrics-mean-itl-ms`, GPUStack's
+    /// `time_per_output_token_ms`.
     pub per_token: Option<Duration>,
 }
 

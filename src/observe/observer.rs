@@ -200,6 +200,7 @@ impl Observer {
         self.http.status = Some(head.status).filter(|&status| status > 0);
         if !head.is_ours {
             self.marks.times.head = Some(at);
+            std::mem::take(&mut head.gateway).tell(&mut self.facts);
             self.http.request_id = head.request_id.take();
             self.http.retry_after = head.retry_after;
             self.http.should_retry = head.should_retry;

@@ -124,6 +124,7 @@ pub(super) fn streamed_chat() -> Observation {
         finish_reasons: vec![Some("stop".to_owned()), None],
         service_tier: Some("flex".to_owned()),
         system_fingerprint: Some("fp_1".to_owned()),
+        served_by: Some("Azure".to_owned()),
         usage: Some(usage),
         tool_calls: 1,
         refused: true,
@@ -184,7 +185,6 @@ pub(super) fn client_canceled() -> Observation {
     gone.ending = Ending::ClientCanceled;
     gone.response.usage = None;
     gone.response.finish_reasons = vec![None];
-    gone.response.served_by = Some("Other".to_owned());
     gone.request.conversation = Some("conv_1".to_owned());
     gone.usage = Known::Unknown("canceled");
     gone.cost = Known::Unknown("no_usage");

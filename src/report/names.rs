@@ -208,7 +208,7 @@ attributes! {
     /// `true` where the model refused in words of its own.
     REFUSED = "clearspan.refused";
     /// Who answered in the upstream's stead, as it says: OpenRouter's `provider`, the host behind
-    /// Ollama's cloud models.
+    /// Ollama's cloud models, Azure's deployment that took over.
     SERVED_BY = "clearspan.served_by";
     /// Messages or inputs in the request.
     MESSAGES = "clearspan.request.messages";

@@ -33,6 +33,9 @@ fn is_call(recording: &&Value) -> bool {
         "responses.retrieve",
         "batches",
         "assistants",
+        "native.chat",
+        "native.embed",
+        "rerank",
     ];
     endpoints.contains(&recording["endpoint"].as_str().unwrap())
 }
@@ -66,10 +69,13 @@ fn base64(text: &[u8]) -> Vec<u8> {
 
 fn fixture(recording: &Value) -> Fixture {
     let text = |key: &str| recording[key].as_str().unwrap().to_owned();
-    let dialect = if text("provider") == "ollama" { "ollama" } else { "openai" };
+    let dialect = match text("provider").as_str() {
+        own @ ("ollama" | "cohere") => own.to_owned(),
+        _ => "openai".to_owned(),
+    };
     Fixture {
         name: text("id"),
-        upstream_dialect: dialect.to_owned(),
+        upstream_dialect: dialect,
         provider: text("provider"),
         mount: String::new(),
         request: Request {
@@ -177,8 +183,13 @@ fn check(fixture: &Fixture, seen: &Observation) {
         assert_eq!(seen.request.messages, input, "{name}");
         assert_eq!(seen.request.model.as_deref(), request["model"].as_str(), "{name}");
         assert_eq!(seen.request.stream, request["stream"] == true, "{name}");
+        check_beside(fixture, seen, &values);
         return check_ended(fixture, seen, &values);
     }
+    if fixture.upstream_dialect == "cohere" {
+        return check_cohere(fixture, seen, &values);
+    }
+    check_beside(fixture, seen, &values);
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
     let request: Value = serde_json::from_slice(&fixture.request.body).unwrap();
     assert_eq!(seen.request.model, text(request.get("model")), "{name}");
@@ -212,6 +223,75 @@ fn check(fixture: &Fixture, seen: &Observation) {
     let found = seen.usage.value();
     let reasoning = count("completion_tokens_details/reasoning_tokens");
     assert_eq!(found.and_then(|usage| usage.reasoning), reasoning, "{name}");
+}
+
+/// What stands beside the tokens: who served it, what it cost, how long it took, what was cached.
+fn check_beside(fixture: &Fixture, seen: &Observation, values: &[Value]) {
+    let name = &fixture.name;
+    let at = |pointer: &str| {
+        let in_response = format!("/response{pointer}");
+        last(values, pointer).or_else(|| last(values, &in_response))
+    };
+    let number = |pointer: &str| at(pointer).and_then(Value::as_f64);
+    let served_by = at("/provider").and_then(Value::as_str);
+    assert_eq!(seen.response.served_by.as_deref(), served_by, "{name}");
+    let gateway = number("/usage/pydantic_ai_gateway/cost_estimate");
+    let cost = number("/usage/cost").or(number("/usage/cost/total_cost")).or(gateway);
+    let cost = cost.or(number("/usage/cost_in_usd_ticks").map(|ticks| ticks / 1e10));
+    let cost = cost.map(|usd| (usd * 1e9).round() as u64);
+    assert_eq!(seen.response.reported_cost.map(|cost| cost.0), cost, "{name}");
+    let claimed = &seen.response.claimed;
+    for (found, told) in [
+        (claimed.total, number("/usage/total_time").or(number("/time_info/total_time"))),
+        (claimed.output, number("/usage/completion_time").or(number("/time_info/completion_time"))),
+        (claimed.prompt, number("/usage/prompt_time").or(number("/time_info/prompt_time"))),
+    ] {
+        if let Some(told) = told {
+            assert!((found.unwrap().as_secs_f64() - told).abs() < 1e-6, "{name}");
+        }
+    }
+    let Some(usage) = seen.usage.value() else { return };
+    let count = |keys: &[&str]| {
+        keys.iter().find_map(|key| at(&format!("/usage/{key}"))).and_then(Value::as_u64)
+    };
+    let cached = [
+        "prompt_tokens_details/cached_tokens",
+        "input_tokens_details/cached_tokens",
+        "prompt_token_details/cached_tokens",
+        "prompt_cache_hit_tokens",
+        "cached_tokens",
+        "num_cached_tokens",
+    ];
+    assert_eq!(usage.cache_read, count(&cached), "{name}");
+}
+
+/// Cohere bills by units of its own, which stand in several places.
+fn check_cohere(fixture: &Fixture, seen: &Observation, values: &[Value]) {
+    let name = &fixture.name;
+    let request: Value = serde_json::from_slice(&fixture.request.body).unwrap();
+    assert_eq!(seen.request.model.as_deref(), request["model"].as_str(), "{name}");
+    let places = ["/usage", "/meta", "/delta/usage", "/response/meta"];
+    let count = |key: &str| {
+        let billed = |place| last(values, &format!("{place}/billed_units/{key}"));
+        places.iter().find_map(billed).and_then(Value::as_f64).map(|count| count as u64)
+    };
+    let images = count("image_tokens").unwrap_or(0);
+    check_usage(seen, name, count("input_tokens").map(|it| it + images), count("output_tokens"));
+    let usage = seen.usage.value().expect(name);
+    assert_eq!(usage.units.documents, count("search_units"), "{name}");
+    let reasons = ["/finish_reason", "/delta/finish_reason"];
+    let reason = reasons.iter().find_map(|place| last(values, place)).and_then(Value::as_str);
+    let found = seen.response.finish_reasons.first().and_then(Option::as_deref);
+    assert_eq!(found, reason, "{name}");
+    let id = ["/id", "/generation_id"].iter().find_map(|place| last(values, place));
+    assert_eq!(seen.response.id.as_deref(), id.and_then(Value::as_str), "{name}");
+    let pieces = ["content/text", "content/thinking", "tool_plan", "tool_calls/function/arguments"];
+    let is_piece = |value: &&Value| {
+        let piece = |place: &&str| value.pointer(&format!("/delta/message/{place}"));
+        let mut texts = pieces.iter().filter_map(piece).filter_map(Value::as_str);
+        value["type"] == "tool-call-start" || texts.any(|text| !text.is_empty())
+    };
+    assert_eq!(seen.response.chunks, values.iter().filter(is_piece).count() as u64, "{name}");
 }
 
 fn check_usage(seen: &Observation, name: &str, input: Option<u64>, output: Option<u64>) {

@@ -6,12 +6,13 @@ const LOOK: usize = 64;
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// What lines of JSON are called.
-const NDJSON: [&str; 5] = [
+const NDJSON: [&str; 6] = [
     "application/x-ndjson",
     "application/ndjson",
     "application/jsonl",
     "application/x-jsonl",
     "application/jsonlines",
+    "application/stream+json",
 ];
 /// Kinds of bodies that are never read.
 const OPAQUE: [&str; 5] = ["audio", "image", "video", "multipart", "font"];

@@ -286,9 +286,9 @@ fn cloud(observation: &Observation) -> Option<&str> {
     told.or(named.then_some("ollama.com"))
 }
 
-/// Usage as it stands for pricing: embeddings have no output to report.
+/// Usage as it stands for pricing: embeddings and rankings have no output to report.
 fn whole(usage: &Usage, operation: Operation) -> Usage {
-    let none = (operation == Operation::Embeddings).then_some(0);
+    let none = matches!(operation, Operation::Embeddings | Operation::Rerank).then_some(0);
     Usage { output: usage.output.or(none), ..*usage }
 }
 

@@ -63,7 +63,7 @@ fields! {
         predicted_ms: Number = "predicted_ms",
         /// llama.cpp: tokens of the prompt that were read from the cache.
         cached: Count = "cache_n",
-        /// Azure: the first token is there.
+        /// Azure.
         engine_first_ms: Number = "engine_ttft_ms",
         /// Azure.
         total_duration_ms: Number = "total_duration_ms",
@@ -81,11 +81,11 @@ fn millis(number: Number) -> Option<Duration> {
 impl Times {
     /// The durations that it tells.
     pub fn claimed(&self) -> ClaimedDurations {
-        let prompt = seconds(self.prompt_time).or(millis(self.prompt_ms));
         ClaimedDurations {
             total: seconds(self.total_time).or(millis(self.total_duration_ms)),
-            prompt: prompt.or(millis(self.engine_first_ms)),
+            prompt: seconds(self.prompt_time).or(millis(self.prompt_ms)),
             output: seconds(self.completion_time).or(millis(self.predicted_ms)),
+            first_token: millis(self.engine_first_ms),
             ..ClaimedDurations::default()
         }
     }
@@ -97,6 +97,8 @@ pub fn claim(facts: &mut ClaimedDurations, later: ClaimedDurations) {
     facts.load = later.load.or(facts.load);
     facts.prompt = later.prompt.or(facts.prompt);
     facts.output = later.output.or(facts.output);
+    facts.first_token = later.first_token.or(facts.first_token);
+    facts.per_token = later.per_token.or(facts.per_token);
 }
 
 impl Tokens {
@@ -115,14 +117,12 @@ impl Tokens {
 
     /// The durations that stand among the counts.
     pub fn claimed(&self) -> ClaimedDurations {
-        let output = self.completion.0.zip(self.each_ms.0);
-        let output = output.map(|(tokens, millis)| tokens as f64 * millis);
         let Self { prompt_time, completion_time, total_time, .. } = *self;
         let own = Times { prompt_time, completion_time, total_time, ..Times::default() };
-        let gpustack =
-            Times { prompt_ms: self.first_ms, predicted_ms: Number(output), ..Times::default() };
+        let (first_token, per_token) = (millis(self.first_ms), millis(self.each_ms));
+        let gpustack = ClaimedDurations { first_token, per_token, ..ClaimedDurations::default() };
         let mut claimed = self.checkpoint.claimed();
-        claim(&mut claimed, gpustack.claimed());
+        claim(&mut claimed, gpustack);
         claim(&mut claimed, own.claimed());
         claimed
     }
@@ -267,14 +267,14 @@ mod tests {
         );
         let found = gpustack.claimed();
         assert_eq!(
-            (found.prompt, found.output),
-            (Some(Duration::from_micros(60_500)), Some(millis(200)))
+            (found.first_token, found.per_token),
+            (Some(Duration::from_micros(60_500)), Some(millis(20)))
         );
         let azure = tokens(
             r#"{"latency_checkpoint":{"engine_ttft_ms":50,"service_ttft_ms":70,"total_duration_ms":900}}"#,
         );
         assert_eq!(
-            (azure.claimed().prompt, azure.claimed().total),
+            (azure.claimed().first_token, azure.claimed().total),
             (Some(millis(50)), Some(millis(900)))
         );
         let odd = tokens(r#"{"prompt_time":-1,"total_time":"x","completion_time":1e300}"#);

@@ -95,7 +95,10 @@ pub(super) fn embeddings(body: &[u8], facts: &mut RequestFacts) -> Result<(), Un
 
 /// Reads the body of a call for a ranking.
 pub(super) fn rerank(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
-    fill(body, facts, |request| request.documents.0)
+    let result = fill(body, facts, |request| request.documents.0);
+    // How many documents are wanted, not how tokens are drawn.
+    facts.top_k = None;
+    result
 }
 
 fn fill(

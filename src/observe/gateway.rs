@@ -1,0 +1,81 @@
+//! What the headers of gateways say of an answer that its body does not: its tier, who gave it, what
+//! it cost. Knows no body.
+
+use super::observation::{NanoUsd, ResponseFacts};
+use super::shapes::money::nano_usd;
+
+/// Longest texts that are kept.
+const TIER: usize = 64;
+const NAME: usize = 128;
+
+/// What was seen so far.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Gateway {
+    tier: Option<String>,
+    deployment: Option<String>,
+    spilled_over: bool,
+    cost: Option<NanoUsd>,
+}
+
+impl Gateway {
+    /// Looks at one header.
+    pub fn see(&mut self, name: &[u8], value: &[u8]) {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        let Ok(value) = std::str::from_utf8(value) else { return };
+        if is("azureai-processed-tier") {
+            self.tier = bounded(value, TIER);
+        } else if is("x-ms-deployment-name") {
+            self.deployment = bounded(value, NAME);
+        } else if is("x-ms-is-spilled-over") {
+            self.spilled_over = value.eq_ignore_ascii_case("true");
+        } else if is("x-litellm-response-cost") {
+            // LiteLLM says zero where it has no price, too.
+            self.cost = nano_usd(value).filter(|cost| cost.0 > 0);
+        }
+    }
+
+    /// Tells what it saw; the body may know better.
+    pub fn tell(self, facts: &mut ResponseFacts) {
+        facts.service_tier = self.tier;
+        facts.reported_cost = self.cost;
+        // Azure: another deployment than the one that was asked.
+        facts.served_by = self.deployment.filter(|_| self.spilled_over);
+    }
+}
+
+fn bounded(text: &str, longest: usize) -> Option<String> {
+    (!text.is_empty()).then(|| text[..text.floor_char_boundary(longest)].to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(headers: &[(&str, &str)]) -> (Option<String>, Option<String>, Option<u64>) {
+        let (mut gateway, mut facts) = (Gateway::default(), ResponseFacts::default());
+        headers.iter().for_each(|(name, value)| gateway.see(name.as_bytes(), value.as_bytes()));
+        gateway.tell(&mut facts);
+        (facts.service_tier, facts.served_by, facts.reported_cost.map(|cost| cost.0))
+    }
+
+    #[test]
+    fn a_deployment_that_took_over_is_who_answered() {
+        let spilled =
+            |over| told(&[("X-MS-Deployment-Name", "spare"), ("x-ms-is-spilled-over", over)]).1;
+        assert_eq!(spilled("true").as_deref(), Some("spare"));
+        assert_eq!(spilled("false"), None);
+    }
+
+    #[test]
+    fn tiers_and_costs_are_read() {
+        let (tier, _, cost) = told(&[
+            ("azureai-processed-tier", "priority"),
+            ("x-litellm-response-cost", "4.25e-05"),
+        ]);
+        assert_eq!((tier.as_deref(), cost), (Some("priority"), Some(42_500)));
+        for unsure in ["0.0", "None", "", "-1"] {
+            assert_eq!(told(&[("x-litellm-response-cost", unsure)]).2, None, "{unsure}");
+        }
+        assert_eq!(told(&[("azureai-processed-tier", "")]).0, None);
+    }
+}
