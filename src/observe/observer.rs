@@ -67,6 +67,7 @@ impl Observer {
         let head = RequestHead::read(&start.head);
         let path = head.path.get(start.mount..).filter(|path| !path.is_empty()).unwrap_or("/");
         let call = dialect::find(start.upstream.as_deref(), &head.method, path);
+        let model = dialect::model(start.upstream.as_deref(), path);
         let request = call
             .request
             .map(|_| Body::new(head.media, &head.content_encoding, limits(&settings, call.reads)));
@@ -89,7 +90,7 @@ impl Observer {
             http,
             call,
             request,
-            request_facts: RequestFacts::default(),
+            request_facts: RequestFacts { model, ..RequestFacts::default() },
             stream_usage: None,
             response: None,
             facts: ResponseFacts::default(),
@@ -161,11 +162,13 @@ impl Observer {
             return;
         };
         let (facts, mut outcome, mut too_long) = (&mut self.request_facts, None, false);
+        let in_path = facts.model.take();
         body.finish(&mut |piece| match piece {
             Piece::Document(Document::Whole(bytes)) => outcome = Some(read(bytes, facts)),
             Piece::Document(Document::TooLong) => too_long = true,
             Piece::Document(Document::Tail(_)) | Piece::Frame(_) => (),
         });
+        facts.model = facts.model.take().or(in_path);
         let torn = self.notes.has(Note::RequestTorn);
         if self.call.operation.is_none() || body.is_empty() || torn {
             return;
@@ -290,6 +293,7 @@ impl Observer {
             asked: !self.call.asks
                 || self.request_facts.include_usage == Some(true)
                 || self.stream_usage.is_some_and(StreamUsage::is_asked),
+            pending: self.facts.pending,
             usage: self.facts.usage,
         };
         let ending = verdict::ending(&evidence);
@@ -608,6 +612,37 @@ mod tests {
         let seen = observer.finish(&ended(12, Cause::Complete));
         assert_eq!((seen.ending, seen.usage), (Ending::Complete, Known::Unknown("torn")));
         assert_eq!(seen.notes, [Note::ResponseTorn]);
+    }
+
+    #[test]
+    fn a_huge_last_event_tells_its_usage_from_its_end() {
+        let begun =
+            "data: {\"type\":\"response.created\",\"response\":{\"status\":\"in_progress\"}}\n\n";
+        let end = "\"}]}],\"service_tier\":\"default\",\"usage\":{\"input_tokens\":3,\"output_tokens\":4},\"metadata\":{}}}\n\n";
+        let long = format!(
+            "data: {{\"type\":\"response.completed\",\"response\":{{\"status\":\"completed\",\"output\":[{{\"content\":[{{\"text\":\"{}{end}",
+            "x".repeat(4000)
+        );
+        let seen = |torn: bool| {
+            let mut observer = observer("openai", "POST /v1/responses 1.1\n", 0);
+            observer.settings = Arc::new(Settings { event_bytes: 1000, ..Settings::default() });
+            observer.see(at(1), Entry::Head(SSE));
+            observer.see(at(2), Entry::Body(Answered, begun.as_bytes()));
+            if torn {
+                observer.see(at(3), Entry::Gap(Answered, 3000));
+                observer.see(at(3), Entry::Body(Answered, &long.as_bytes()[3000..]));
+            } else {
+                observer.see(at(3), Entry::Body(Answered, long.as_bytes()));
+            }
+            assert_eq!(observer.held(), 0);
+            observer.finish(&ended(4, Cause::Complete))
+        };
+        for (torn, note) in [(true, Note::ResponseTorn), (false, Note::EventTooLong)] {
+            let seen = seen(torn);
+            assert_eq!(seen.usage.value().and_then(|usage| usage.output), Some(4), "{torn}");
+            assert_eq!((seen.ending, seen.notes), (Ending::Complete, vec![note]));
+            assert_eq!(seen.response.service_tier.as_deref(), Some("default"));
+        }
     }
 
     #[test]
