@@ -126,8 +126,7 @@ impl Counts {
             documents: self.documents,
             input_audio_time: self.input_seconds,
             output_time: self.output_seconds,
-            other_models: None,
-            calls: None,
+            ..Units::default()
         };
         let tokens = self.input.is_some() || self.output.is_some();
         // Of a call that is told in full, what is not given is not there.

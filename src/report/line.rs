@@ -194,9 +194,14 @@ mod tests {
             "POST /v2/nowhere → 404 no_route  0.4 ms",
             "PURGE /v1/files/abc → 200  1.2 s",
             "chat llama3.2 → stop  26→100 tok  unpriced (local)  ttft 160 ms  1.2 s  stream",
-            "embeddings text-embedding-3-small → 200  8 tok  ≥ $0.00000016  1.2 s",
+            "embeddings text-embedding-3-small → 200  8 tok  $0.00000016  1.2 s",
         ];
         assert_eq!(lines, expected);
+        let mut least = literals::embeddings();
+        if let Known::Value(cost) = &mut least.cost {
+            cost.basis = CostBasis::LowerBound;
+        }
+        assert!(line(&least, false).contains("8 tok  ≥ $0.00000016"));
     }
 
     #[test]

@@ -219,6 +219,7 @@ pub(super) fn ollama() -> Observation {
     let usage = Usage { input: Some(26), output: Some(100), ..Usage::default() };
     local.response = ResponseFacts {
         model: Some("llama3.2".to_owned()),
+        served_by: Some("gpu.example.com".to_owned()),
         finish_reasons: vec![Some("stop".to_owned())],
         streamed: true,
         chunks: 100,
@@ -262,12 +263,12 @@ pub(super) fn embeddings() -> Observation {
     vectors.usage = Known::Value(Usage { input: Some(8), ..Usage::default() });
     vectors.cost = Known::Value(Cost {
         total: NanoUsd(160),
-        computed: None,
+        computed: Some(NanoUsd(150)),
         parts: vec![],
         entry: "openai/text-embedding-3-small".to_owned(),
         dated: "2026-11-04".to_owned(),
-        basis: CostBasis::LowerBound,
-        unpriced: vec![],
+        basis: CostBasis::Reported,
+        unpriced: vec!["residency"],
     });
     vectors
 }

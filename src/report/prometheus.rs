@@ -296,7 +296,7 @@ clearspan_requests_active 3
         assert_eq!(families(Format::Text, "clearspan_requests_active"), expected);
         let expected = r#"# HELP clearspan_cost_USD_total Money spent, where the price is known.
 # TYPE clearspan_cost_USD_total counter
-clearspan_cost_USD_total{clearspan_cost_basis="lower_bound",clearspan_upstream="openai",gen_ai_operation_name="embeddings",gen_ai_provider_name="openai",gen_ai_request_model="text-embedding-3-small",gen_ai_response_model="text-embedding-3-small"} 0.00000016
+clearspan_cost_USD_total{clearspan_cost_basis="reported",clearspan_upstream="openai",gen_ai_operation_name="embeddings",gen_ai_provider_name="openai",gen_ai_request_model="text-embedding-3-small",gen_ai_response_model="text-embedding-3-small"} 0.00000016
 "#;
         assert_eq!(families(Format::Text, "clearspan_cost"), expected);
         let expected = r#"# HELP gen_ai_server_time_per_output_token_seconds What the model server says that one output token took on average.

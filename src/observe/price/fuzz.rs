@@ -10,8 +10,8 @@ use super::{Call, Override, Prices, Who, overrides::OverridePrice};
 use crate::fuzz::input::Input;
 use crate::observe::observation::{Cost, CostBasis, Units, Usage};
 
-/// A million tokens, and an hour in nanoseconds.
-const MILLION: u128 = 1_000_000;
+/// For how many tokens a price is.
+const MILLION: u64 = 1_000_000;
 
 static TABLE: LazyLock<Prices> = LazyLock::new(Prices::embedded);
 
@@ -61,7 +61,8 @@ fn call(input: &[u8]) -> Call<'_> {
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(input.count().min(1 << 40));
     let worked = input.some_count().map(Duration::from_secs);
     let place = Some(input.line()).filter(|it| !it.is_empty());
-    Call { who, answered, asked, tier, usage: usage(&mut input), at, worked, place }
+    let usage = usage(&mut input);
+    Call { who, answered, asked, tier, place, usage, at, worked }
 }
 
 fn usage(input: &mut Input<'_>) -> Option<Usage> {
@@ -83,7 +84,18 @@ fn usage(input: &mut Input<'_>) -> Option<Usage> {
         input_image: count(),
         input_video: count(),
         output_image: count(),
-        units: Units { web_searches: count(), other_models: count(), ..Units::default() },
+        units: Units {
+            web_searches: count(),
+            other_models: count(),
+            file_searches: count(),
+            code_sessions: count(),
+            images: count(),
+            characters: count(),
+            documents: count(),
+            calls: count(),
+            input_audio_time: count().map(Duration::from_millis),
+            output_time: count().map(Duration::from_millis),
+        },
     })
 }
 
@@ -103,8 +115,8 @@ fn check_sum(cost: &Cost, usage: &Usage) {
     let (mut total, mut tokens) = (0, 0);
     for part in &cost.parts {
         let per = u128::from(part.per);
-        let are_tokens = per == MILLION && part.dimension != "character";
-        tokens += if are_tokens { u128::from(part.count) } else { 0 };
+        let is_tokens = part.per == MILLION && part.dimension != "character";
+        tokens += if is_tokens { u128::from(part.count) } else { 0 };
         let exact = u128::from(part.count) * u128::from(part.price.0);
         let amount = u128::from(part.amount.0);
         assert!(

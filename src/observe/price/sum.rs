@@ -222,7 +222,7 @@ impl Ledger<'_> {
     /// A longer input may cost more.
     fn miss_cliffs(&mut self) {
         if self.tariff.rates.iter().any(|Priced(_, rate)| rate.steps().nth(1).is_some()) {
-            self.unpriced.push("long_input");
+            self.miss("long_input");
         }
     }
 

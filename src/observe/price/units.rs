@@ -18,13 +18,14 @@ pub(super) fn count(ledger: &mut Ledger<'_>, usage: &Usage) -> Result<(), Unpric
         RerankSearch, WebSearch,
     };
     let units = &usage.units;
-    tool(ledger, WebSearch, units.web_searches);
-    tool(ledger, FileSearch, units.file_searches);
-    tool(ledger, CodeSession, units.code_sessions);
+    let calls = units.calls.unwrap_or(1);
+    tool(ledger, WebSearch, units.web_searches, calls);
+    tool(ledger, FileSearch, units.file_searches, calls);
+    tool(ledger, CodeSession, units.code_sessions, calls);
     if units.other_models > Some(0) {
         ledger.miss("other_models");
     }
-    ledger.take(Request, 1);
+    ledger.take(Request, calls);
     purpose(ledger, Image, units.images);
     purpose(ledger, Character, units.characters);
     purpose(ledger, Page, units.documents);
@@ -36,13 +37,13 @@ pub(super) fn count(ledger: &mut Ledger<'_>, usage: &Usage) -> Result<(), Unpric
 }
 
 /// A tool that the call may have used.
-fn tool(ledger: &mut Ledger<'_>, dimension: Dimension, told: Option<u64>) {
+fn tool(ledger: &mut Ledger<'_>, dimension: Dimension, told: Option<u64>, calls: u64) {
     let terms = &ledger.tariff.terms;
     if told.is_none() && terms.always.contains(&dimension) {
         ledger.miss(dimension.as_str());
     }
     let used = told.unwrap_or(0);
-    let charged = if terms.once.contains(&dimension) { used.min(1) } else { used };
+    let charged = if terms.once.contains(&dimension) { used.min(calls) } else { used };
     ledger.take_or_miss(dimension, charged);
 }
 
