@@ -174,6 +174,8 @@ pub enum Dialect {
     Ollama,
     /// Anthropic's.
     Anthropic,
+    /// Google's, of the Gemini API and of Vertex AI.
+    Gemini,
     /// None that we read: status, times and bytes only.
     Unknown,
 }
@@ -185,6 +187,7 @@ impl Dialect {
             Self::Openai => "openai",
             Self::Ollama => "ollama",
             Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
             Self::Unknown => "unknown",
         }
     }

@@ -27,7 +27,7 @@ const OPENAI_ERROR: &str =
     r#"{"error":{"message":"{message}","type":"proxy_error","param":null,"code":"{code}"}}"#;
 const ANTHROPIC_ERROR: &str =
     r#"{"type":"error","error":{"type":"api_error","message":"{message}"}}"#;
-const GOOGLE_ERROR: &str = r#"{"error":{"message":"{message}","status":"{code}"}}"#;
+const GOOGLE_ERROR: &str = r#"{"error":{"code":{status},"message":"{message}","status":"{code}"}}"#;
 const OLLAMA_ERROR: &str = r#"{"error":"{message}"}"#;
 const MISTRAL_ERROR: &str =
     r#"{"object":"error","message":"{message}","type":"proxy_error","param":null,"code":"{code}"}"#;
@@ -45,6 +45,11 @@ const fn unread(name: &'static str, spelling: &'static str, shape: &'static str)
     Provider { name, spelling, dialect: Dialect::Unknown, asks: false, marker: None, shape }
 }
 
+/// One of Google's two ways to its models.
+const fn google(name: &'static str, spelling: &'static str) -> Provider {
+    Provider { dialect: Dialect::Gemini, ..unread(name, spelling, GOOGLE_ERROR) }
+}
+
 /// Names and spellings as in the registry of `gen_ai.provider.name`; where that has none, the name.
 const PROVIDERS: [Provider; 23] = [
     Provider { asks: true, ..openai_like("openai", "openai") },
@@ -55,8 +60,8 @@ const PROVIDERS: [Provider; 23] = [
         dialect: Dialect::Anthropic,
         ..unread("anthropic", "anthropic", ANTHROPIC_ERROR)
     },
-    Provider { marker: Some("x-goog-api-key"), ..unread("gemini", "gcp.gemini", GOOGLE_ERROR) },
-    unread("vertex", "gcp.vertex_ai", GOOGLE_ERROR),
+    Provider { marker: Some("x-goog-api-key"), ..google("gemini", "gcp.gemini") },
+    google("vertex", "gcp.vertex_ai"),
     unread("bedrock", "aws.bedrock", MESSAGE_ERROR),
     unread("cohere", "cohere", MESSAGE_ERROR),
     unread("watsonx", "ibm.watsonx.ai", OPENAI_ERROR),
@@ -119,6 +124,7 @@ mod tests {
     fn every_error_is_json_that_tells_the_message() {
         for provider in &PROVIDERS {
             let text = provider.shape().0.replace("{code}", "busy").replace("{message}", "told");
+            let text = text.replace("{status}", "503");
             let json: serde_json::Value = serde_json::from_str(&text).unwrap();
             assert!(json.is_object(), "{}", provider.name);
             assert!(text.contains("told"), "{}", provider.name);
@@ -131,6 +137,7 @@ mod tests {
         assert_eq!(find("xai").unwrap().spelling, "x_ai");
         assert_eq!(find("gemini").unwrap().marker().unwrap(), "x-goog-api-key");
         assert_eq!(find("anthropic").unwrap().dialect, Dialect::Anthropic);
+        assert_eq!(find("vertex").unwrap().dialect, Dialect::Gemini);
         assert_eq!(find("ollama").unwrap().dialect, Dialect::Ollama);
         assert_eq!(find("acme"), None);
     }
