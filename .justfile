@@ -17,6 +17,10 @@ lint:
 bench *args:
     cargo bench --locked {{ args }}
 
+# One property for so many seconds, on any bytes
+fuzz target seconds="300" *args:
+    tests/fuzz/run.sh {{ target }} {{ seconds }} {{ args }}
+
 # The proxy, with the settings in ./proxy.toml
 run *args:
     cargo run --locked --release -- {{ args }}

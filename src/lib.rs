@@ -47,6 +47,9 @@ pub mod reload;
 pub mod systemd;
 /// All sockets that we listen on.
 pub mod listeners;
+/// Properties that hold for any bytes, by name.
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
@@ -60,6 +63,7 @@ use forward::Forward;
 use forward::accept::Server;
 use forward::settings::Endpoint;
 use listeners::Listeners;
+use observe::once::Once;
 use reload::{Asked, Reload};
 use tape::Tapes;
 use worker::Worker;
@@ -135,6 +139,7 @@ async fn serve(
         account: Arc::clone(tapes.account()),
         stop: AtomicBool::new(false),
         lost: AtomicU64::new(0),
+        once: Once::default(),
     });
     let reload = Reload::new(loaded, Arc::clone(&forward), Arc::clone(&cold));
     let sources = sources(&addresses, &forward, &tapes, &cold, &reload);

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use crate::observe;
 use crate::observe::observation::Observation;
 use crate::observe::observer::Observer;
+use crate::observe::once::Once;
 use crate::observe::price::Prices;
 use crate::tape::{Account, Exchange, Handover, Start};
 
@@ -56,6 +57,8 @@ pub struct Shared {
     pub stop: AtomicBool,
     /// Observations that a panic cost.
     pub lost: AtomicU64,
+    /// Which answers were counted.
+    pub once: Once,
 }
 
 /// One cold worker.
@@ -158,7 +161,8 @@ impl<S: FnMut(Observation)> Worker<S> {
     fn finish(&mut self, id: u64) {
         let Some(session) = self.sessions.remove(&id) else { return };
         self.shared.account.release(session.held);
-        let finishing = catch_unwind(AssertUnwindSafe(|| (self.sink)(session.finish())));
+        let finishing =
+            catch_unwind(AssertUnwindSafe(|| (self.sink)(session.finish(&self.shared.once))));
         if finishing.is_err() {
             self.count_lost();
         }
@@ -185,8 +189,9 @@ impl Session {
     }
 
     /// What was observed, and what it cost.
-    fn finish(self) -> Observation {
+    fn finish(self, once: &Once) -> Observation {
         let mut observation = self.observer.finish(&self.exchange.vitals);
+        once.settle(&mut observation);
         observation.cost = self.settings.prices.cost(&observation);
         observation
     }

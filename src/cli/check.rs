@@ -73,6 +73,7 @@ fn upstream(upstream: &Upstream, written: &file::Upstream, source: &Source) -> V
     lines.extend(upstream.mount.as_deref().map(|mount| text("mount", mount)));
     lines.push(text("stream_usage", if upstream.asks_for_usage { "ask" } else { "observe" }));
     lines.push(format!("propagate = {}", upstream.propagate));
+    lines.push(text("http", if upstream.http2 { "2" } else { "1" }));
     if let Some(listen) = &upstream.listen {
         lines.push(text("listen", &listen.at.to_string()));
         lines.extend(listen.tls.as_ref().map(tls));
@@ -165,18 +166,7 @@ mod tests {
         protocol = 'grpc'
         temporality = 'delta'";
 
-    #[test]
-    fn what_holds_is_printed_with_who_said_it() {
-        let flags = Flags { admin: Some("127.0.0.1:1".parse().unwrap()), ..Flags::default() };
-        let variables = [
-            ("CLEARSPAN_SERVER_LISTEN", "0.0.0.0:4319"),
-            ("OTEL_SERVICE_NAME", "team"),
-            ("TOKEN", "hunter2"),
-        ];
-        let (_, text) = checked(FILE, flags, &variables);
-        assert_eq!(
-            text,
-            "\
+    const PRINTED: &str = "\
 # The configuration is right (proxy.toml). What is not marked is a default.
 
 [server]
@@ -207,6 +197,12 @@ export_queue = \"32MiB\"
 flush_seconds = 2
 handshake_seconds = 10
 header_seconds = 10
+http2_client_streams = 250
+http2_head = \"64KiB\"
+http2_ping_seconds = 30
+http2_repeat = \"256KiB\"
+http2_stream_window = \"256KiB\"
+http2_upstream_streams = 100
 label_values = 200
 max_connections = 20000
 max_exchanges = 10000
@@ -230,14 +226,25 @@ paths = [\"/v1/\"]
 mount = \"/groq\"
 stream_usage = \"observe\"
 propagate = false
+http = \"1\"
 listen = \"127.0.0.1:5\"
 
 # telemetry goes to http://c/v1/traces (not compressed, at most 10 s, authorization: ***)
 # telemetry goes to http://d:4317 (gRPC: traces, metrics, logs) (not compressed, at most 10 s, sums as deltas)
 # prices of your own: 1
 # warning: CLEARSPAN_SERVER_LISTEN: server.listen = 0.0.0.0:4319 is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted
-"
-        );
+";
+
+    #[test]
+    fn what_holds_is_printed_with_who_said_it() {
+        let flags = Flags { admin: Some("127.0.0.1:1".parse().unwrap()), ..Flags::default() };
+        let variables = [
+            ("CLEARSPAN_SERVER_LISTEN", "0.0.0.0:4319"),
+            ("OTEL_SERVICE_NAME", "team"),
+            ("TOKEN", "hunter2"),
+        ];
+        let (_, text) = checked(FILE, flags, &variables);
+        assert_eq!(text, PRINTED);
     }
 
     #[test]

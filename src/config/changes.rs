@@ -11,7 +11,7 @@ use crate::observe::price::Override;
 
 /// Single keys that hold from the next exchange, connection or call on. Upstreams and prices do,
 /// too; anything else waits for a restart, also a key that nobody has put here yet.
-const LIVE: [&str; 21] = [
+const LIVE: [&str; 27] = [
     "server.root",
     "limits.max_exchanges",
     "limits.connect_seconds",
@@ -29,6 +29,12 @@ const LIVE: [&str; 21] = [
     "limits.ask_memory",
     "limits.ask_pause_seconds",
     "limits.ask_wait_seconds",
+    "limits.http2_client_streams",
+    "limits.http2_upstream_streams",
+    "limits.http2_stream_window",
+    "limits.http2_repeat",
+    "limits.http2_head",
+    "limits.http2_ping_seconds",
     "limits.drain_seconds",
     "limits.event_bytes",
     "limits.decoded_bytes",
@@ -173,6 +179,12 @@ mod tests {
             "limits.flush_seconds = 1",
             "limits.handshake_seconds = 1",
             "limits.header_seconds = 1",
+            "limits.http2_client_streams = 1",
+            "limits.http2_head = 1",
+            "limits.http2_ping_seconds = 1",
+            "limits.http2_repeat = 1",
+            "limits.http2_stream_window = 1",
+            "limits.http2_upstream_streams = 1",
             "limits.label_values = 1",
             "limits.max_connections = 1",
             "limits.max_exchanges = 1",

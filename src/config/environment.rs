@@ -35,7 +35,7 @@ impl Environment {
     }
 
     /// A made-up one: no terminal, one core, and no `proxy.toml` in its folder.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn of<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         Self {

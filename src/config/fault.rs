@@ -83,6 +83,8 @@ pub(super) fn pointed(
     }
     let begun = before.rsplit('\n').next().unwrap_or_default();
     let rest = after.split('\n').next().unwrap_or_default().trim_end_matches('\r');
+    // Between CR and LF is the end of the line, too.
+    let begun = if rest.is_empty() { begun.trim_end_matches('\r') } else { begun };
     let column = begun.chars().count();
     let marked = span.end.saturating_sub(start).min(rest.len());
     let carets = rest.get(..marked).map_or(1, |it| it.chars().count()).max(1);
@@ -202,7 +204,7 @@ proxy.toml: error at line 4, column 1
 4 | fallback = \"b\"
   | ^^^^^^^^
 unknown key `fallback`: this version knows no such key here
-it knows `name`, `url`, `provider`, `dialect`, `paths`, `mount`, `stream_usage`, `propagate`, `listen`, `tls`, `ca`, `cert`, `key`, `server_name`, `proxy`"
+it knows `name`, `url`, `provider`, `dialect`, `paths`, `mount`, `stream_usage`, `propagate`, `http`, `listen`, `tls`, `ca`, `cert`, `key`, `server_name`, `proxy`"
         );
         for key in [
             "[telemetry]\nsemconv = '1.41'",
@@ -210,7 +212,6 @@ it knows `name`, `url`, `provider`, `dialect`, `paths`, `mount`, `stream_usage`,
             "[sampling]",
             "[attribution]",
             "[[telemetry.export]]\nprofile = 'latest'",
-            "[[upstream]]\nhttp = '2'",
             "[limits]\nstreams = 1",
         ] {
             assert!(refused(key).contains("this version knows no such key here"), "{key}");
@@ -284,6 +285,8 @@ invalid value: integer `0`, expected a nonzero usize"
     fn carets_count_characters_and_stay_in_the_line() {
         let told = pointed("f", "ä = 'öü'\r\nb", 5..50, "m", false);
         assert_eq!(told, "f: error at line 1, column 5\n  |\n1 | ä = 'öü'\n  |     ^^^^\nm");
+        let told = pointed("f", "ab\r\n", 3..4, "m", false);
+        assert_eq!(told, "f: error at line 1, column 3\n  |\n1 | ab\n  |   ^\nm");
         let told = pointed("f", "a\n", 2..2, "m", false);
         assert_eq!(told, "f: error at line 2, column 1\n  |\n2 | \n  | ^\nm");
     }

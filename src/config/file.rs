@@ -111,6 +111,9 @@ pub struct Upstream {
     /// Replace the app's `traceparent` with ours.
     #[serde(default)]
     pub propagate: bool,
+    /// What it speaks.
+    #[serde(default)]
+    pub http: Http,
     /// A listener of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<Address>,
@@ -144,6 +147,7 @@ fn shipped_upstreams() -> Vec<Upstream> {
         mount: Some(format!("/{name}")),
         stream_usage: None,
         propagate: false,
+        http: Http::default(),
         listen: None,
         tls: None,
         ca: None,
@@ -164,6 +168,18 @@ fn shipped_upstreams() -> Vec<Upstream> {
     ]
 }
 
+/// What is spoken with an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Http {
+    /// HTTP/1.1: one exchange at a time on a connection.
+    #[default]
+    #[serde(rename = "1")]
+    One,
+    /// HTTP/2: many.
+    #[serde(rename = "2")]
+    Two,
+}
+
 /// Whose wire format an upstream speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -176,6 +192,8 @@ pub enum Dialect {
     Anthropic,
     /// Google's, of the Gemini API and of Vertex AI.
     Gemini,
+    /// Cohere's own and its compatible routes.
+    Cohere,
     /// None that we read: status, times and bytes only.
     Unknown,
 }
@@ -188,6 +206,7 @@ impl Dialect {
             Self::Ollama => "ollama",
             Self::Anthropic => "anthropic",
             Self::Gemini => "gemini",
+            Self::Cohere => "cohere",
             Self::Unknown => "unknown",
         }
     }

@@ -60,6 +60,9 @@ mod files;
 mod resolve;
 /// What differs between two configurations.
 mod changes;
+/// Loading, for any text.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 
 use std::path::{Path, PathBuf};
 

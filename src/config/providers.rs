@@ -1,9 +1,10 @@
 //! The table of providers we know: the conventions' spelling, whose format they speak, the header
-//! by which their clients are known, and how their errors look. Knows no URL and no price.
+//! by which their clients are known, the hosts that are theirs, and how their errors look. Knows no
+//! price.
 
 use http::HeaderName;
 
-use super::file::Dialect;
+use super::file::{self, Dialect};
 use crate::forward::settings::ErrorShape;
 
 /// One provider.
@@ -51,7 +52,7 @@ const fn google(name: &'static str, spelling: &'static str) -> Provider {
 }
 
 /// Names and spellings as in the registry of `gen_ai.provider.name`; where that has none, the name.
-const PROVIDERS: [Provider; 23] = [
+const PROVIDERS: [Provider; 30] = [
     Provider { asks: true, ..openai_like("openai", "openai") },
     Provider { asks: true, ..openai_like("azure", "azure.ai.openai") },
     openai_like("azure_inference", "azure.ai.inference"),
@@ -63,7 +64,7 @@ const PROVIDERS: [Provider; 23] = [
     Provider { marker: Some("x-goog-api-key"), ..google("gemini", "gcp.gemini") },
     google("vertex", "gcp.vertex_ai"),
     unread("bedrock", "aws.bedrock", MESSAGE_ERROR),
-    unread("cohere", "cohere", MESSAGE_ERROR),
+    Provider { dialect: Dialect::Cohere, ..unread("cohere", "cohere", MESSAGE_ERROR) },
     unread("watsonx", "ibm.watsonx.ai", OPENAI_ERROR),
     Provider { dialect: Dialect::Ollama, ..unread("ollama", "ollama", OLLAMA_ERROR) },
     Provider { shape: MISTRAL_ERROR, ..openai_like("mistral", "mistral_ai") },
@@ -75,10 +76,54 @@ const PROVIDERS: [Provider; 23] = [
     openai_like("perplexity", "perplexity"),
     openai_like("together", "together"),
     openai_like("fireworks", "fireworks"),
+    openai_like("cerebras", "cerebras"),
+    openai_like("huggingface", "huggingface"),
+    openai_like("voyageai", "voyageai"),
+    openai_like("jina", "jina"),
+    openai_like("zai", "zai"),
+    openai_like("litellm", "litellm"),
+    openai_like("gpustack", "gpustack"),
     openai_like("vllm", "vllm"),
     openai_like("llamacpp", "llamacpp"),
     openai_like("sglang", "sglang"),
     openai_like("lmstudio", "lmstudio"),
+];
+
+/// The hosts of providers: a name, or with a dot or dash in front any name that ends so.
+const HOSTS: [(&str, &str); 33] = [
+    ("api.openai.com", "openai"),
+    (".api.openai.com", "openai"),
+    (".openai.azure.com", "azure"),
+    (".cognitiveservices.azure.com", "azure"),
+    (".services.ai.azure.com", "azure"),
+    ("api.anthropic.com", "anthropic"),
+    ("generativelanguage.googleapis.com", "gemini"),
+    ("aiplatform.googleapis.com", "vertex"),
+    ("-aiplatform.googleapis.com", "vertex"),
+    ("api.cohere.com", "cohere"),
+    ("api.cohere.ai", "cohere"),
+    ("ollama.com", "ollama"),
+    ("api.mistral.ai", "mistral"),
+    ("codestral.mistral.ai", "mistral"),
+    ("api.x.ai", "xai"),
+    (".api.x.ai", "xai"),
+    ("api.groq.com", "groq"),
+    ("api.deepseek.com", "deepseek"),
+    ("api.moonshot.ai", "moonshot"),
+    ("api.moonshot.cn", "moonshot"),
+    ("openrouter.ai", "openrouter"),
+    (".openrouter.ai", "openrouter"),
+    ("api.perplexity.ai", "perplexity"),
+    ("api.together.xyz", "together"),
+    ("api.together.ai", "together"),
+    ("api.fireworks.ai", "fireworks"),
+    ("api.cerebras.ai", "cerebras"),
+    ("router.huggingface.co", "huggingface"),
+    ("api-inference.huggingface.co", "huggingface"),
+    ("api.voyageai.com", "voyageai"),
+    ("api.jina.ai", "jina"),
+    ("api.z.ai", "zai"),
+    (".ml.cloud.ibm.com", "watsonx"),
 ];
 
 impl Provider {
@@ -96,6 +141,27 @@ impl Provider {
 /// The provider of this name, in our spelling or in the conventions'.
 pub(super) fn find(name: &str) -> Option<&'static Provider> {
     PROVIDERS.iter().find(|provider| provider.name == name || provider.spelling == name)
+}
+
+/// The provider of an upstream: as it is configured, else by its own name, else by its host.
+pub(super) fn of(written: &file::Upstream, host: &str) -> Option<&'static Provider> {
+    match &written.provider {
+        Some(named) => find(named),
+        None => find(&written.name).or_else(|| by_host(host)),
+    }
+}
+
+/// The provider whose host this is.
+fn by_host(host: &str) -> Option<&'static Provider> {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let is = |name: &str| match name.starts_with(['.', '-']) {
+        true => host.ends_with(name),
+        false => host == name,
+    };
+    // Its regions stand in the middle.
+    let bedrock = host.starts_with("bedrock-runtime.") && host.ends_with(".amazonaws.com");
+    let listed = HOSTS.iter().find(|(name, _)| is(name)).map(|(_, name)| *name);
+    find(listed.or(bedrock.then_some("bedrock"))?)
 }
 
 /// How errors look where no provider was addressed, or one that we do not know: as OpenAI's do,
@@ -118,6 +184,42 @@ mod tests {
             };
             assert!(!PROVIDERS[index + 1..].iter().any(same), "{}", provider.name);
         }
+    }
+
+    #[test]
+    fn a_provider_is_known_by_its_host() {
+        let name = |host| by_host(host).map(|provider| provider.name);
+        for (host, provider) in [
+            ("api.groq.com", Some("groq")),
+            ("API.Groq.com.", Some("groq")),
+            ("my-resource.openai.azure.com", Some("azure")),
+            ("eu.api.openai.com", Some("openai")),
+            ("europe-west4-aiplatform.googleapis.com", Some("vertex")),
+            ("bedrock-runtime.eu-west-1.amazonaws.com", Some("bedrock")),
+            ("openai.azure.com", None),
+            ("notapi.groq.com", None),
+            ("api.groq.com.example.org", None),
+            ("localhost", None),
+            ("/run/llm.sock", None),
+        ] {
+            assert_eq!(name(host), provider, "{host}");
+        }
+        assert!(HOSTS.iter().all(|(_, name)| find(name).is_some()));
+    }
+
+    #[test]
+    fn what_is_configured_comes_before_the_host() {
+        let of = |name: &str, provider: Option<&str>| {
+            let mut written: file::Upstream =
+                toml::from_str("name = \"x\"\nurl = \"https://api.groq.com\"").unwrap();
+            written.name = name.to_owned();
+            written.provider = provider.map(str::to_owned);
+            super::of(&written, "api.groq.com").map(|provider| provider.name)
+        };
+        assert_eq!(of("fast", None), Some("groq"));
+        assert_eq!(of("mistral", None), Some("mistral"));
+        assert_eq!(of("fast", Some("vllm")), Some("vllm"));
+        assert_eq!(of("mistral", Some("acme")), None);
     }
 
     #[test]

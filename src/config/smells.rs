@@ -88,7 +88,8 @@ impl Nose<'_> {
     fn guessed_dialects(&self) -> Vec<Fault> {
         let guessed = self.file.upstream.iter().enumerate().filter_map(|(at, it)| {
             let provider = it.provider.as_ref().unwrap_or(&it.name);
-            let guessed = it.dialect.is_none() && providers::find(provider).is_none();
+            let host = self.upstreams.get(at).map_or("", |it| it.facts.address.as_str());
+            let guessed = it.dialect.is_none() && providers::of(it, host).is_none();
             let message = format!(
                 "`{provider}` is no provider that we know, so its answers are read as OpenAI's: \
                  write `dialect = \"openai\"` if they are, or the `provider` that is meant"

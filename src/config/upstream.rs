@@ -64,7 +64,9 @@ fn build(
     listen: Option<Listen>,
 ) -> Upstream {
     let named = written.provider.as_deref().unwrap_or(&written.name);
-    let provider = providers::find(named);
+    let provider = providers::of(written, &reach.address);
+    // A host says who answers, but not that a marker's requests are meant for it.
+    let marks = providers::find(named);
     let dialect = provider.map_or(Dialect::Openai, |provider| provider.dialect);
     let facts = Facts {
         name: written.name.clone(),
@@ -77,11 +79,12 @@ fn build(
         facts: Arc::new(facts),
         way: reach.way,
         tls: reach.tls,
+        http2: written.http == file::Http::Two,
         host: reach.host,
         base_path: reach.base_path,
         paths: written.paths.clone(),
         mount: Some(mount),
-        marker: provider.and_then(providers::Provider::marker),
+        marker: marks.and_then(providers::Provider::marker),
         asks_for_usage: match written.stream_usage {
             Some(usage) => usage == StreamUsage::Ask,
             None => provider.is_some_and(|provider| provider.asks),

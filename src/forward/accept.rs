@@ -1,28 +1,23 @@
 //! Listeners and client connections, until the drain is over. Knows no upstream.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use http::Request;
-use http::header::{CONNECTION, HeaderValue};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
-use super::client_io::{Client, ClientIo};
+use super::Forward;
+use super::client::Client;
 use super::exchange::Arrival;
 use super::listen::{Listener, Stream};
+use super::protocol::{self, Speaks};
 use super::route::Scope;
 use super::server_tls::{self, Refused, ServerTls};
 use super::settings::TlsFiles;
-use super::{Forward, headers, wire};
 
 /// How long to wait when the system has no file descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(50);
@@ -177,13 +172,15 @@ impl Accepting {
             client: Arc::new(Client::new(place, phase.clone())),
         };
         let Some(tls) = self.tls.clone() else {
-            tokio::spawn(serve(forward, stream, arrival("http"), phase));
+            let arrival = arrival("http");
+            tokio::spawn(protocol::serve(forward, stream, arrival, phase, Speaks::Look));
             return;
         };
         let arrival = arrival("https");
         tokio::spawn(async move {
             if let Some(stream) = greet(&forward, &tls, stream, phase.clone()).await {
-                serve(forward, stream, arrival, phase).await;
+                let speaks = Speaks::agreed(stream.get_ref().1.alpn_protocol());
+                protocol::serve(forward, stream, arrival, phase, speaks).await;
             }
         });
     }
@@ -211,49 +208,4 @@ async fn greet(
         Err(_) => tracing::debug!("a client took too long to greet"),
     }
     None
-}
-
-/// One client connection, until it closes or is cut off.
-async fn serve<S>(
-    forward: Arc<Forward>,
-    stream: S,
-    arrival: Arrival,
-    mut phase: watch::Receiver<Phase>,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let io = {
-        let live = forward.live();
-        ClientIo::new(stream, Arc::clone(&arrival.client), &live.settings.limits)
-    };
-    let service = service_fn(|request: Request<Incoming>| {
-        let is_last = headers::has_odd_codings(request.headers());
-        let exchange = Arc::clone(&forward).exchange(arrival.clone(), request);
-        async move {
-            let mut response = exchange.await;
-            if is_last {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let mut connection =
-        std::pin::pin!(wire::server().serve_connection(io, service).with_upgrades());
-    loop {
-        tokio::select! {
-            // The connection is what nearly always has something to do.
-            biased;
-            ended = connection.as_mut() => {
-                if ended.is_err_and(|error| error.is_parse()) {
-                    forward.unread.fetch_add(1, Relaxed);
-                }
-                return;
-            }
-            _ = phase.changed() => match *phase.borrow_and_update() {
-                Phase::Serving => (),
-                Phase::Draining => connection.as_mut().graceful_shutdown(),
-                Phase::Cut => return,
-            },
-        }
-    }
 }

@@ -1,115 +1,22 @@
 //! A client's connection that is closed when the client keeps us waiting too long: idle, with half a
-//! head, with half a body, or not reading. Knows no HTTP beyond these four.
+//! head, with half a body, or not reading. Knows no HTTP beyond these four, and how HTTP/2 begins.
 //!
 //! hyper has one timer for idle and for slow heads; they need different limits.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::accept::Phase;
+use super::client::Client;
 use super::settings::Limits;
-use super::upload::Upload;
-
-/// What the exchange and the connection under it tell each other.
-#[derive(Debug)]
-pub(super) struct Client {
-    opened: Instant,
-    // An exchange runs.
-    busy: AtomicBool,
-    // Its request's body has not ended.
-    uploading: AtomicBool,
-    upload: Upload,
-    // It kept us waiting longer than we allow, with an exchange running.
-    stalled: AtomicBool,
-    // Nanoseconds since `opened` when the last exchange ended.
-    quiet_since: AtomicU64,
-    // Where the process is on its way out.
-    phase: watch::Receiver<Phase>,
-    // The connection's place among all, given back when nothing of it is left.
-    _place: OwnedSemaphorePermit,
-}
-
-impl Client {
-    pub(super) fn new(place: OwnedSemaphorePermit, phase: watch::Receiver<Phase>) -> Self {
-        Self {
-            opened: Instant::now(),
-            busy: AtomicBool::new(false),
-            uploading: AtomicBool::new(false),
-            upload: Upload::new(),
-            stalled: AtomicBool::new(false),
-            quiet_since: AtomicU64::new(0),
-            phase,
-            _place: place,
-        }
-    }
-
-    /// An exchange begins.
-    pub(super) fn begin(&self, uploading: bool) {
-        self.uploading.store(uploading, Relaxed);
-        self.upload.moved();
-        self.busy.store(true, Relaxed);
-    }
-
-    /// The request's body was read, and has yet to be sent upstream.
-    pub(super) fn uploads_again(&self) {
-        self.uploading.store(true, Relaxed);
-    }
-
-    /// The request's body ended.
-    pub(super) fn uploaded(&self) {
-        self.upload.moved();
-        self.uploading.store(false, Relaxed);
-    }
-
-    /// How the request's body comes in.
-    pub(super) fn upload(&self) -> &Upload {
-        &self.upload
-    }
-
-    /// The exchange is over.
-    pub(super) fn end(&self) {
-        self.quiet_since.store(self.opened.elapsed().as_nanos() as u64, Relaxed);
-        self.uploading.store(false, Relaxed);
-        self.busy.store(false, Relaxed);
-    }
-
-    /// Whether the running exchange's request has more to come.
-    pub(super) fn is_uploading(&self) -> bool {
-        self.uploading.load(Relaxed)
-    }
-
-    /// Whether the connection was closed because the client stalled an exchange.
-    pub(super) fn stalled(&self) -> bool {
-        self.stalled.load(Relaxed)
-    }
-
-    /// Whether the drain's deadline has passed.
-    pub(super) fn is_cut(&self) -> bool {
-        *self.phase.borrow() == Phase::Cut
-    }
-
-    /// Ready once the drain's deadline has passed.
-    pub(super) async fn cut(&self) {
-        let mut phase = self.phase.clone();
-        // The server outlives its connections.
-        drop(phase.wait_for(|phase| *phase == Phase::Cut).await);
-    }
-
-    fn quiet_since(&self) -> Instant {
-        self.opened + Duration::from_nanos(self.quiet_since.load(Relaxed))
-    }
-}
 
 /// The connection.
 #[derive(Debug)]
@@ -127,13 +34,45 @@ pub(super) struct ClientIo<S> {
     // When writing began to wait.
     write_since: Option<Instant>,
     write_timer: Timer,
+    // It carries many exchanges side by side: each has its own limits then.
+    streams: bool,
+    // What was read to see what the client speaks.
+    ahead: Ahead,
+}
+
+/// How HTTP/2 begins (RFC 9113 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The first bytes, until they are read again.
+#[derive(Debug, Default)]
+struct Ahead {
+    bytes: [u8; PREFACE.len()],
+    filled: usize,
+    given: usize,
+}
+
+impl Ahead {
+    /// Whether these bytes begin HTTP/2, as soon as that is certain.
+    fn is_http2(&self) -> Option<bool> {
+        let (seen, preface) = (self.bytes.get(..self.filled)?, PREFACE.get(..self.filled)?);
+        if seen != preface { Some(false) } else { (seen.len() == PREFACE.len()).then_some(true) }
+    }
+
+    /// Gives what has not been given yet, as far as there is room.
+    fn give(&mut self, buffer: &mut ReadBufCursor<'_>) -> bool {
+        let rest = self.bytes.get(self.given..self.filled).unwrap_or_default();
+        let now = rest.get(..buffer.remaining()).unwrap_or(rest);
+        buffer.put_slice(now);
+        self.given += now.len();
+        !now.is_empty()
+    }
 }
 
 impl<S> ClientIo<S> {
     pub(super) fn new(stream: S, client: Arc<Client>, limits: &Limits) -> Self {
         Self {
             io: TokioIo::new(stream),
-            last_active: client.opened,
+            last_active: client.opened(),
             client,
             idle: limits.client_idle,
             header: limits.header,
@@ -142,7 +81,14 @@ impl<S> ClientIo<S> {
             read_timer: Timer::default(),
             write_since: None,
             write_timer: Timer::default(),
+            streams: false,
+            ahead: Ahead::default(),
         }
+    }
+
+    /// From now on exchanges run side by side on it, each with its own limits.
+    pub(super) fn carries_streams(&mut self) {
+        self.streams = true;
     }
 
     /// When a client that sends nothing now has kept us waiting long enough; always later while it
@@ -154,9 +100,9 @@ impl<S> ClientIo<S> {
         if self.write_since.is_some() {
             return later;
         }
-        if self.client.busy.load(Relaxed) {
+        if self.client.is_busy() {
             self.head_since = None;
-            let stall = self.client.uploading.load(Relaxed) && !self.stall.is_zero();
+            let stall = self.client.is_uploading() && !self.stall.is_zero();
             return if stall { self.last_active + self.stall } else { later };
         }
         let quiet = self.client.quiet_since();
@@ -168,7 +114,7 @@ impl<S> ClientIo<S> {
 
     fn bytes_came(&mut self) {
         self.last_active = Instant::now();
-        if self.client.busy.load(Relaxed) {
+        if self.client.is_busy() {
             self.head_since = None;
         } else if self.head_since.is_none_or(|since| since <= self.client.quiet_since()) {
             self.head_since = Some(self.last_active);
@@ -196,9 +142,7 @@ impl<S> ClientIo<S> {
     }
 
     fn give_up(&self) -> io::Error {
-        if self.client.busy.load(Relaxed) {
-            self.client.stalled.store(true, Relaxed);
-        }
+        self.client.stall();
         io::ErrorKind::TimedOut.into()
     }
 }
@@ -223,9 +167,27 @@ impl Timer {
     }
 }
 
-impl<S: AsyncRead + Unpin> Read for ClientIo<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+impl<S: AsyncRead + Unpin> ClientIo<S> {
+    /// Reads until it is certain whether the client speaks HTTP/2: for HTTP/1 that is its first read.
+    pub(super) async fn look(&mut self) -> io::Result<bool> {
+        loop {
+            if let Some(is_http2) = self.ahead.is_http2() {
+                return Ok(is_http2);
+            }
+            let mut bytes = self.ahead.bytes;
+            let mut buffer = ReadBuf::new(bytes.get_mut(self.ahead.filled..).unwrap_or_default());
+            poll_fn(|cx| self.poll_socket(cx, buffer.unfilled())).await?;
+            let count = buffer.filled().len();
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.ahead.bytes = bytes;
+            self.ahead.filled += count;
+        }
+    }
+
+    fn poll_socket(
+        &mut self,
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
@@ -234,9 +196,33 @@ impl<S: AsyncRead + Unpin> Read for ClientIo<S> {
             self.bytes_came();
             return outcome;
         }
+        if self.streams {
+            return Poll::Pending;
+        }
         let due = self.read_due();
         ready!(self.read_timer.poll_at(cx, due));
         Poll::Ready(Err(self.give_up()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> Read for ClientIo<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let io = &mut *self;
+        if !io.ahead.give(&mut buffer) {
+            return io.poll_socket(cx, buffer);
+        }
+        // What followed is likely to be here already: one read is enough for both.
+        if buffer.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        match io.poll_socket(cx, buffer) {
+            Poll::Pending => Poll::Ready(Ok(())),
+            outcome => outcome,
+        }
     }
 }
 
@@ -277,11 +263,42 @@ impl<S: AsyncWrite + Unpin> Write for ClientIo<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
-    use tokio::sync::Semaphore;
+    use tokio::sync::{Semaphore, watch};
 
     use super::*;
+    use crate::forward::accept::Phase;
+
+    fn ahead(text: &[u8]) -> Ahead {
+        let mut ahead = Ahead { filled: text.len(), ..Ahead::default() };
+        ahead.bytes[..text.len()].copy_from_slice(text);
+        ahead
+    }
+
+    #[test]
+    fn what_is_spoken_is_certain_at_the_first_other_byte() {
+        for length in 0..PREFACE.len() {
+            assert_eq!(ahead(&PREFACE[..length]).is_http2(), None, "{length}");
+            let mut other = PREFACE[..=length].to_vec();
+            other[length] ^= 1;
+            assert_eq!(ahead(&other).is_http2(), Some(false), "{length}");
+        }
+        assert_eq!(ahead(PREFACE).is_http2(), Some(true));
+    }
+
+    #[test]
+    fn what_was_read_ahead_is_given_once_in_whatever_pieces() {
+        let mut ahead = ahead(b"GET / HTTP");
+        let mut bytes = [0; 4];
+        let mut given = Vec::new();
+        loop {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            if !ahead.give(&mut buffer.unfilled()) {
+                break;
+            }
+            given.extend_from_slice(buffer.filled());
+        }
+        assert_eq!(given, b"GET / HTTP");
+    }
 
     /// Takes every byte and gets none of them away, as TLS over a full socket.
     struct Stuck;

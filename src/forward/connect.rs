@@ -4,20 +4,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1::SendRequest;
+use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
 
+use super::attempts::Attempt;
 use super::dial::Dialer;
 use super::egress;
 use super::error::Error;
+use super::handshake;
 use super::headers::Hop;
 use super::own::Own;
 use super::reach::{Place, Protocol, Proxy, Way};
-use super::settings::{Endpoint, Settings, Upstream};
+use super::settings::{Endpoint, Limits, Settings, Upstream};
+use super::shared::Peer;
 use super::socket::Socket;
 use super::tee::RequestTee;
-use super::upstream_io::{Stamps, Transport, UpstreamIo};
+use super::upstream_io::{Stamps, Transport};
 use super::upstream_tls::ClientTls;
-use super::wire;
 
 /// Connects to any upstream.
 #[derive(Clone)]
@@ -50,31 +53,39 @@ impl Connector {
         Ok(Self { dialer, tls: ClientTls::new(&settings.upstreams)?, timeout: limits.connect })
     }
 
-    /// Connects within the limit, which holds for all steps together.
+    /// Connects within the limit, which holds for all steps together; for one exchange at a time.
     pub(super) async fn connect(
         &self,
         upstream: &Upstream,
         hop: Hop,
     ) -> Result<(Connection, Steps), Error> {
-        let connecting = self.connect_unlimited(upstream, hop);
+        let connecting = async {
+            let (transport, steps) = self.open(upstream, hop).await?;
+            Ok((handshake::http1(transport, hop).await?, steps))
+        };
         tokio::time::timeout(self.timeout, connecting).await.map_err(|_| Error::ConnectTimeout)?
     }
 
-    async fn connect_unlimited(
+    /// Connects, for many exchanges at once; whoever waits for it sets the limit.
+    pub(super) async fn connect_shared(
         &self,
         upstream: &Upstream,
-        hop: Hop,
-    ) -> Result<(Connection, Steps), Error> {
+        limits: &Limits,
+        peer: Arc<Peer>,
+    ) -> Result<(http2::SendRequest<Attempt>, Steps), Error> {
+        let (transport, steps) = self.open(upstream, Hop::Stream).await?;
+        Ok((handshake::http2(transport, limits, peer).await?, steps))
+    }
+
+    async fn open(&self, upstream: &Upstream, hop: Hop) -> Result<(Transport, Steps), Error> {
         let socket = self.reach(upstream, hop).await?;
         let tcp = Instant::now();
-        let (transport, tls) = match &upstream.tls {
-            Some(tls) => {
-                let stream = self.tls.with_upstream(upstream, tls, socket).await?;
-                (Transport::Tls(Box::new(TokioIo::new(stream))), Some(Instant::now()))
-            }
-            None => (Transport::Plain(TokioIo::new(socket)), None),
+        let Some(tls) = &upstream.tls else {
+            return Ok((Transport::Plain(TokioIo::new(socket)), Steps { tcp, tls: None }));
         };
-        Ok((handshake(transport, hop).await?, Steps { tcp, tls }))
+        let stream = self.tls.with_upstream(upstream, tls, socket, hop).await?;
+        let steps = Steps { tcp, tls: Some(Instant::now()) };
+        Ok((Transport::Tls(Box::new(TokioIo::new(stream))), steps))
     }
 
     /// Along the upstream's way to where its bytes are taken.
@@ -111,17 +122,4 @@ async fn tunnel(socket: Socket, proxy: &Proxy, place: &Place) -> Result<Socket, 
         }
         Protocol::Socks5 { login } => egress::socks5(socket, place, login.as_ref()).await,
     }
-}
-
-/// HTTP on a transport that is there.
-async fn handshake(transport: Transport, hop: Hop) -> Result<Connection, Error> {
-    let stamps = Arc::new(Stamps::new());
-    let io = UpstreamIo::new(transport, Arc::clone(&stamps));
-    let (sender, connection) = wire::client().handshake(io).await.map_err(Error::Upstream)?;
-    // Its errors reach the exchange that holds the sender.
-    match hop {
-        Hop::Exchange => tokio::spawn(connection),
-        Hop::Upgrade => tokio::spawn(connection.with_upgrades()),
-    };
-    Ok(Connection { sender, stamps })
 }

@@ -12,6 +12,9 @@ pub(super) enum Error {
     /// No upstream was addressed.
     #[error("no upstream is addressed by this path")]
     NoRoute,
+    /// The client asked for a tunnel (`CONNECT`).
+    #[error("this proxy opens no tunnels")]
+    Tunnel,
     /// All exchanges that we allow are taken.
     #[error("too many exchanges at once")]
     Busy,
@@ -42,6 +45,9 @@ pub(super) enum Error {
     /// The egress proxy broke off, or does not speak HTTP.
     #[error("the egress proxy before the upstream broke off or does not speak HTTP")]
     ProxyBroken,
+    /// It was to speak HTTP/2 over TLS, and does not.
+    #[error("the upstream does not speak HTTP/2, which `http = \"2\"` asks for")]
+    NoHttp2,
     /// No connection within our limit.
     #[error("the upstream did not accept a connection in time")]
     ConnectTimeout,
@@ -78,6 +84,7 @@ impl Error {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::Tunnel => StatusCode::NOT_IMPLEMENTED,
             Self::ClientGone | Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::ClientStalled => StatusCode::REQUEST_TIMEOUT,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
@@ -91,6 +98,7 @@ impl Error {
     pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::NoRoute => "no_route",
+            Self::Tunnel => "no_tunnels",
             Self::Busy => "busy",
             Self::Loop => "loop",
             Self::Unresolved => "name_not_resolved",
@@ -101,6 +109,7 @@ impl Error {
             Self::ProxyAuthentication => "proxy_authentication",
             Self::ProxyRefused(_) => "proxy_refused",
             Self::ProxyBroken => "proxy_broken",
+            Self::NoHttp2 => "no_http2",
             Self::ConnectTimeout => "connect_timeout",
             Self::Silent => "upstream_silent",
             Self::ClientGone => "client_canceled",
@@ -118,7 +127,9 @@ impl Error {
         match self {
             Self::ClientGone => Cause::ClientGone,
             Self::ClientStalled => Cause::ClientStalled,
-            Self::NoRoute | Self::Busy | Self::Loop | Self::BadRequest => Cause::Refused(reason),
+            Self::NoRoute | Self::Tunnel | Self::Busy | Self::Loop | Self::BadRequest => {
+                Cause::Refused(reason)
+            }
             Self::ConnectTimeout | Self::Silent => Cause::UpstreamTimeout(reason),
             // The request's body broke, which comes from the client.
             Self::Upstream(error) if error.is_user() => Cause::ClientGone,

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::header::PROXY_AUTHORIZATION;
-use http::{Request, Response, StatusCode, Uri, Version, request, response};
+use http::uri::{Authority, Scheme};
+use http::{Method, Request, Response, StatusCode, Uri, Version, request, response};
 use http_body::Body as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
 
 use super::ask::{self, Answer};
-use super::client_io::Client;
+use super::client::Client;
 use super::error::Error;
 use super::headers::{self, Framing, Hop, ToUpstream};
 use super::live::Live;
@@ -93,10 +94,23 @@ impl Running {
         self.client.is_uploading()
     }
 
+    /// Whether the client's connection carries others too.
+    pub(super) fn is_stream(&self) -> bool {
+        self.client.is_stream()
+    }
+
+    /// Whether it is the client's turn to make room for more.
+    pub(super) fn turn_to_read(&self, theirs: bool) {
+        self.client.turn_to_read(theirs);
+    }
+
+    /// Only the first end counts.
     pub(super) fn end(&mut self, cause: Cause) {
-        self.pen.end(cause);
-        self.slot = None;
-        self.client.end();
+        if !self.pen.ended() {
+            self.pen.end(cause);
+            self.slot = None;
+            self.client.end();
+        }
     }
 }
 
@@ -136,6 +150,9 @@ impl Forward {
         );
         let (request_pen, mut running) = self.start(zero, &live, &arrival, &head, route);
         let asked = Asked::new(&head.method, &head.headers);
+        if head.method == Method::CONNECT {
+            return reply(&Error::Tunnel, asked, &live, None, running);
+        }
         let Some(route) = route else {
             return reply(&Error::NoRoute, asked, &live, None, running);
         };
@@ -145,9 +162,14 @@ impl Forward {
         };
         running.slot = Some(slot);
         let body = RequestTee::new(body, request_pen, Arc::clone(&arrival.client));
-        let hop = if upgrade.is_some() { Hop::Upgrade } else { Hop::Exchange };
-        let sent = if ask::may_ask(upstream, &head, &body) && hop == Hop::Exchange {
-            Box::pin(self.ask(&live, route, head, body, &mut running)).await
+        let from = Hop::of_client(head.version);
+        let hop = match upgrade {
+            Some(_) => Hop::Upgrade,
+            None if upstream.http2 => Hop::Stream,
+            None => Hop::Exchange,
+        };
+        let sent = if hop != Hop::Upgrade && ask::may_ask(upstream, &head, &body) {
+            Box::pin(self.ask(&live, route, head, body, hop, &mut running)).await
         } else {
             send(&live, route, head, body, hop, &mut running.pen).await
         };
@@ -158,7 +180,7 @@ impl Forward {
             (Ok(answered), _) if is_switch(&answered.response) => {
                 reply(&Error::Unasked, asked, &live, Some(upstream), running)
             }
-            (Ok(answered), _) => relay(answered, &live, running),
+            (Ok(answered), _) => relay(answered, from, &live, running),
             (Err(error), _) => {
                 let error = running.fault().unwrap_or(error);
                 reply(&error, asked, &live, Some(upstream), running)
@@ -174,6 +196,7 @@ impl Forward {
         route: Route,
         mut head: request::Parts,
         body: RequestTee,
+        hop: Hop,
         running: &mut Running,
     ) -> Result<Answered, Error> {
         let (upstream, _) = live.upstream(route.upstream);
@@ -181,11 +204,11 @@ impl Forward {
         let (body, question) =
             self.asking.hold(body, &head, upstream, limits, &mut running.pen).await;
         let Some(question) = question else {
-            return send(live, route, head, body, Hop::Exchange, &mut running.pen).await;
+            return send(live, route, head, body, hop, &mut running.pen).await;
         };
         let original = head.clone();
         question.edit(&mut head);
-        let answered = send(live, route, head, body, Hop::Exchange, &mut running.pen).await?;
+        let answered = send(live, route, head, body, hop, &mut running.pen).await?;
         if !ask::is_refusal(answered.response.status()) {
             let asked = self.asking.answer(&answered.response, limits, &mut running.pen);
             return Ok(Answered { asked, ..answered });
@@ -193,8 +216,7 @@ impl Forward {
         running.pen.milestone(Milestone::AskRefused, Instant::now());
         discard(answered, running).await;
         let answered =
-            send(live, route, original, question.original(), Hop::Exchange, &mut running.pen)
-                .await?;
+            send(live, route, original, question.original(), hop, &mut running.pen).await?;
         if answered.response.status().is_success() {
             self.asking.pause(&question, upstream, limits);
         }
@@ -234,17 +256,19 @@ struct Answered {
 }
 
 /// The upstream's answer on its way to the client.
-fn relay(answered: Answered, live: &Live, mut running: Running) -> Response<Body> {
+fn relay(answered: Answered, hop: Hop, live: &Live, mut running: Running) -> Response<Body> {
     let Answered { response, lease, asked } = answered;
     let (mut head, body) = response.into_parts();
     lease.mark(&mut running.pen);
     running.pen.head(&headers::tape_response(&head));
-    let framing = framing_to_client(&head, &body);
+    let framing = framing_to_client(&head, &body, hop);
     if framing == Framing::Close {
         // The only way to make hyper leave an answer without length or chunks.
         head.version = Version::HTTP_10;
+    } else if head.version == Version::HTTP_2 {
+        head.version = Version::HTTP_11;
     }
-    head.headers = headers::to_client(head.headers, framing, Hop::Exchange);
+    head.headers = headers::to_client(head.headers, framing, hop);
     let silence = live.settings.limits.upstream_silence;
     let tee = ResponseTee::new(body, running, lease, asked, silence);
     Response::from_parts(head, Body::Tee(Box::new(tee)))
@@ -346,24 +370,31 @@ async fn discard(answered: Answered, running: &Running) {
 
 /// The request as the upstream is to see it.
 fn outgoing(
-    head: request::Parts,
+    mut head: request::Parts,
     body: RequestTee,
     upstream: &Upstream,
     route: Route,
     hop: Hop,
     pen: &ResponsePen,
 ) -> Result<Request<RequestTee>, Error> {
-    let mut head = head;
-    let framing =
-        if body.size_hint().exact().is_some() { Framing::Length } else { Framing::Chunked };
+    let is_shared = hop == Hop::Stream;
+    let framing = match body.size_hint().exact() {
+        Some(_) => Framing::Length,
+        None if is_shared => Framing::Frames,
+        None => Framing::Chunked,
+    };
     let traceparent =
         upstream.propagate.then(|| super::trace_context::traceparent(pen.ids())).flatten();
+    let crumbs = head.version == Version::HTTP_2 && !is_shared;
+    let host = (!is_shared).then(|| upstream.host.clone());
     head.uri = target(&head.uri, route.mount, &prefix(upstream, hop))?;
     head.version = Version::HTTP_11;
-    head.headers = headers::to_upstream(
-        head.headers,
-        ToUpstream { host: upstream.host.clone(), framing, hop, traceparent },
-    );
+    if is_shared {
+        head.uri = absolute(head.uri, upstream)?;
+        head.version = Version::HTTP_2;
+    }
+    let to = ToUpstream { host, framing, hop, crumbs, traceparent };
+    head.headers = headers::to_upstream(head.headers, to);
     if let Some(credentials) = upstream.proxy_authorization(hop) {
         // Ours go before the app's, which cannot know our proxy.
         head.headers.insert(PROXY_AUTHORIZATION, credentials.clone());
@@ -382,20 +413,32 @@ fn prefix(upstream: &Upstream, hop: Hop) -> Cow<'_, str> {
 }
 
 /// The request target: what the client sent, without the mount and behind the base path.
-fn target(uri: &Uri, mount: usize, base_path: &str) -> Result<Uri, Error> {
-    let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    if mount == 0 && base_path.is_empty() && uri.scheme().is_none() {
-        return Ok(uri.clone());
+pub(super) fn target(uri: &Uri, mount: usize, base_path: &str) -> Result<Uri, Error> {
+    if mount == 0 && base_path.is_empty() {
+        return Ok(uri.path_and_query().cloned().map_or_else(Uri::default, Uri::from));
     }
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
     let rest = target.get(mount..).unwrap_or_default();
     let slash = if rest.starts_with('/') { "" } else { "/" };
     format!("{base_path}{slash}{rest}").parse().map_err(|_| Error::NoRoute)
 }
 
-/// An answer with neither length nor chunks ended by closing, and does so again.
-fn framing_to_client(head: &response::Parts, body: &Incoming) -> Framing {
+/// A target with the upstream's scheme and authority before it, which HTTP/2 sends in place of `Host`.
+fn absolute(target: Uri, upstream: &Upstream) -> Result<Uri, Error> {
+    let mut parts = target.into_parts();
+    parts.scheme = Some(if upstream.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
+    let authority = Authority::try_from(upstream.host.as_bytes());
+    parts.authority = Some(authority.map_err(|_| Error::NoRoute)?);
+    Uri::from_parts(parts).map_err(|_| Error::NoRoute)
+}
+
+/// An answer with neither length nor chunks ended by closing, and does so again where the client's
+/// connection is the exchange's own.
+fn framing_to_client(head: &response::Parts, body: &Incoming, hop: Hop) -> Framing {
     if body.size_hint().exact().is_some() {
         Framing::Length
+    } else if hop == Hop::Stream {
+        Framing::Frames
     } else if head.version == Version::HTTP_2
         || head.headers.contains_key(http::header::TRANSFER_ENCODING)
     {
@@ -429,6 +472,7 @@ mod tests {
             assert_eq!(target_of(uri, 0, ""), uri);
         }
         assert_eq!(target_of("http://proxy/v1/x?y", 0, ""), "/v1/x?y");
+        assert_eq!(target_of("*", 0, ""), "*");
     }
 
     #[test]

@@ -3,10 +3,10 @@
 //! Maps are rebuilt rather than removed from: `HeaderMap::remove` swaps the last field into the hole.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
-    UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
-use http::{request, response};
+use http::{Version, request, response};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -34,6 +34,8 @@ pub(super) enum Framing {
     Chunked,
     /// Ended by closing the connection, as the upstream did.
     Close,
+    /// HTTP/2's own frames say where it ends, since nobody knows how long it is.
+    Frames,
 }
 
 /// Whose the connection is on which a message travels.
@@ -43,32 +45,49 @@ pub(super) enum Hop {
     Exchange,
     /// About to be handed to another protocol, which `Upgrade` names.
     Upgrade,
+    /// Shared with others, as HTTP/2 does: nothing can be said of it in a head.
+    Stream,
+}
+
+impl Hop {
+    /// The client's, by the version of its request.
+    pub(super) fn of_client(version: Version) -> Self {
+        if version == Version::HTTP_2 { Self::Stream } else { Self::Exchange }
+    }
 }
 
 /// What a request's fields become on their way to an upstream.
 #[derive(Debug)]
 pub(super) struct ToUpstream {
-    /// The upstream's own authority.
-    pub(super) host: HeaderValue,
+    /// The upstream's own authority; absent where the target says it (`:authority`).
+    pub(super) host: Option<HeaderValue>,
     /// How the body is delimited; never `Close`.
     pub(super) framing: Framing,
-    /// Whether `Upgrade` crosses.
+    /// Whether `Upgrade` crosses, and whether there is a `Connection`.
     pub(super) hop: Hop,
+    /// Join the cookies, which HTTP/2 may cut into crumbs (RFC 9113 8.2.3).
+    pub(super) crumbs: bool,
     /// Replaces the app's.
     pub(super) traceparent: Option<HeaderValue>,
 }
 
 /// A request's fields as the upstream is to see them, in their order.
 pub(super) fn to_upstream(mut headers: HeaderMap, to: ToUpstream) -> HeaderMap {
-    if to.traceparent.is_none() && all_cross(&headers, to.framing) {
+    let mut cookies = if to.crumbs { joined_cookies(&headers) } else { None };
+    let as_is = to.traceparent.is_none() && cookies.is_none() && all_cross(&headers, to.framing);
+    if as_is && let Some(host) = to.host {
         // In its place: the order stays.
-        headers.insert(HOST, to.host);
+        headers.insert(HOST, host);
+        return headers;
+    }
+    if as_is && !headers.contains_key(HOST) {
         return headers;
     }
     let named = named_by_connection(&headers);
     let wants_trailers = headers.get_all(TE).iter().any(names_trailers);
     let mut out = HeaderMap::with_capacity(headers.keys_len() + 2);
-    let (mut host, mut traceparent) = (Some(to.host), to.traceparent);
+    let (mut host, mut traceparent) = (to.host, to.traceparent);
+    let joins = cookies.is_some();
     let mut codings = codings(&headers, to.framing);
     let replaces_trace = traceparent.is_some();
     for (name, value) in fields(headers) {
@@ -81,6 +100,8 @@ pub(super) fn to_upstream(mut headers: HeaderMap, to: ToUpstream) -> HeaderMap {
             if let Some(ours) = traceparent.take() {
                 out.append(TRACEPARENT, ours);
             }
+        } else if name == COOKIE && joins {
+            out.extend(cookies.take().map(|cookies| (COOKIE, cookies)));
         } else if name == TRANSFER_ENCODING {
             out.extend(codings.take().map(|codings| (name, codings)));
         } else if to.hop == Hop::Upgrade && is_of_upgrade(&name) {
@@ -95,7 +116,7 @@ pub(super) fn to_upstream(mut headers: HeaderMap, to: ToUpstream) -> HeaderMap {
     if let Some(ours) = traceparent {
         out.append(TRACEPARENT, ours);
     }
-    if wants_trailers {
+    if wants_trailers && to.hop != Hop::Stream {
         out.append(CONNECTION, HeaderValue::from_static("te"));
     }
     framed(out, to.framing)
@@ -127,7 +148,12 @@ pub(super) fn to_client(headers: HeaderMap, framing: Framing, hop: Hop) -> Heade
 /// Whether every field crosses as it is, which spares building another map. Most answers are so.
 fn all_cross(headers: &HeaderMap, framing: Framing) -> bool {
     let stays = |name: &HeaderName| *name == TRANSFER_ENCODING || is_of_connection(name);
-    framing == Framing::Length && !headers.keys().any(stays)
+    let length = match framing {
+        Framing::Length => true,
+        Framing::Frames => !headers.contains_key(CONTENT_LENGTH),
+        Framing::Chunked | Framing::Close => false,
+    };
+    length && !headers.keys().any(stays)
 }
 
 /// Says `chunked` where the body needs it and the message did not: hyper's client would drop the
@@ -146,6 +172,12 @@ fn fields(headers: HeaderMap) -> impl Iterator<Item = (HeaderName, HeaderValue)>
         last = name.or(last.take());
         last.clone().map(|name| (name, value))
     })
+}
+
+/// The cookies in one field, where they are cut into several.
+fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
+    let crumbs: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() < 2 { None } else { HeaderValue::from_bytes(&crumbs.join(&b"; "[..])).ok() }
 }
 
 /// The transfer codings as sent, with `chunked` once and last: said twice, it would be another
@@ -215,12 +247,20 @@ fn names_trailers(value: &HeaderValue) -> bool {
     tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
-/// A request's head for the tape: `METHOD target VERSION` and its fields, credentials as `***`.
+/// A request's head for the tape: `METHOD target VERSION` and its fields, credentials as `***`. What
+/// HTTP/2 says as `:authority` stands there as `host`.
 pub(super) fn tape_request(head: &request::Parts) -> Vec<u8> {
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     let mut text = Vec::with_capacity(512);
     for part in [head.method.as_str(), " ", target, " ", version(head.version), "\n"] {
         text.extend_from_slice(part.as_bytes());
+    }
+    if let Some(authority) = head.uri.authority()
+        && !head.headers.contains_key(HOST)
+    {
+        for part in ["host: ", authority.as_str(), "\n"] {
+            text.extend_from_slice(part.as_bytes());
+        }
     }
     tape_fields(&mut text, &head.headers);
     text
@@ -246,10 +286,10 @@ fn tape_fields(text: &mut Vec<u8>, headers: &HeaderMap) {
     }
 }
 
-fn version(version: http::Version) -> &'static str {
+fn version(version: Version) -> &'static str {
     match version {
-        http::Version::HTTP_10 => "1.0",
-        http::Version::HTTP_2 => "2",
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
         _ => "1.1",
     }
 }
@@ -273,9 +313,10 @@ mod tests {
 
     fn upstream(framing: Framing) -> ToUpstream {
         ToUpstream {
-            host: HeaderValue::from_static("up"),
+            host: Some(HeaderValue::from_static("up")),
             framing,
             hop: Hop::Exchange,
+            crumbs: false,
             traceparent: None,
         }
     }
@@ -339,6 +380,32 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_said_of_a_connection_that_others_share() {
+        let headers = map(&[
+            ("host", "proxy"),
+            ("connection", "te, x-private"),
+            ("x-private", "1"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("a", "1"),
+        ]);
+        let to = ToUpstream { host: None, hop: Hop::Stream, ..upstream(Framing::Frames) };
+        assert_eq!(list(&to_upstream(headers, to)), [("te", "trailers"), ("a", "1")]);
+        let headers = map(&[("content-length", "9"), ("keep-alive", "1"), ("a", "1")]);
+        assert_eq!(list(&to_client(headers, Framing::Frames, Hop::Stream)), [("a", "1")]);
+    }
+
+    #[test]
+    fn crumbs_of_cookies_are_joined_only_where_they_were_cut() {
+        let headers = map(&[("cookie", "a=1"), ("x", "1"), ("cookie", "b=2"), ("host", "proxy")]);
+        let to = ToUpstream { crumbs: true, ..upstream(Framing::Length) };
+        let out = to_upstream(headers.clone(), to);
+        assert_eq!(list(&out), [("cookie", "a=1; b=2"), ("x", "1"), ("host", "up")]);
+        let out = to_upstream(headers, upstream(Framing::Length));
+        assert_eq!(out.get_all("cookie").iter().count(), 2, "an HTTP/1 client meant it so");
+    }
+
+    #[test]
     fn our_traceparent_stands_where_the_apps_stood() {
         let headers = map(&[("traceparent", "app"), ("z", "1")]);
         let ours = Some(HeaderValue::from_static("ours"));
@@ -371,5 +438,12 @@ mod tests {
         let text = String::from_utf8(tape_request(&request.into_parts().0)).unwrap();
         let expected = "POST /v1/x?y=1 1.1\nauthorization: ***\nx-api-key: ***\naccept: */*\n";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn the_tape_keeps_an_authority_as_a_host() {
+        let request = http::Request::get("http://proxy:1/v1/x?y").version(Version::HTTP_2);
+        let text = tape_request(&request.body(()).unwrap().into_parts().0);
+        assert_eq!(text, b"GET /v1/x?y 2\nhost: proxy:1\n");
     }
 }

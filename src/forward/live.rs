@@ -76,6 +76,7 @@ mod tests {
         Upstream {
             facts: Arc::new(facts),
             tls: None,
+            http2: false,
             way: Way::Direct(Place { host: "h".into(), port }),
             host: http::HeaderValue::from_static("h"),
             base_path: String::new(),

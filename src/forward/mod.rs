@@ -17,6 +17,10 @@ pub mod listen;
 pub mod server_tls;
 /// Listeners and client connections.
 pub mod accept;
+/// What a client's connection speaks, and its exchanges.
+pub mod protocol;
+/// What an exchange and the client's connection tell each other.
+mod client;
 /// A client's connection, closed when it keeps us waiting.
 mod client_io;
 /// How a request's body comes in, and breaks off.
@@ -37,6 +41,8 @@ pub mod ask;
 mod send;
 /// Connections that wait for their next exchange.
 mod pool;
+/// Connections that exchanges share.
+mod shared;
 /// A new connection to an upstream, top to bottom.
 mod connect;
 /// How an upstream is reached, as settings say it.
@@ -51,8 +57,12 @@ mod egress;
 mod socket;
 /// TLS, one configuration for all that are alike.
 mod upstream_tls;
+/// How HTTP begins on it.
+mod handshake;
 /// An upstream connection that knows when it wrote.
 mod upstream_io;
+/// A request's body on a connection that others share.
+mod attempts;
 /// Bodies that let a pen look.
 pub mod tee;
 /// An upgraded connection: bytes both ways.
@@ -61,6 +71,9 @@ mod tunnel;
 mod reply;
 /// What can go wrong, and whose fault it is.
 mod error;
+/// Routing and fields, for any request.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

@@ -3,13 +3,14 @@
 //! Of our own because an exchange must know when it leased a connection and when that wrote, which
 //! hyper-util's client does not tell, and because a path must go out exactly as it came in.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::connect::{Connection, Connector, Steps};
 use super::error::Error;
 use super::headers::Hop;
 use super::settings::{Limits, Upstream};
+use super::shared::Shared;
 
 /// Idle connections to one upstream. The one that was used last is used next, so that the others can
 /// grow old and go.
@@ -19,6 +20,8 @@ pub(super) struct Pool {
     idle: Mutex<Option<Vec<Idle>>>,
     idle_for: Duration,
     limit: usize,
+    /// Connections that exchanges share (HTTP/2).
+    pub(super) shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
@@ -36,6 +39,7 @@ impl Pool {
             idle: Mutex::new(Some(Vec::new())),
             idle_for: limits.upstream_idle,
             limit: limits.upstream_idle_connections,
+            shared: Arc::new(Shared::new(limits)),
         }
     }
 
@@ -79,11 +83,13 @@ impl Pool {
     /// Closes what is idle, and later each connection whose exchange is over.
     pub(super) fn retire(&self) {
         *self.idle() = None;
+        self.shared.retire();
     }
 
     /// Whether it keeps connections as these limits say.
     pub(super) fn keeps_to(&self, limits: &Limits) -> bool {
         (self.idle_for, self.limit) == (limits.upstream_idle, limits.upstream_idle_connections)
+            && self.shared.keeps_to(limits)
     }
 
     /// Closes connections that have been idle for too long.
@@ -91,6 +97,7 @@ impl Pool {
         if let Some(idle) = self.idle().as_mut() {
             idle.retain(|idle| idle.since.elapsed() < self.idle_for);
         }
+        self.shared.sweep();
     }
 
     fn take(&self) -> Option<Connection> {

@@ -127,6 +127,7 @@ mod tests {
             }),
             way: crate::forward::settings::Way::Unix("/run/upstream".into()),
             tls: None,
+            http2: false,
             host: http::HeaderValue::from_static("h"),
             base_path: String::new(),
             paths: paths.iter().map(ToString::to_string).collect(),

@@ -31,9 +31,9 @@ const HANDSHAKE: u8 = 0x16;
 const LONGEST_REQUEST: u64 = 64 * 1024;
 const SPEAK_TLS: &str = "this port speaks HTTPS only: write https:// in place of http://\n";
 
-/// What ALPN offers, the first that the client has too: what `accept::serve` can serve.
+/// What ALPN offers, the first that the client has too: what `protocol::serve` can serve.
 fn protocols() -> Vec<Vec<u8>> {
-    vec![b"http/1.1".to_vec()]
+    vec![b"h2".to_vec(), b"http/1.1".to_vec()]
 }
 
 /// Which file is wrong.

@@ -38,6 +38,9 @@ pub struct Upstream {
     pub way: Way,
     /// TLS, if its connections have it.
     pub tls: Option<Tls>,
+    /// Whether exchanges with it share HTTP/2 connections (`http = "2"`): agreed on over TLS, by
+    /// prior knowledge without. An upgrade always has an HTTP/1.1 connection of its own.
+    pub http2: bool,
     /// The value of `Host`: the URL's authority as written.
     pub host: HeaderValue,
     /// Put in front of each request's path; empty, or begins with `/` and does not end with it.
@@ -202,6 +205,26 @@ pub struct Limits {
     /// The longest that neither side of an upgraded connection may send
     /// (`tunnel_idle_seconds`, 3,600: a realtime session's longest; 0 is no limit).
     pub tunnel_idle: Duration,
+    /// Exchanges at once on one client's HTTP/2 connection (`http2_client_streams`, 250: what Go's
+    /// servers allow, so that clients are used to it); above it they wait at the client, or come on
+    /// another connection.
+    pub client_streams: usize,
+    /// Exchanges at once on one HTTP/2 connection to an upstream, or fewer where it allows fewer
+    /// (`http2_upstream_streams`, 100: RFC 9113's advice to servers); above it another is opened.
+    pub upstream_streams: usize,
+    /// Bytes that may be on their way on one HTTP/2 stream before they are read
+    /// (`http2_stream_window`, 256 KiB: a prompt or an answer in one go).
+    pub stream_window: usize,
+    /// Bytes of a request's body that are kept until its answer begins, so that it can be sent again
+    /// where an HTTP/2 upstream says that it has not begun with it (`http2_repeat`, 256 KiB: most
+    /// prompts; a longer one is a 502 then).
+    pub http2_repeat: usize,
+    /// The longest HTTP/2 head, each field counted with 32 bytes more (`http2_head`, 64 KiB);
+    /// a longer one is refused with 431.
+    pub http2_head: usize,
+    /// An HTTP/2 connection with exchanges on which nothing comes is asked for a sign of life after
+    /// this, and closed when none comes within as long again (`http2_ping_seconds`, 30; 0: never).
+    pub ping: Duration,
     /// From SIGTERM until what still runs is cut off (`drain_seconds`, 7).
     pub drain: Duration,
 }
@@ -226,6 +249,12 @@ impl Default for Limits {
             ask_event: 64 << 10,
             ask_pause: Duration::from_secs(3600),
             tunnel_idle: Duration::from_secs(3600),
+            client_streams: 250,
+            upstream_streams: 100,
+            stream_window: 256 << 10,
+            http2_repeat: 256 << 10,
+            http2_head: 64 << 10,
+            ping: Duration::from_secs(30),
             drain: Duration::from_secs(7),
         }
     }

@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::ask::Answer;
-use super::client_io::Client;
+use super::client::Client;
 use super::error::Error;
 use super::exchange::Running;
 use super::send::Lease;
@@ -69,9 +69,10 @@ impl RequestTee {
     }
 
     /// What was read of it, and how it broke then.
-    pub(super) fn broken<const N: usize>(self, frames: [Bytes; N], error: BodyError) -> Self {
+    pub(super) fn broken<const N: usize>(mut self, frames: [Bytes; N], error: BodyError) -> Self {
         let sized = self.size_hint().exact().is_some();
-        Self { rest: Rest::Read { last: Some(Err(error)), sized }, ..self }.behind(frames)
+        self.rest = Rest::Read { last: Some(Err(error)), sized };
+        self.behind(frames)
     }
 
     pub(super) fn client(&self) -> Arc<Client> {
@@ -124,6 +125,13 @@ impl HttpBody for RequestTee {
     }
 }
 
+impl Drop for RequestTee {
+    fn drop(&mut self) {
+        // Nobody waits for the rest any more.
+        self.client.upload().moved();
+    }
+}
+
 type Polled = Option<Result<Frame<Bytes>, BodyError>>;
 
 fn poll_taped(
@@ -171,6 +179,9 @@ pub struct ResponseTee {
     then: Option<Then>,
 }
 
+/// The time that a stream's last bytes have to be written before it is reset.
+const FLUSH: Duration = Duration::from_millis(10);
+
 /// What follows the last bytes.
 #[derive(Debug)]
 enum Then {
@@ -178,9 +189,18 @@ enum Then {
     /// How the upstream broke, and whether hyper has flushed what came before.
     Break {
         error: BodyError,
-        flushed: bool,
+        flush: Flush,
     },
     End,
+}
+
+/// Told of an error, hyper drops what it has not written yet, the head too. It flushes when a body
+/// has nothing to give: at once on HTTP/1, and in another task on HTTP/2.
+#[derive(Debug)]
+enum Flush {
+    Due,
+    Until(Pin<Box<Sleep>>),
+    Done,
 }
 
 /// Ends a body in which nothing came for too long.
@@ -286,12 +306,20 @@ impl ResponseTee {
     fn poll_then(&mut self, then: Then, cx: &mut Context<'_>) -> Poll<Polled> {
         match then {
             Then::Trailers(trailers) => Poll::Ready(Some(Ok(trailers))),
-            Then::Break { error, flushed: true } => Poll::Ready(Some(Err(error))),
-            Then::Break { error, flushed: false } => {
-                // Told of an error, hyper drops what it has not written yet, the head too. It
-                // flushes when a body has nothing to give.
-                self.then = Some(Then::Break { error, flushed: true });
+            Then::Break { error, flush: Flush::Done } => Poll::Ready(Some(Err(error))),
+            Then::Break { error, flush: Flush::Due } => {
+                let is_stream = self.running.is_stream();
+                let until = || Flush::Until(Box::pin(sleep(FLUSH)));
+                let flush = if is_stream { until() } else { Flush::Done };
+                self.then = Some(Then::Break { error, flush });
                 cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Then::Break { error, flush: Flush::Until(mut sleep) } => {
+                if sleep.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Some(Err(error)));
+                }
+                self.then = Some(Then::Break { error, flush: Flush::Until(sleep) });
                 Poll::Pending
             }
             Then::End => {
@@ -303,7 +331,7 @@ impl ResponseTee {
 }
 
 fn break_with(error: BodyError) -> Then {
-    Then::Break { error, flushed: false }
+    Then::Break { error, flush: Flush::Due }
 }
 
 impl HttpBody for ResponseTee {
@@ -314,6 +342,7 @@ impl HttpBody for ResponseTee {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.running.turn_to_read(false);
         let this = &mut *self;
         loop {
             if let Some(then) = this.then.take() {
@@ -325,6 +354,7 @@ impl HttpBody for ResponseTee {
                 this.asked.as_mut().map(|asked| asked.rest()).unwrap_or_default()
             });
             if !bytes.is_empty() {
+                this.running.turn_to_read(true);
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
         }

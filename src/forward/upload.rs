@@ -50,6 +50,15 @@ impl Upload {
         self.awaited.store(true, Relaxed);
     }
 
+    /// Since when the next move has been the client's, where it is.
+    pub(super) fn awaited_since(&self) -> Option<Instant> {
+        self.awaited.load(Relaxed).then(|| self.last_move())
+    }
+
+    fn last_move(&self) -> Instant {
+        self.opened + Duration::from_nanos(self.moved.load(Relaxed))
+    }
+
     /// The body broke off.
     pub(super) fn broke(&self, error: &hyper::Error) {
         let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
@@ -71,7 +80,6 @@ impl Upload {
         if self.awaited.load(Relaxed) {
             return Instant::now() + limit;
         }
-        let moved = self.opened + Duration::from_nanos(self.moved.load(Relaxed));
-        since.max(moved) + limit
+        since.max(self.last_move()) + limit
     }
 }

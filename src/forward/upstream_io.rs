@@ -42,9 +42,14 @@ impl Stamps {
         }
     }
 
+    /// Something was written now.
+    pub(super) fn now(&self) {
+        self.stamp(self.elapsed());
+    }
+
     /// The time of a write that begins now: taken before it, since the upstream may answer before
     /// this thread runs again.
-    fn now(&self) -> u64 {
+    fn elapsed(&self) -> u64 {
         (self.made.elapsed().as_nanos() as u64).max(1)
     }
 
@@ -137,7 +142,7 @@ impl Write for UpstreamIo {
         if self.deaf {
             return Poll::Ready(Ok(bytes.len()));
         }
-        let began = self.stamps.now();
+        let began = self.stamps.elapsed();
         let written = ready!(transport!(self, io => io.poll_write(cx, bytes)));
         self.written(began, bytes.len(), written)
     }
@@ -151,7 +156,7 @@ impl Write for UpstreamIo {
         if self.deaf {
             return Poll::Ready(Ok(length));
         }
-        let began = self.stamps.now();
+        let began = self.stamps.elapsed();
         let written = ready!(transport!(self, io => io.poll_write_vectored(cx, slices)));
         self.written(began, length, written)
     }

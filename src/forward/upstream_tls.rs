@@ -2,25 +2,26 @@
 //! connection's purpose.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 
 use rustls::client::WantsClientCert;
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
+use rustls::{AlertDescription, ClientConfig, ConfigBuilder, RootCertStore};
 use rustls_native_certs::CertificateResult;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::error::Error;
+use super::headers::Hop;
 use super::reach::{Tls, Trust};
 use super::settings::Upstream;
 use super::socket::Socket;
 
-/// The protocols that are offered (ALPN), the first preferred.
-type Protocols = &'static [&'static [u8]];
-
-const HTTP_1: Protocols = &[b"http/1.1"];
+/// Protocols as the TLS handshake names them (ALPN).
+const HTTP_1: &[u8] = b"http/1.1";
+const HTTP_2: &[u8] = b"h2";
 
 /// The configuration of each upstream's TLS.
 #[derive(Clone, Debug)]
@@ -36,36 +37,43 @@ impl ClientTls {
     /// their sessions; those with another certificate of ours never do.
     pub(super) fn new(upstreams: &[Upstream]) -> Result<Self, rustls::Error> {
         let roots = Arc::new(system_roots());
-        let system = Arc::new(configure(&Trust::default(), HTTP_1, &roots)?);
-        let mut made: Vec<(&Trust, Protocols, Arc<ClientConfig>)> = Vec::new();
+        let system = Arc::new(configure(&Trust::default(), &roots)?);
+        let mut made: Vec<(&Trust, Arc<ClientConfig>)> = Vec::new();
         let mut own = HashMap::new();
         for upstream in upstreams {
             let Some(Tls { trust, .. }) = &upstream.tls else { continue };
-            let protocols = HTTP_1;
-            if trust.is_system() && protocols == HTTP_1 {
+            if trust.is_system() {
                 continue;
             }
-            let alike = made.iter().find(|(it, offers, _)| *it == trust && *offers == protocols);
-            let config = match alike {
-                Some((_, _, config)) => Arc::clone(config),
-                None => Arc::new(configure(trust, protocols, &roots)?),
+            let config = match made.iter().find(|(it, _)| *it == trust) {
+                Some((_, config)) => Arc::clone(config),
+                None => Arc::new(configure(trust, &roots)?),
             };
             own.insert(upstream.facts.name.clone(), Arc::clone(&config));
-            made.push((trust, protocols, config));
+            made.push((trust, config));
         }
         Ok(Self { system, own })
     }
 
-    /// TLS with an upstream.
+    /// TLS with an upstream; for shared connections only if it speaks HTTP/2.
     pub(super) async fn with_upstream(
         &self,
         upstream: &Upstream,
         tls: &Tls,
         socket: Socket,
+        hop: Hop,
     ) -> Result<TlsStream<Socket>, Error> {
         let config = self.own.get(&upstream.facts.name).unwrap_or(&self.system);
         let connecting = TlsConnector::from(Arc::clone(config));
-        connecting.connect(tls.server_name.clone(), socket).await.map_err(Error::Tls)
+        let name = tls.server_name.clone();
+        if hop != Hop::Stream {
+            return connecting.connect(name, socket).await.map_err(Error::Tls);
+        }
+        let stream = connecting.with_alpn(vec![HTTP_2.to_vec()]).connect(name, socket).await;
+        let stream = stream
+            .map_err(|error| if is_alpn(&error) { Error::NoHttp2 } else { Error::Tls(error) })?;
+        let agreed = stream.get_ref().1.alpn_protocol();
+        if agreed == Some(HTTP_2) { Ok(stream) } else { Err(Error::NoHttp2) }
     }
 
     /// TLS with an egress proxy of this name or address.
@@ -80,11 +88,14 @@ impl ClientTls {
     }
 }
 
-fn configure(
-    trust: &Trust,
-    protocols: Protocols,
-    system: &Arc<RootCertStore>,
-) -> Result<ClientConfig, rustls::Error> {
+/// Whether the peer broke the handshake off since it does not speak what we asked for.
+fn is_alpn(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    let alert = AlertDescription::NoApplicationProtocol;
+    matches!(cause, Some(rustls::Error::AlertReceived(received)) if *received == alert)
+}
+
+fn configure(trust: &Trust, system: &Arc<RootCertStore>) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider);
     let builder = builder.with_safe_default_protocol_versions()?;
@@ -96,7 +107,7 @@ fn configure(
             .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(identity)))),
         None => builder.with_no_client_auth(),
     };
-    config.alpn_protocols = protocols.iter().map(|it| it.to_vec()).collect();
+    config.alpn_protocols = vec![HTTP_1.to_vec()];
     Ok(config)
 }
 

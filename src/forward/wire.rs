@@ -4,12 +4,17 @@
 use std::io;
 
 use hyper::client::conn::http1 as client;
+use hyper::client::conn::http2 as http2_client;
 use hyper::server::conn::http1 as server;
+use hyper::server::conn::http2 as http2_server;
 use hyper_util::rt::TokioTimer;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 
-/// Fields in one head. hyper's own limit of 100 is too low for some gateways.
+use super::settings::Limits;
+use super::shared::UNKNOWN;
+
+/// Fields in one HTTP/1 head. hyper's own limit of 100 is too low for some gateways.
 const HEADERS: usize = 256;
 
 /// Towards clients: names keep their case, and no `Date` of our own is added.
@@ -36,6 +41,48 @@ pub fn client() -> client::Builder {
     builder
 }
 
+/// Towards clients that speak HTTP/2. Floods of resets are hyper's to stop.
+pub fn http2_server<E: Clone>(executor: E, limits: &Limits) -> http2_server::Builder<E> {
+    let mut builder = http2_server::Builder::new(executor);
+    builder
+        .auto_date_header(false)
+        .max_concurrent_streams(clamped(limits.client_streams))
+        .initial_stream_window_size(clamped(limits.stream_window))
+        .initial_connection_window_size(connection_window(limits, limits.client_streams))
+        .max_header_list_size(clamped(limits.http2_head))
+        .keep_alive_interval(Some(limits.ping).filter(|ping| !ping.is_zero()))
+        .keep_alive_timeout(limits.ping)
+        .timer(TokioTimer::new());
+    builder
+}
+
+/// Towards upstreams that speak HTTP/2.
+pub fn http2_client<E: Clone>(executor: E, limits: &Limits) -> http2_client::Builder<E> {
+    let mut builder = http2_client::Builder::new(executor);
+    builder
+        .initial_max_send_streams(UNKNOWN)
+        .initial_stream_window_size(clamped(limits.stream_window))
+        .initial_connection_window_size(connection_window(limits, limits.upstream_streams))
+        .max_header_list_size(clamped(limits.http2_head))
+        .keep_alive_interval(Some(limits.ping).filter(|ping| !ping.is_zero()))
+        .keep_alive_timeout(limits.ping)
+        .timer(TokioTimer::new());
+    builder
+}
+
+/// Four times what all streams' windows hold together: a stream that nobody reads never slows
+/// another, and h2, which ends a connection when unread frames of under 256 bytes use up half of its
+/// window (each counts for the bytes that are missing to 256), bears it when many streams of small
+/// events wait at once. Memory is bounded by the streams' own windows all the same.
+fn connection_window(limits: &Limits, streams: usize) -> u32 {
+    clamped(limits.stream_window.saturating_mul(streams).saturating_mul(4))
+}
+
+/// The largest window (RFC 9113 6.9.1), and more than any other number here.
+fn clamped(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX).min(i32::MAX.unsigned_abs())
+}
+
 /// Small writes go out at once: a streamed token must not wait for the next one.
 ///
 /// # Errors
@@ -50,4 +97,18 @@ pub fn socket(stream: &TcpStream) -> io::Result<()> {
 /// When the system gives no threads.
 pub fn runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread().thread_name("clearspan").enable_all().build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connections_window_is_never_the_streams_bottleneck_and_always_valid() {
+        let limits = Limits::default();
+        let all = limits.stream_window * limits.upstream_streams;
+        assert!(connection_window(&limits, limits.upstream_streams) as usize > all);
+        let huge = Limits { stream_window: usize::MAX, ..limits };
+        assert_eq!(connection_window(&huge, 2), (1 << 31) - 1);
+    }
 }

@@ -22,6 +22,8 @@ pub mod notes;
 pub mod gaps;
 /// The one plain struct.
 pub mod observation;
+/// Each answer is counted once, however often it is read.
+pub mod once;
 /// Usage × table → cost, or the reason why there is none.
 pub mod price;
 

@@ -215,6 +215,10 @@ pub struct RequestFacts {
     pub messages: Option<u32>,
     /// How many tools were offered.
     pub tools: u32,
+    /// The conversation that the call continues, where the client named it; at most 128 bytes.
+    pub conversation: Option<String>,
+    /// The provider keeps the answer, so that it can be fetched later.
+    pub stored: bool,
 }
 
 /// What the upstream answered.
@@ -224,6 +228,9 @@ pub struct ResponseFacts {
     pub id: Option<String>,
     /// The model that answered.
     pub model: Option<String>,
+    /// Who answered in the upstream's stead, as it says: a provider (OpenRouter's `provider`), or the
+    /// host behind a cloud model (Ollama's `remote_host`); at most 128 bytes.
+    pub served_by: Option<String>,
     /// One per choice, in order of index; `None` where a choice never finished.
     pub finish_reasons: Vec<Option<String>>,
     /// The service tier that answered.
@@ -249,6 +256,11 @@ pub struct ResponseFacts {
     pub error: Option<String>,
     /// Durations the provider claims (Ollama, `openai-processing-ms`).
     pub claimed: ClaimedDurations,
+    /// The answer is not there yet: the provider still works on it.
+    pub pending: bool,
+    /// It was made apart from the call that asked for it, which may have ended before (OpenAI's
+    /// background responses, batches, runs of assistants).
+    pub background: bool,
 }
 
 /// Durations that the provider claims of its own work; kept beside ours, never instead.
@@ -318,8 +330,11 @@ pub struct Units {
     pub output_time: Option<Duration>,
     /// Documents' pages, or a reranker's searches, as the provider counts them.
     pub documents: Option<u64>,
-    /// Tokens that another model used on the way, which the totals leave out (Anthropic's advisor).
+    /// Tokens that another model used on the way, which the totals leave out (Anthropic's advisor,
+    /// OpenAI's picture tool).
     pub other_models: Option<u64>,
+    /// How many calls of the model the counts add up, where they are not of one (a batch).
+    pub calls: Option<u64>,
 }
 
 /// When things happened, since zero: the moment the request head was read. Absent: it did not happen.

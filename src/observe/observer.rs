@@ -297,6 +297,7 @@ impl Observer {
             asked: !self.call.asks
                 || self.request_facts.include_usage == Some(true)
                 || self.stream_usage.is_some_and(StreamUsage::is_asked),
+            pending: self.facts.pending,
             usage: self.facts.usage,
         };
         let ending = verdict::ending(&evidence);
@@ -615,6 +616,37 @@ mod tests {
         let seen = observer.finish(&ended(12, Cause::Complete));
         assert_eq!((seen.ending, seen.usage), (Ending::Complete, Known::Unknown("torn")));
         assert_eq!(seen.notes, [Note::ResponseTorn]);
+    }
+
+    #[test]
+    fn a_huge_last_event_tells_its_usage_from_its_end() {
+        let begun =
+            "data: {\"type\":\"response.created\",\"response\":{\"status\":\"in_progress\"}}\n\n";
+        let end = "\"}]}],\"service_tier\":\"default\",\"usage\":{\"input_tokens\":3,\"output_tokens\":4},\"metadata\":{}}}\n\n";
+        let long = format!(
+            "data: {{\"type\":\"response.completed\",\"response\":{{\"status\":\"completed\",\"output\":[{{\"content\":[{{\"text\":\"{}{end}",
+            "x".repeat(4000)
+        );
+        let seen = |torn: bool| {
+            let mut observer = observer("openai", "POST /v1/responses 1.1\n", 0);
+            observer.settings = Arc::new(Settings { event_bytes: 1000, ..Settings::default() });
+            observer.see(at(1), Entry::Head(SSE));
+            observer.see(at(2), Entry::Body(Answered, begun.as_bytes()));
+            if torn {
+                observer.see(at(3), Entry::Gap(Answered, 3000));
+                observer.see(at(3), Entry::Body(Answered, &long.as_bytes()[3000..]));
+            } else {
+                observer.see(at(3), Entry::Body(Answered, long.as_bytes()));
+            }
+            assert_eq!(observer.held(), 0);
+            observer.finish(&ended(4, Cause::Complete))
+        };
+        for (torn, note) in [(true, Note::ResponseTorn), (false, Note::EventTooLong)] {
+            let seen = seen(torn);
+            assert_eq!(seen.usage.value().and_then(|usage| usage.output), Some(4), "{torn}");
+            assert_eq!((seen.ending, seen.notes), (Ending::Complete, vec![note]));
+            assert_eq!(seen.response.service_tier.as_deref(), Some("default"));
+        }
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Evidence<'a> {
     pub reading: Reading,
     /// Usage was asked for, or need not be.
     pub asked: bool,
+    /// The answer is still being made.
+    pub pending: bool,
     /// The last usage that was reported.
     pub usage: Option<Usage>,
 }
@@ -88,6 +90,7 @@ pub fn usage(evidence: &Evidence<'_>, ending: Ending) -> Known<Usage> {
         Reading::Torn => "torn",
         Reading::Unread | Reading::Unreadable => "unreadable",
         Reading::Short => "cut",
+        Reading::Whole if evidence.pending => "pending",
         Reading::Whole if evidence.streamed && !evidence.asked => "not_asked",
         Reading::Whole => "not_reported",
     })
@@ -138,6 +141,7 @@ mod tests {
         streamed: true,
         reading: Reading::Whole,
         asked: true,
+        pending: false,
         usage: None,
     };
 
@@ -234,6 +238,9 @@ mod tests {
     fn missing_usage_has_a_reason() {
         assert_eq!(judge(Evidence { asked: false, ..GOOD }).2, "not_asked");
         assert_eq!(judge(Evidence { asked: false, streamed: false, ..GOOD }).2, "not_reported");
+        let pending = Evidence { pending: true, ..GOOD };
+        assert_eq!(judge(pending).2, "pending");
+        assert_eq!(judge(Evidence { reading: Reading::Short, ..pending }).2, "cut");
         let refused = Evidence { cause: Cause::UpstreamReset("dns"), from_upstream: false, ..GOOD };
         assert_eq!(judge(refused).2, "error");
         assert_eq!(judge(Evidence { from_upstream: true, ..refused }).2, "cut");

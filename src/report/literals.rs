@@ -165,6 +165,7 @@ pub(super) fn client_canceled() -> Observation {
     gone.ending = Ending::ClientCanceled;
     gone.response.usage = None;
     gone.response.finish_reasons = vec![None];
+    gone.request.conversation = Some("conv_1".to_owned());
     gone.usage = Known::Unknown("canceled");
     gone.cost = Known::Unknown("no_usage");
     gone

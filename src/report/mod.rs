@@ -52,6 +52,9 @@ mod stdout;
 /// Observations written by hand.
 #[cfg(test)]
 mod literals;
+/// Every writer, for any observation.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 /// An endpoint for tests.
 #[cfg(test)]
 mod receiver;

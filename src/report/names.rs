@@ -91,6 +91,8 @@ attributes! {
     DIMENSIONS = "gen_ai.embeddings.dimension.count";
     /// `text`, `json`, `image`, `speech`, where a format was asked for.
     OUTPUT_TYPE = "gen_ai.output.type";
+    /// The conversation that the client named; never one of our making.
+    CONVERSATION = "gen_ai.conversation.id";
     /// The provider's id of the answer.
     RESPONSE_ID = "gen_ai.response.id";
     /// The model that answered.
@@ -187,6 +189,9 @@ attributes! {
     TOOL_CALLS = "clearspan.tool_calls";
     /// `true` where the model refused in words of its own.
     REFUSED = "clearspan.refused";
+    /// Who answered in the upstream's stead, as it says: OpenRouter's `provider`, the host behind
+    /// Ollama's cloud models.
+    SERVED_BY = "clearspan.served_by";
     /// Messages or inputs in the request.
     MESSAGES = "clearspan.request.messages";
     /// Tools offered in the request.

@@ -256,6 +256,11 @@ impl Series {
         let took = of.times.end.saturating_sub(start).as_secs_f64();
         bound.duration.record(&to.duration, || with(&self.call, self.error.clone()), took);
         self.stream(to, of);
+        let fetched = of.operation == Some(Operation::FetchResponse);
+        // What was made by another call counted there, and is not missed where it is fetched.
+        if fetched && of.usage.value().is_none() {
+            return self.claims(to, of);
+        }
         match &of.usage {
             Known::Value(usage) => self.usage(to, usage),
             Known::Unknown(_) => {

@@ -180,7 +180,9 @@ impl Spans {
         ];
         let mut count = 0;
         for (place, (name, start, end)) in (1..).zip(phases) {
-            let (Some(start), Some(end)) = (start, end) else { continue };
+            // An answer may come before its request was sent: nothing was waited for then.
+            let known = start.zip(end).filter(|(start, end)| start <= end);
+            let Some((start, end)) = known else { continue };
             let id = u64::from_be_bytes(observation.ids.client_span).wrapping_add(place).max(1);
             self.text.clear();
             self.text.push_str(name);
@@ -271,6 +273,7 @@ fn request(attributes: &mut Attributes<'_>, observation: &Observation) {
     attributes.some_int(names::DIMENSIONS, request.dimensions);
     attributes.some_int(names::MESSAGES, request.messages);
     attributes.some_int(names::TOOLS, (request.tools > 0).then_some(request.tools));
+    attributes.some_text(names::CONVERSATION, request.conversation.as_deref());
 }
 
 fn response(attributes: &mut Attributes<'_>, observation: &Observation) {
@@ -294,6 +297,7 @@ fn response(attributes: &mut Attributes<'_>, observation: &Observation) {
     if response.refused {
         attributes.flag(names::REFUSED);
     }
+    attributes.some_text(names::SERVED_BY, response.served_by.as_deref());
     let claimed = &response.claimed;
     attributes.some_double(names::CLAIMED_TOTAL, seconds(claimed.total));
     attributes.some_double(names::CLAIMED_LOAD, seconds(claimed.load));
@@ -306,8 +310,10 @@ fn openai(attributes: &mut Attributes<'_>, observation: &Observation, upstream: 
         return;
     }
     let api = match (observation.operation, observation.http.route) {
-        (Some(Operation::Chat), Some(route)) if route.ends_with("/responses") => Some("responses"),
-        (Some(Operation::Chat), _) => Some("chat_completions"),
+        (Some(Operation::Chat), Some(route)) if route.contains("/responses") => Some("responses"),
+        (Some(Operation::Chat), Some(route)) if route.ends_with("/chat/completions") => {
+            Some("chat_completions")
+        }
         _ => None,
     };
     attributes.some_text(names::OPENAI_API_TYPE, api);
@@ -541,6 +547,7 @@ gen_ai.request.reasoning.level="low"
 gen_ai.output.type="json"
 clearspan.request.messages=3
 clearspan.request.tools=2
+gen_ai.conversation.id="conv_1"
 gen_ai.response.id="chatcmpl-1"
 gen_ai.response.model="gpt-4o-mini-2024-07-18"
 gen_ai.response.finish_reasons=["error"]

@@ -5,12 +5,15 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use clearspan::forward::settings::Limits;
 use clearspan::forward::wire;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
+use hyper::client::conn::http2;
+use hyper::header::{CONNECTION, HOST};
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
@@ -24,6 +27,8 @@ use crate::{Failure, say};
 pub(crate) enum Load {
     /// Requests with a body of `body` bytes, one after the other on each connection.
     Unary { body: usize, connections: usize, seconds: f64 },
+    /// The same with so many streams at once on one HTTP/2 connection.
+    Shared { body: usize, streams: usize, seconds: f64 },
     /// On each connection `each` streams of `chunks`, one after the other.
     Stream { connections: usize, each: usize, chunks: usize, gap_us: u64, asks: Asks },
     /// As many streams at once, held open until the process is killed.
@@ -78,6 +83,13 @@ pub(crate) fn run(to: SocketAddr, load: Load) -> Result<(), Failure> {
                 let seen = tokio::time::timeout(LONGEST, work(senders, to, load)).await??;
                 say(&serde_json::to_string(&seen)?)
             }
+            Load::Shared { body, streams, seconds } => {
+                let sender = connect_shared(to).await?;
+                say("ready")?;
+                std::io::stdin().read_line(&mut String::new())?;
+                let asking = ask_shared(sender, to, body, streams, seconds);
+                say(&serde_json::to_string(&tokio::time::timeout(LONGEST, asking).await??)?)
+            }
             Load::Hold { streams, gap_us } => hold(to, streams, gap_us).await,
         }
     })
@@ -119,7 +131,7 @@ async fn work(senders: Vec<Sender>, to: SocketAddr, load: Load) -> Result<Seen, 
                     read_streams(sender, &stream_request(to, chunks, gap_us, asks), each, chunks)
                         .await
                 }
-                Load::Hold { .. } => Log::default(),
+                Load::Hold { .. } | Load::Shared { .. } => Log::default(),
             }
         });
     }
@@ -175,6 +187,54 @@ async fn ask_repeatedly(mut sender: Sender, to: SocketAddr, body: usize, end: In
         }
     }
     log
+}
+
+type SharedSender = http2::SendRequest<Full<Bytes>>;
+
+async fn connect_shared(to: SocketAddr) -> Result<SharedSender, Failure> {
+    let stream = TcpStream::connect(to).await?;
+    wire::socket(&stream)?;
+    let client = wire::http2_client(TokioExecutor::new(), &Limits::default());
+    let (sender, connection) = client.handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+/// All streams of one connection at once, each request behind the answer to the one before.
+async fn ask_shared(
+    sender: SharedSender,
+    to: SocketAddr,
+    body: usize,
+    streams: usize,
+    seconds: f64,
+) -> Result<Seen, Failure> {
+    let mut template = request(to, body, Want::Unary, None);
+    *template.uri_mut() = format!("http://{to}{}", traffic::PATH).parse()?;
+    let fields = std::mem::take(template.headers_mut()).into_iter();
+    let fields = fields.filter_map(|(name, value)| Some((name?, value)));
+    // Not those of an HTTP/1 connection.
+    let fields = fields.filter(|(name, _)| *name != HOST && *name != CONNECTION);
+    template.headers_mut().extend(fields);
+    let start = Instant::now();
+    let end = start + Duration::from_secs_f64(seconds);
+    let mut workers = JoinSet::new();
+    for _ in 0..streams {
+        let (mut sender, template) = (sender.clone(), template.clone());
+        workers.spawn(async move {
+            let mut log = Log::default();
+            while Instant::now() < end {
+                let begun = traffic::now_ns();
+                log.sent += 1;
+                let response = sender.send_request(template.clone()).await;
+                match read_answer(response.map_err(Into::into)).await {
+                    Ok(()) => log.answers.push(traffic::now_ns().saturating_sub(begun)),
+                    Err(_) => log.failed += 1,
+                }
+            }
+            log
+        });
+    }
+    Ok(Log::together(workers.join_all().await, start.elapsed()))
 }
 
 async fn read_streams(

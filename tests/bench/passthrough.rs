@@ -8,13 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use clearspan::forward::settings::Limits;
 use clearspan::forward::wire;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
+use hyper::header::HOST;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper::{Request, Response, Version};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::announce;
@@ -36,14 +38,35 @@ pub(crate) fn run(upstream: SocketAddr) -> Result<(), crate::Failure> {
 async fn serve(stream: TcpStream, pool: Arc<Pool>) {
     if wire::socket(&stream).is_ok() {
         let service = service_fn(move |request| forward(request, pool.clone()));
-        drop(wire::server().serve_connection(TokioIo::new(stream), service).await);
+        // Nobody here begins a method with these but HTTP/2's preface.
+        let mut first = [0; 3];
+        let shared = matches!(stream.peek(&mut first).await, Ok(3)) && first == *b"PRI";
+        let stream = TokioIo::new(stream);
+        if shared {
+            let server = wire::http2_server(TokioExecutor::new(), &Limits::default());
+            drop(server.serve_connection(stream, service).await);
+        } else {
+            drop(wire::server().serve_connection(stream, service).await);
+        }
     }
 }
 
 async fn forward(request: Request<Incoming>, pool: Arc<Pool>) -> Result<Response<Relay>, Broken> {
+    let mut request = request;
+    if request.version() == Version::HTTP_2 {
+        to_http_1(&mut request, pool.upstream)?;
+    }
     let mut sender = pool.lease().await?;
     let response = sender.send_request(request).await?;
     Ok(response.map(|body| Relay { body, ended: false, lease: Some((sender, pool)) }))
+}
+
+/// The upstream speaks HTTP/1, which names its host in a field.
+fn to_http_1(request: &mut Request<Incoming>, host: SocketAddr) -> Result<(), Broken> {
+    *request.version_mut() = Version::HTTP_11;
+    *request.uri_mut() = request.uri().path().parse()?;
+    request.headers_mut().insert(HOST, host.to_string().parse()?);
+    Ok(())
 }
 
 type Sender = SendRequest<Incoming>;

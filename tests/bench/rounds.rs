@@ -103,7 +103,10 @@ fn one_round(
     for step in 0..PROXIES.len() {
         let turn = (round + step) % PROXIES.len();
         let turns = PROXIES.into_iter().zip(proxies).zip(&mut samples.proxies);
-        if let Some(((target, Some(proxy)), samples)) = turns.into_iter().nth(turn) {
+        let is_new = matches!(slice.load, Load::Shared { .. });
+        if let Some(((target, Some(proxy)), samples)) = turns.into_iter().nth(turn)
+            && !(is_new && target == Target::Nginx)
+        {
             samples.push(slice::run(stage, target, Some(proxy), slice.load)?);
         }
     }
@@ -128,6 +131,7 @@ fn plan(seconds: f64) -> Vec<Slice> {
             }],
         });
     }
+    slices.push(shared(seconds));
     slices.push(throughput(seconds));
     slices.push(latency(seconds));
     slices.extend([Asks::Client, Asks::Proxy, Asks::Nobody].map(|asks| paced(seconds, asks)));
@@ -135,6 +139,23 @@ fn plan(seconds: f64) -> Vec<Slice> {
     slices.extend([100, 1000, 10_000].map(|chunks| at_length(chunks, seconds)));
     slices.push(asked(1000, seconds));
     slices
+}
+
+/// Over HTTP/2 from the client on. nginx would want a port of its own for that.
+fn shared(seconds: f64) -> Slice {
+    Slice {
+        part: Part::Cpu,
+        load: Load::Shared { body: 1000, streams: 8, seconds },
+        direct: false,
+        repeats: 1,
+        measures: vec![Measure {
+            label: "CPU per unary request, 1 KB, client speaks HTTP/2".to_owned(),
+            unit: "µs",
+            of: Sample::cpu_us_per_request,
+            compare: Compare::Ratio,
+            aim: None,
+        }],
+    }
 }
 
 fn throughput(seconds: f64) -> Slice {

@@ -22,6 +22,9 @@ mod upgrade;
 /// Every way to an upstream.
 #[cfg(test)]
 mod upstreams;
+/// HTTP/2, on either side and on both.
+#[cfg(test)]
+mod http2;
 /// Answers of our own.
 #[cfg(test)]
 mod own_answers;
@@ -58,6 +61,9 @@ mod listeners;
 /// What is reported, value by value.
 #[cfg(test)]
 mod telemetry;
+/// Answers that are fetched rather than made.
+#[cfg(test)]
+mod fetched;
 /// Where telemetry is sent, and how.
 #[cfg(test)]
 mod export;

@@ -33,6 +33,11 @@ fn is_call(recording: &&Value) -> bool {
         "embedContent",
         "predict",
         "interactions",
+        "responses",
+        "responses.compact",
+        "responses.retrieve",
+        "batches",
+        "assistants",
     ];
     endpoints.contains(&recording["endpoint"].as_str().unwrap())
 }
@@ -166,12 +171,77 @@ fn check_google(fixture: &Fixture, seen: &Observation) {
     }
 }
 
+/// What a response, a batch or a run says at its end.
+fn check_ended(fixture: &Fixture, seen: &Observation, values: &[Value]) {
+    let name = &fixture.name;
+    let of_run = |value: &&Value| value["object"] == "thread.run";
+    let ended = match last(values, "/response") {
+        Some(response) => response,
+        None => values.iter().rfind(of_run).unwrap_or(&values[values.len() - 1]),
+    };
+    let text = |key: &str| ended[key].as_str().map(str::to_owned);
+    assert_eq!(seen.response.id, text("id"), "{name}");
+    assert_eq!(seen.response.model, text("model"), "{name}");
+    let pending = ["validating", "queued", "in_progress"].map(Value::from);
+    if pending.contains(&ended["status"]) {
+        assert_eq!(seen.usage, Known::Unknown("pending"), "{name}");
+        return;
+    }
+    let reasons: Vec<_> = text("status").into_iter().map(Some).collect();
+    assert_eq!(seen.response.finish_reasons, reasons, "{name}");
+    let count = |keys: &[&str]| {
+        keys.iter().find_map(|key| ended.pointer(&format!("/usage/{key}"))).and_then(Value::as_u64)
+    };
+    let (input, output) =
+        (["input_tokens", "prompt_tokens"], ["output_tokens", "completion_tokens"]);
+    check_usage(seen, name, count(&input), count(&output));
+    let Some(usage) = seen.usage.value() else { return };
+    let reasoning =
+        ["output_tokens_details/reasoning_tokens", "completion_tokens_details/reasoning_tokens"];
+    let cached = ["input_tokens_details/cached_tokens", "prompt_token_details/cached_tokens"];
+    assert_eq!((usage.reasoning, usage.cache_read), (count(&reasoning), count(&cached)), "{name}");
+    if let Some(output) = ended["output"].as_array() {
+        let calls = output.iter().filter(|item| item["type"] == "function_call").count();
+        assert_eq!(seen.response.tool_calls, calls as u32, "{name}");
+        let searched =
+            |item: &&Value| item["type"] == "web_search_call" && item["action"]["type"] == "search";
+        let found = Some(output.iter().filter(searched).count() as u64).filter(|&count| count > 0);
+        let told = ended.pointer("/tool_usage/web_search/num_requests").and_then(Value::as_u64);
+        assert_eq!(usage.units.web_searches, told.or(found), "{name}");
+    }
+    check_chunks(seen, name, values);
+}
+
+/// How many events of a stream carry a piece of an answer.
+fn check_chunks(seen: &Observation, name: &str, values: &[Value]) {
+    let is_piece = |value: &&Value| {
+        let delta = &value["delta"];
+        let text =
+            delta.as_str().or(delta.pointer("/content/0/text/value").and_then(Value::as_str));
+        let call = delta.pointer("/step_details/tool_calls/0/code_interpreter/input");
+        let begun = value["type"] == "response.output_item.added";
+        text.or(call.and_then(Value::as_str)).is_some_and(|text| !text.is_empty())
+            || (begun && value["item"]["type"] == "function_call")
+    };
+    let pieces = values.iter().filter(is_piece).count() as u64;
+    assert_eq!(seen.response.chunks, pieces, "{name}");
+}
+
 fn check(fixture: &Fixture, seen: &Observation) {
     if fixture.upstream_dialect == "gemini" && !fixture.request.target.contains("/openai/") {
         return check_google(fixture, seen);
     }
     let name = &fixture.name;
     let values = values(fixture);
+    if ["/responses", "/runs", "/batches"].iter().any(|it| fixture.request.target.contains(it)) {
+        let request: Value = serde_json::from_slice(&fixture.request.body).unwrap_or_default();
+        let input = request["input"].as_array().map(|list| list.len() as u32);
+        let input = input.or(request["input"].is_string().then_some(1));
+        assert_eq!(seen.request.messages, input, "{name}");
+        assert_eq!(seen.request.model.as_deref(), request["model"].as_str(), "{name}");
+        assert_eq!(seen.request.stream, request["stream"] == true, "{name}");
+        return check_ended(fixture, seen, &values);
+    }
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
     let request: Value = serde_json::from_slice(&fixture.request.body).unwrap();
     assert_eq!(seen.request.model, text(request.get("model")), "{name}");

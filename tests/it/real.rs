@@ -170,13 +170,19 @@ fn assert_usage(calls: &[Value], spans: &[Span]) {
     let calls = calls.iter().filter(|call| call["call"] != "models");
     for (call, span) in calls.zip(spans) {
         let events = call["events"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let usage = events.iter().map(|event| &event["usage"]).rfind(|usage| usage.is_object());
+        let told = events.iter().flat_map(|event| [&event["usage"], &event["response"]["usage"]]);
+        let usage = told.rev().find(|usage| usage.is_object());
         let Some(usage) = usage else {
             assert!(!span.attributes.contains_key("gen_ai.usage.input_tokens"), "{span:#?}");
             continue;
         };
-        assert_eq!(attribute(span, "gen_ai.usage.input_tokens"), &usage["prompt_tokens"]);
-        assert_eq!(attribute(span, "gen_ai.usage.output_tokens"), &usage["completion_tokens"]);
+        let count =
+            |chat: &str, response: &str| usage.get(chat).unwrap_or(&usage[response]).clone();
+        let [input, output] =
+            [("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")]
+                .map(|(chat, response)| count(chat, response));
+        assert_eq!(attribute(span, "gen_ai.usage.input_tokens"), &input);
+        assert_eq!(attribute(span, "gen_ai.usage.output_tokens"), &output);
         let reasons = attribute(span, "gen_ai.response.finish_reasons").as_array().unwrap();
         assert!(!reasons.is_empty());
         let streamed = call["call"].as_str().unwrap().contains("streamed");

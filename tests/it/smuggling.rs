@@ -58,7 +58,7 @@ fn a_head_that_is_no_head_reaches_nobody() {
         "GET /v1/x HTTP/2.0\r\nHost: x\r\n\r\n",
         "GET /v1/x HTTP/1.2\r\nHost: x\r\n\r\n",
         "GET /v1/x http/1.1\r\nHost: x\r\n\r\n",
-        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
         // Whitespace where none may be.
         "GET  /v1/x HTTP/1.1\r\nHost: x\r\n\r\n",
         "GET /v1/x y HTTP/1.1\r\nHost: x\r\n\r\n",

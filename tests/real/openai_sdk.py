@@ -26,7 +26,8 @@ TOOLS = [{
     },
 }]
 TOOL_SETTINGS = {**SETTINGS, "max_tokens": 200, "tools": TOOLS, "logit_bias": {"3": 60}}
-VARYING = {"id", "created", "timings", "system_fingerprint", "__verbose"}
+VARYING = {"id", "created", "timings", "system_fingerprint", "__verbose", "created_at", "completed_at", "item_id", "call_id"}
+RESPONSE = {"model": MODEL, "input": "What does the licence say?", "temperature": 0, "max_output_tokens": 24, **UNCACHED}
 
 
 def steady(value):
@@ -55,6 +56,8 @@ def sync_calls():
     prompt = {"model": MODEL, "prompt": "The", "max_tokens": 8, "seed": 7, "temperature": 0, **UNCACHED}
     show("completion", client.completions.create(**prompt))
     show("completion streamed", *client.completions.create(**prompt, **asked))
+    show("response", client.responses.create(**RESPONSE))
+    show("response streamed", *client.responses.create(**RESPONSE, stream=True))
     try:
         client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "word " * 20000}])
     except openai.BadRequestError as error:

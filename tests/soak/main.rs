@@ -96,7 +96,7 @@ async fn conduct(arguments: &Arguments) -> Result<(), Failure> {
     verdict(&samples, &last, &tally)
 }
 
-/// One line every so often, and an outage of the telemetry now and then.
+/// One line every so often, each after a reload, and an outage of the telemetry now and then.
 async fn watch(
     arguments: &Arguments,
     subject: &Subject,
@@ -112,6 +112,7 @@ async fn watch(
             subject.refuse_telemetry(OUTAGE)?;
             outage += OUTAGES_EVERY;
         }
+        subject.reload(samples.len())?;
         let sample = sample(subject, tally)?;
         say(&sample.line(start.elapsed().as_secs_f64()))?;
         samples.push(sample);

@@ -22,7 +22,8 @@ pub(crate) struct Subject {
     proxy: Child,
     sink: Child,
     sink_address: SocketAddr,
-    _directory: TempDir,
+    upstream: SocketAddr,
+    directory: TempDir,
 }
 
 impl Subject {
@@ -31,7 +32,7 @@ impl Subject {
         let (sink, sink_address) =
             announced(Command::new(std::env::current_exe()?).arg("sink").stderr(Stdio::piped()))?;
         let config = directory.path().join("proxy.toml");
-        fs::write(&config, settings(upstream, sink_address))?;
+        fs::write(&config, settings(upstream, sink_address, 0))?;
         let (proxy, address) = announced(
             Command::new(Path::new(env!("CARGO_BIN_EXE_clearspan")))
                 .arg("--config")
@@ -39,7 +40,7 @@ impl Subject {
                 .stdout(Stdio::null())
                 .stderr(Stdio::piped()),
         )?;
-        Ok(Self { address, proxy, sink, sink_address, _directory: directory })
+        Ok(Self { address, proxy, sink, sink_address, upstream, directory })
     }
 
     /// Memory of the proxy alone, shared pages by their share.
@@ -55,6 +56,14 @@ impl Subject {
     /// SERVER spans that were received.
     pub(crate) fn spans(&self) -> Result<u64, Failure> {
         Ok(sink::ask(self.sink_address)?.server_spans)
+    }
+
+    /// Has the proxy take other settings while it runs: prices, limits and an upstream change.
+    pub(crate) fn reload(&self, number: usize) -> Result<(), Failure> {
+        let text = settings(self.upstream, self.sink_address, number % 2);
+        fs::write(self.directory.path().join("proxy.toml"), text)?;
+        Command::new("kill").args(["-HUP", &self.proxy.id().to_string()]).status()?;
+        Ok(())
     }
 
     /// From now on, for so long, each export is answered with 503.
@@ -78,13 +87,16 @@ impl Drop for Subject {
     }
 }
 
-fn settings(upstream: SocketAddr, sink: SocketAddr) -> String {
+fn settings(upstream: SocketAddr, sink: SocketAddr, variant: usize) -> String {
     format!(
         "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
          [[upstream]]\nname = \"openai\"\nurl = \"http://{upstream}\"\npaths = [\"/v1/\"]\n\
-         [[upstream]]\nname = \"dead\"\nurl = \"http://127.0.0.1:1\"\n\
+         [[upstream]]\nname = \"dead\"\nurl = \"http://127.0.0.1:1/{variant}\"\n\
+         [[pricing.model]]\nmodel = \"none\"\ninput = {variant}\n\
+         [limits]\nstall_seconds = {}\n\
          [telemetry]\nlines = \"json\"\n\
-         [[telemetry.export]]\nendpoint = \"http://{sink}\"\n"
+         [[telemetry.export]]\nendpoint = \"http://{sink}\"\n",
+        10 + variant
     )
 }
 

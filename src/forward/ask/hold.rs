@@ -10,7 +10,7 @@ use http_body::{Body as _, Frame};
 use tokio::time::{Instant, timeout_at};
 
 use super::memory::Share;
-use crate::forward::client_io::Client;
+use crate::forward::client::Client;
 use crate::forward::settings::Limits;
 use crate::forward::tee::{BodyError, RequestTee};
 
@@ -52,6 +52,8 @@ impl Whole {
 #[derive(Debug)]
 struct Store {
     bytes: Vec<u8>,
+    // What the client announced; it is charged for once the first of it comes.
+    announced: usize,
     share: Share,
 }
 
@@ -63,7 +65,7 @@ impl Store {
             return false;
         }
         if needed > self.bytes.capacity() {
-            let capacity = needed.max(self.bytes.capacity() * 2).min(limit);
+            let capacity = needed.max(self.bytes.capacity() * 2).max(self.announced).min(limit);
             if !self.share.resize(capacity) {
                 return false;
             }
@@ -88,10 +90,11 @@ impl AsRef<[u8]> for Store {
 /// `ask_wait` from its first byte on.
 pub(super) async fn hold(mut body: RequestTee, limits: &Limits, share: Share) -> Held {
     let hint = body.size_hint();
-    let mut store = Store { bytes: Vec::new(), share };
-    if usize::try_from(hint.lower()).map_or(true, |length| length > limits.ask_body) {
+    let announced = usize::try_from(hint.lower()).unwrap_or(usize::MAX);
+    if announced > limits.ask_body {
         return Held::Cut(body);
     }
+    let mut store = Store { bytes: Vec::new(), announced, share };
     let (mut due, mut trailers) = (None, None);
     while let Some(frame) = match next(&mut body, due).await {
         Ok(frame) => frame,

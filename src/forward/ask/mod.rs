@@ -22,6 +22,9 @@ mod pauses;
 mod hold;
 /// The answer to a question.
 mod answer;
+/// Asking, in any request and for any answer.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,7 +35,7 @@ use http::{Method, Response, StatusCode, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use super::client_io::Client;
+use super::client::Client;
 use super::settings::{Limits, Upstream};
 use super::tee::RequestTee;
 use crate::tape::{Milestone, ResponsePen};

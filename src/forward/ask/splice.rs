@@ -1,5 +1,7 @@
 //! The question put into a request's body: where, or not at all. Pure: bytes in, a position out.
 
+use memchr::memmem;
+
 use super::object::Object;
 
 /// The two forms of the question.
@@ -22,6 +24,8 @@ pub struct Splice<'a> {
 /// Where the question goes into `body`; nothing where it must be left alone: not one JSON object
 /// that every parser reads alike, not `"stream": true`, or the client said something about usage.
 pub fn find(body: &[u8]) -> Option<Splice<'_>> {
+    // Most bodies that are large say nothing of a stream, and need not be read for that.
+    memmem::find(body, b"\"stream\"")?;
     let request = Object::read(body)?;
     if request.value(body, "stream")? != b"true" {
         return None;

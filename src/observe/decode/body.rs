@@ -6,7 +6,7 @@ use super::encoding::{Encoding, Fault};
 use super::json::{Document, Json};
 use super::media::{Media, Shape};
 use super::ndjson::Ndjson;
-use super::sse::Sse;
+use super::sse::{Event, Sse};
 
 /// What comes out of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,15 @@ pub enum Piece<'a> {
     Frame(Frame<'a>),
     /// The one document, at the end.
     Document(Document<'a>),
+}
+
+impl<'a> From<Event<'a>> for Piece<'a> {
+    fn from(event: Event<'a>) -> Self {
+        match event {
+            Event::Whole(frame) => Self::Frame(frame),
+            Event::Tail(tail) => Self::Document(Document::Tail(tail)),
+        }
+    }
 }
 
 /// The bounds of one body, in bytes.
@@ -160,7 +169,7 @@ impl Framing {
                     self.begin(shape, &head, sink);
                 }
             }
-            Parser::Sse(sse) => sse.push(bytes, |frame| sink(Piece::Frame(frame))),
+            Parser::Sse(sse) => sse.push(bytes, |event| sink(event.into())),
             Parser::Ndjson(ndjson) => ndjson.push(bytes, |frame| sink(Piece::Frame(frame))),
             Parser::Elements(elements) => elements.push(bytes, |frame| sink(Piece::Frame(frame))),
             Parser::Json(json) => json.push(bytes),
@@ -202,7 +211,7 @@ impl Framing {
     fn finish(&mut self, sink: Sink<'_>) {
         self.begin_at_end(sink);
         match &mut self.parser {
-            Parser::Sse(sse) => sse.finish(|frame| sink(Piece::Frame(frame))),
+            Parser::Sse(sse) => sse.finish(|event| sink(event.into())),
             Parser::Ndjson(ndjson) => ndjson.finish(|frame| sink(Piece::Frame(frame))),
             Parser::Elements(elements) => elements.finish(),
             Parser::Json(json) => json.finish(|document| sink(Piece::Document(document))),
@@ -268,7 +277,8 @@ mod tests {
     fn a_gap_before_the_first_byte_leaves_only_the_label() {
         let mut body = Body::new(Media::Sse, "", LIMITS);
         body.resync();
-        assert_eq!(pieces(body, &[b"{\"cut\n\ndata: 1\n\n"]), ["frame 1"]);
+        let expected = [format!("{:?}", Document::Tail(b"{\"cut")), "frame 1".to_owned()];
+        assert_eq!(pieces(body, &[b"{\"cut\n\ndata: 1\n\n"]), expected);
         let mut body = Body::new(Media::Unknown, "", LIMITS);
         body.resync();
         assert_eq!(pieces(body, &[b"data: 1\n\n"]), Vec::<String>::new());

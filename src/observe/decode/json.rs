@@ -60,6 +60,7 @@ impl Json {
 
 /// The fuzz target, also run by a unit test: memory stays under the limit, and the chunking does
 /// not matter.
+#[cfg(any(test, fuzzing))]
 pub fn fuzz(input: &[u8]) {
     const LIMIT: usize = 32;
     for size in [1, 7, LIMIT + 1] {

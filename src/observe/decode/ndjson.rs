@@ -83,6 +83,7 @@ impl Ndjson {
 
 /// The fuzz target, also run by a unit test: no input panics, memory stays under the limit, and
 /// the chunking does not matter.
+#[cfg(any(test, fuzzing))]
 pub fn fuzz(input: &[u8]) {
     const LIMIT: usize = 32;
     let read = |size: usize| {

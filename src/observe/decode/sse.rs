@@ -1,7 +1,8 @@
 //! Server-sent events, pushed in any chunks, by the WHATWG rules. Knows no JSON and no provider.
 //!
 //! Where it differs from a browser: an event that the body's end cuts off before its blank line
-//! is handed over too. It was sent, and it may be the one with the usage.
+//! is handed over too. It was sent, and it may be the one with the usage. Of an event whose beginning
+//! is lost or that is too long, the end is handed over: usage stands there.
 
 use memchr::memchr2;
 
@@ -9,9 +10,21 @@ use super::Frame;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Reassembles events from chunks. Never fails: what it does not know is passed over, and an event
-/// of which a line or the data is longer than `limit` is skipped and counted. Holds at most twice
-/// `limit`, and nothing between events.
+/// The end of a cut event's last line that is kept, in bytes: as much as of a torn tape.
+const TAIL: usize = 16 << 10;
+
+/// What comes out of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A whole event.
+    Whole(Frame<'a>),
+    /// The end of an event's last line; the rest of the event was not kept.
+    Tail(&'a [u8]),
+}
+
+/// Reassembles events from chunks. Never fails: what it does not know is passed over, and of an
+/// event of which a line or the data is longer than `limit` only the tail is kept, and it is counted.
+/// Holds at most twice `limit`, and nothing between events.
 #[derive(Debug)]
 pub struct Sse {
     limit: usize,
@@ -29,6 +42,36 @@ pub struct Sse {
     after_cr: bool,
     first_line: bool,
     skipped: u64,
+    tail: Tail,
+}
+
+/// The last bytes of one line.
+#[derive(Debug)]
+struct Tail {
+    longest: usize,
+    bytes: Vec<u8>,
+}
+
+impl Tail {
+    fn clear(&mut self) {
+        self.bytes.clear();
+    }
+
+    /// Appends bytes of the same line. What is too much goes now and then, not each time.
+    fn push(&mut self, bytes: &[u8]) {
+        let kept = bytes.split_at(bytes.len().saturating_sub(self.longest)).1;
+        if self.bytes.len() + kept.len() > 2 * self.longest {
+            let over = (self.bytes.len() + kept.len()).saturating_sub(self.longest);
+            self.bytes.drain(..over.min(self.bytes.len()));
+        }
+        self.bytes.extend_from_slice(kept);
+    }
+
+    fn take(&mut self) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.drain(..bytes.len().saturating_sub(self.longest));
+        bytes
+    }
 }
 
 /// The event being read, as far as this chunk holds it: most events lie within one chunk and are
@@ -54,11 +97,12 @@ impl Sse {
             after_cr: false,
             first_line: true,
             skipped: 0,
+            tail: Tail { longest: TAIL.min(limit), bytes: Vec::new() },
         }
     }
 
     /// Feeds `chunk` and hands each completed event to `sink`.
-    pub fn push(&mut self, chunk: &[u8], mut sink: impl FnMut(Frame<'_>)) {
+    pub fn push(&mut self, chunk: &[u8], mut sink: impl FnMut(Event<'_>)) {
         let mut here = Here::default();
         let mut rest = chunk;
         if !chunk.is_empty() && std::mem::take(&mut self.after_cr) {
@@ -81,7 +125,7 @@ impl Sse {
     }
 
     /// The body ended: hands over the event that no blank line ended.
-    pub fn finish(&mut self, mut sink: impl FnMut(Frame<'_>)) {
+    pub fn finish(&mut self, mut sink: impl FnMut(Event<'_>)) {
         let mut here = Here::default();
         if self.in_line {
             self.end_line(&[], &mut here, &mut sink);
@@ -102,7 +146,8 @@ impl Sse {
 
     /// Bytes of its buffers.
     pub fn held(&self) -> usize {
-        self.line.capacity() + self.name.capacity() + self.data.capacity()
+        let kept = self.line.capacity() + self.name.capacity() + self.data.capacity();
+        kept + self.tail.bytes.capacity()
     }
 
     /// A line ends; `part` is what this chunk holds of it.
@@ -110,14 +155,13 @@ impl Sse {
         &mut self,
         part: &'a [u8],
         here: &mut Here<'a>,
-        sink: &mut impl FnMut(Frame<'_>),
+        sink: &mut impl FnMut(Event<'_>),
     ) {
         let whole = !std::mem::take(&mut self.in_line);
         if whole && part.is_empty() {
             self.end_event(here, sink);
         } else if self.lost || self.too_long || self.line.len() + part.len() > self.limit {
-            self.too_long = true;
-            self.line = Vec::new();
+            self.cut(whole, part);
         } else if whole {
             self.field(part, here);
         } else {
@@ -162,12 +206,17 @@ impl Sse {
 
     /// Appends a line to the data kept so far.
     fn more_data(&mut self, value: &[u8]) {
+        if self.too_long {
+            return;
+        }
         if std::mem::replace(&mut self.has_data, true) {
             self.data.push(b'\n');
         }
         if self.data.len() + value.len() > self.limit {
             self.too_long = true;
             self.data = Vec::new();
+            self.tail.clear();
+            self.tail.push(value);
         } else {
             self.data.extend_from_slice(value);
         }
@@ -179,20 +228,35 @@ impl Sse {
         }
     }
 
+    /// The event is not kept: of the line, which may begin with `part`, the end is.
+    fn cut(&mut self, begins: bool, part: &[u8]) {
+        self.too_long = true;
+        self.data = Vec::new();
+        let line = std::mem::take(&mut self.line);
+        if begins || !line.is_empty() {
+            self.tail.clear();
+        }
+        self.tail.push(&line);
+        self.tail.push(part);
+    }
+
     /// A blank line, or the body's end.
-    fn end_event(&mut self, here: &mut Here<'_>, sink: &mut impl FnMut(Frame<'_>)) {
+    fn end_event(&mut self, here: &mut Here<'_>, sink: &mut impl FnMut(Event<'_>)) {
         let here = std::mem::take(here);
         let name = std::mem::take(&mut self.name);
         let data = std::mem::take(&mut self.data);
         let has_data = std::mem::take(&mut self.has_data) || here.data.is_some();
         let too_long = std::mem::take(&mut self.too_long);
-        if std::mem::take(&mut self.lost) {
-            return;
-        }
-        if too_long {
-            self.skipped += 1;
+        let tail = self.tail.take();
+        let lost = std::mem::take(&mut self.lost);
+        if too_long || lost {
+            self.skipped += u64::from(!lost);
+            if !tail.is_empty() {
+                sink(Event::Tail(&tail));
+            }
         } else if has_data {
-            sink(Frame { name: here.name.unwrap_or(&name), data: here.data.unwrap_or(&data) });
+            let (name, data) = (here.name.unwrap_or(&name), here.data.unwrap_or(&data));
+            sink(Event::Whole(Frame { name, data }));
         }
     }
 
@@ -205,10 +269,9 @@ impl Sse {
         if rest.is_empty() {
             return;
         }
-        self.in_line = true;
+        let begins = !std::mem::replace(&mut self.in_line, true);
         if self.lost || self.too_long || self.line.len() + rest.len() > self.limit {
-            self.too_long = true;
-            self.line = Vec::new();
+            self.cut(begins, rest);
         } else {
             self.line.extend_from_slice(rest);
         }
@@ -229,17 +292,23 @@ fn split(line: &[u8]) -> (&[u8], &[u8]) {
 
 /// The fuzz target, also run by a unit test: no input panics, memory stays under twice the limit,
 /// and the chunking does not matter.
+#[cfg(any(test, fuzzing))]
 pub fn fuzz(input: &[u8]) {
     const LIMIT: usize = 64;
     let read = |size: usize| {
         let (mut sse, mut events) = (Sse::new(LIMIT), Vec::new());
-        let mut keep = |frame: Frame<'_>| {
-            assert!(frame.data.len() <= LIMIT, "an event over the limit");
-            events.push((frame.name.to_vec(), frame.data.to_vec()));
+        let mut keep = |event: Event<'_>| {
+            let (name, data) = match event {
+                Event::Whole(frame) => (Some(frame.name.to_vec()), frame.data),
+                Event::Tail(tail) => (None, tail),
+            };
+            assert!(data.len() <= LIMIT, "an event over the limit");
+            events.push((name, data.to_vec()));
         };
         for chunk in input.chunks(size) {
             sse.push(chunk, &mut keep);
-            assert!(sse.line.len() + sse.data.len() <= 2 * LIMIT, "buffers over the limit");
+            let held = sse.line.len() + sse.data.len() + sse.tail.bytes.len();
+            assert!(held <= 2 * LIMIT, "buffers over the limit");
         }
         sse.finish(&mut keep);
         (events, sse.skipped())
@@ -257,7 +326,12 @@ mod tests {
     fn events<'a>(limit: usize, chunks: impl IntoIterator<Item = &'a [u8]>) -> (Events, u64) {
         let (mut sse, mut events) = (Sse::new(limit), Vec::new());
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let mut keep = |frame: Frame<'_>| events.push((text(frame.name), text(frame.data)));
+        let mut keep = |event: Event<'_>| {
+            events.push(match event {
+                Event::Whole(frame) => (text(frame.name), text(frame.data)),
+                Event::Tail(tail) => ("(tail)".to_owned(), text(tail)),
+            });
+        };
         chunks.into_iter().for_each(|chunk| sse.push(chunk, &mut keep));
         sse.finish(&mut keep);
         (events, sse.skipped())
@@ -330,18 +404,43 @@ mod tests {
     fn an_event_over_the_limit_is_skipped_and_the_next_is_not() {
         let body = b"data: 0123456789\n\ndata:x\n\ndata: 12345\ndata: 6789\n\ndata: y\n\n";
         let (found, skipped) = events(12, [&body[..]]);
-        assert_eq!((found, skipped), (pairs(&[("", "x"), ("", "12345\n6789"), ("", "y")]), 1));
+        let expected =
+            pairs(&[("(tail)", ": 0123456789"), ("", "x"), ("", "12345\n6789"), ("", "y")]);
+        assert_eq!((found, skipped), (expected, 1));
         let (found, skipped) = events(11, [&body[..]]);
-        assert_eq!((found.len(), skipped), (3, 1));
+        assert_eq!((found.len(), skipped), (4, 1));
         let (found, skipped) = events(9, [&b"data:1234\ndata:5678\ndata:9\n\ndata:x\n\n"[..]]);
-        assert_eq!((found, skipped), (pairs(&[("", "x")]), 1), "lines together");
+        let expected = pairs(&[("(tail)", "9"), ("", "x")]);
+        assert_eq!((found, skipped), (expected, 1), "lines together");
+    }
+
+    #[test]
+    fn of_what_is_cut_the_end_of_the_last_line_is_handed_over() {
+        let long = format!("data: {}\"usage\":1}}\n\ndata: next\n\n", "x".repeat(100));
+        let (found, _) = events(16, [long.as_bytes()]);
+        assert_eq!(found, pairs(&[("(tail)", "xxxxxx\"usage\":1}"), ("", "next")]));
+        let mut sse = Sse::new(16);
+        sse.resync();
+        let mut tails = Vec::new();
+        let mut keep = |event: Event<'_>| tails.push(format!("{event:?}"));
+        for byte in b"f it\n: c\ny\":1}" {
+            sse.push(&[*byte], &mut keep);
+            assert!(sse.held() <= 64);
+        }
+        sse.finish(&mut keep);
+        assert_eq!(tails, [format!("{:?}", Event::Tail(b"y\":1}"))]);
+        assert_eq!(sse.held(), 0);
     }
 
     #[test]
     fn after_a_gap_it_goes_on_at_the_next_blank_line() {
         for tail in ["st of it\ndata: no\n\ndata: 2\n\n", "\ndata: 2\n\n", "\n\ndata: 2\n\n"] {
             let (mut sse, mut found) = (Sse::new(64), Vec::new());
-            let mut keep = |frame: Frame<'_>| found.push(frame.data.to_vec());
+            let mut keep = |event: Event<'_>| {
+                if let Event::Whole(frame) = event {
+                    found.push(frame.data.to_vec());
+                }
+            };
             sse.push(b"data: 1\n\nevent: x\ndata: lo", &mut keep);
             sse.resync();
             sse.push(tail.as_bytes(), &mut keep);

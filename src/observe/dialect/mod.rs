@@ -11,6 +11,10 @@ pub mod ollama;
 pub mod anthropic;
 /// Google's Gemini, and Vertex AI around it.
 pub mod gemini;
+/// Cohere's own routes.
+pub mod cohere;
+/// llama.cpp's own routes.
+pub mod llamacpp;
 /// Everything else.
 pub mod unknown;
 
@@ -68,11 +72,36 @@ impl Model {
     }
 }
 
-/// What a POST to a path is.
+/// How an answer is fetched that another call made.
+#[derive(Clone, Copy, Debug)]
+pub struct Fetch {
+    /// By a call of this method.
+    pub method: &'static str,
+    /// Begins to read it.
+    pub answer: fn(Context<'_>) -> Box<dyn Answer>,
+}
+
+impl Fetch {
+    /// As a call on the path of this name.
+    fn call(self, route: &'static str) -> Found {
+        Found::Call(Call {
+            route: Some(route),
+            operation: Some(Operation::FetchResponse),
+            request: None,
+            answer: self.answer,
+            reads: Reads::All,
+            asks: false,
+        })
+    }
+}
+
+/// What a POST to a path is, or the call that fetches what another made.
 #[derive(Clone, Copy, Debug)]
 pub enum Post {
     /// A call to a model, read by the dialect.
     Model(Model),
+    /// No new answer, but one that another call made.
+    Fetch(Fetch),
     /// A call that may report usage, though its format is not read yet.
     Usage,
     /// Nothing that a model answers.
@@ -80,10 +109,11 @@ pub enum Post {
 }
 
 impl Post {
-    /// What a call of `method` is. What is fetched later was counted when it was made.
+    /// What a call of `method` is.
     fn found(self, method: &str, route: &'static str) -> Found {
         match self {
             Self::Model(model) if method == "POST" => model.call(route),
+            Self::Fetch(fetch) if method == fetch.method => fetch.call(route),
             Self::Usage if method == "POST" => Found::Other { route: Some(route), usage: true },
             _ => Found::Other { route: Some(route), usage: false },
         }
@@ -178,6 +208,20 @@ pub enum Found {
     },
 }
 
+/// Who speaks OpenAI's format may offer routes of its own beside.
+fn compatible(method: &str, path: &str) -> Found {
+    match openai::find(method, path) {
+        Found::Other { route: None, .. } if ollama::is_spoken_at(path) => {
+            ollama::find(method, path)
+        }
+        Found::Other { route: None, .. } if cohere::is_spoken_at(path) => {
+            cohere::find(method, path)
+        }
+        other @ Found::Other { route: None, .. } => llamacpp::find(method, path).unwrap_or(other),
+        found => found,
+    }
+}
+
 fn named(upstream: Option<&Upstream>) -> &str {
     upstream.map_or("unknown", |upstream| &upstream.dialect)
 }
@@ -187,12 +231,13 @@ fn found(dialect: &str, method: &str, path: &str) -> Found {
         "openai" | "ollama" if anthropic::is_spoken_at(path) => anthropic::find(method, path),
         "openai" if gemini::is_spoken_at(path) => gemini::find(method, path),
         "anthropic" => anthropic::find(method, path),
-        "openai" => openai::find(method, path),
+        "openai" => compatible(method, path),
         "ollama" => ollama::find(method, path),
         "gemini" => match gemini::guest(path) {
             Some(guest) => found(guest.dialect, method, guest.path).at(guest.route),
             None => gemini::find(method, path),
         },
+        "cohere" => cohere::find(method, path),
         _ => Found::Other { route: None, usage: method == "POST" },
     }
 }
@@ -202,6 +247,7 @@ pub fn model(upstream: Option<&Upstream>, path: &str) -> Option<String> {
     let model = match named(upstream) {
         "gemini" => gemini::model(path),
         "openai" if gemini::is_spoken_at(path) => gemini::model(path),
+        "openai" => openai::deployment(path),
         _ => None,
     };
     model.map(|model| model[..model.floor_char_boundary(MODEL)].to_owned())

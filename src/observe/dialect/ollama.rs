@@ -18,6 +18,7 @@ use crate::observe::shapes::route::{self, Route, route};
 
 /// Longest names that are kept.
 const MODEL: usize = 256;
+const HOST: usize = 128;
 const WORD: usize = 64;
 
 const CHAT: Model = Model { operation: Operation::Chat, request: chat, answer: begin, asks: false };
@@ -56,6 +57,11 @@ pub fn find(method: &str, path: &str) -> Found {
         (None, "/") => Found::Other { route: Some("/"), usage: false },
         (None, _) => openai::find(method, path),
     }
+}
+
+/// Whether a path is one of its own at which a model answers, whatever the server.
+pub fn is_spoken_at(path: &str) -> bool {
+    ["/api/chat", "/api/generate", "/api/embed"].iter().any(|end| path.ends_with(end))
 }
 
 fields! {
@@ -173,6 +179,8 @@ fields! {
     /// One line of a stream, or the whole answer.
     struct Line<'de> {
         model: Text<'de> = "model",
+        /// Where a cloud model runs.
+        remote_host: Text<'de> = "remote_host",
         message: Message = "message",
         response: Filled = "response",
         thinking: Filled = "thinking",
@@ -266,6 +274,7 @@ impl Line<'_> {
 impl Ollama {
     fn apply(&mut self, line: &Line<'_>, facts: &mut ResponseFacts) {
         line.model.replace(&mut facts.model, MODEL);
+        line.remote_host.replace(&mut facts.served_by, HOST);
         facts.usage = line.usage().or(facts.usage);
         facts.claimed = line.claimed(facts.claimed);
         facts.tool_calls = facts.tool_calls.saturating_add(line.calls());

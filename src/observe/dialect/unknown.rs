@@ -79,6 +79,7 @@ impl Unknown {
             if let Some(tokens) = usage.0 {
                 self.tokens.merge(&tokens);
                 facts.usage = self.tokens.usage(Counting::default());
+                facts.reported_cost = self.tokens.reported_cost().or(facts.reported_cost);
             }
         }
         let nested = &outer.inner.error;

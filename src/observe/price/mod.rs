@@ -25,6 +25,9 @@ mod sum;
 mod memo;
 /// Why a call costs what it costs, for a person.
 mod explain;
+/// Pricing, for any call and any prices of the operator.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 
 use std::time::{Duration, SystemTime};
 
@@ -203,12 +206,12 @@ impl<'a> Call<'a> {
     fn of(observation: &'a Observation) -> Result<Self, Unpriced> {
         let operation = observation.operation.ok_or(Unpriced::NotAModelCall)?;
         let upstream = observation.upstream.as_ref().ok_or(Unpriced::ProviderUnknown)?;
+        let (provider, address) = match cloud(observation) {
+            Some(host) => (host, host),
+            None => (upstream.provider.as_str(), upstream.address.as_str()),
+        };
         Ok(Self {
-            who: Who::Upstream {
-                name: &upstream.name,
-                provider: &upstream.provider,
-                address: &upstream.address,
-            },
+            who: Who::Upstream { name: &upstream.name, provider, address },
             answered: observation.response.model.as_deref(),
             asked: observation.request.model.as_deref(),
             tier: observation.response.service_tier.as_deref(),
@@ -228,6 +231,17 @@ impl<'a> Call<'a> {
             .map(|model| model.trim().to_lowercase())
             .collect()
     }
+}
+
+/// The host of a model that Ollama serves but does not run.
+fn cloud(observation: &Observation) -> Option<&str> {
+    let upstream = observation.upstream.as_ref().filter(|it| it.provider == "ollama")?;
+    let told = observation.response.served_by.as_deref();
+    let models = [&observation.response.model, &observation.request.model];
+    // Its routes in others' formats do not tell the host.
+    let is_cloud = |model: &String| model.ends_with(":cloud") || model.ends_with("-cloud");
+    let named = models.into_iter().flatten().any(is_cloud) || upstream.address == "ollama.com";
+    told.or(named.then_some("ollama.com"))
 }
 
 /// Usage as it stands for pricing: embeddings have no output to report.
@@ -319,6 +333,35 @@ mod tests {
             Known::Value(cost) => Ok(cost),
             Known::Unknown(reason) => Err(reason),
         }
+    }
+
+    #[test]
+    fn a_cloud_model_behind_ollama_is_not_local() {
+        let reason = |address, model, served_by: Option<&str>| {
+            let mut observation = observation("ollama", address, model, tokens(10, 3));
+            observation.response.served_by = served_by.map(str::to_owned);
+            Prices::embedded().cost(&observation)
+        };
+        let (local, unknown) = (Known::Unknown("local"), Known::Unknown("provider_unknown"));
+        assert_eq!(reason("localhost", "llama3.2", None), local);
+        assert_eq!(reason("localhost", "my-model", Some("https://ollama.com:443")), unknown);
+        assert_eq!(reason("localhost", "gpt-oss:120b-cloud", None), unknown);
+        assert_eq!(reason("ollama.com", "gpt-oss:120b", None), unknown);
+    }
+
+    #[test]
+    fn of_several_calls_together_nobody_knows_which_was_long() {
+        let together = |calls, model| {
+            let units = Units { calls: Some(calls), ..Units::default() };
+            let usage = Usage { units, ..tokens(300_000, 1_000) };
+            let cost = cost(&remote("openai", model, usage)).unwrap();
+            (cost.total.0, cost.unpriced)
+        };
+        let base = 300_000 * 2_500 + 1_000 * 15_000;
+        assert_eq!(together(2, "gpt-5.4"), (base, vec!["long_input"]));
+        let long = 300_000 * 5_000 + 1_000 * 22_500;
+        assert_eq!(together(1, "gpt-5.4"), (long, vec![]));
+        assert_eq!(together(2, "gpt-5.4-mini").1, [""; 0]);
     }
 
     /// A dollar for a million tokens is 1000 nano-dollars a token. The prices stand here as the

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::Unpriced;
-use super::table::{Dimension, Tariff};
+use super::table::{Dimension, Priced, Tariff};
 use crate::observe::observation::{Cost, CostBasis, CostPart, NanoUsd, Units, Usage};
 
 /// One hour in nanoseconds, the unit of the part `hour`.
@@ -46,6 +46,11 @@ pub(super) fn sum(usage: &Usage, tariff: &Tariff<'_>) -> Result<Sum, Unpriced> {
     ledger.count_input(usage)?;
     ledger.count_output(usage)?;
     ledger.miss_units(usage);
+    // How long the input of each was is not told: the base price is the least.
+    if usage.units.calls.is_some_and(|calls| calls > 1) {
+        ledger.miss_cliffs();
+        return ledger.add_up(0);
+    }
     ledger.add_up(usage.input.unwrap_or(0))
 }
 
@@ -152,6 +157,13 @@ impl Ledger<'_> {
         }
     }
 
+    /// A longer input may cost more.
+    fn miss_cliffs(&mut self) {
+        if self.tariff.rates.iter().any(|Priced(_, rate)| rate.steps().nth(1).is_some()) {
+            self.unpriced.push("long_input");
+        }
+    }
+
     /// Counts what is left of a total; one that was not reported is missed where it has a price.
     fn take_total(&mut self, dimension: Dimension, rest: Option<u64>) {
         match rest {
@@ -183,7 +195,7 @@ impl Ledger<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::table::{Priced, Rate};
+    use super::super::table::Rate;
     use super::*;
     use Dimension::{
         CacheRead, CacheReadAudio, CacheWrite, CacheWriteHour, Input, InputAudio, Output,

@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 use std::marker::PhantomData;
 
+use serde::Deserialize as _;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 /// Why a text could not be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +21,10 @@ pub enum Unread {
 
 /// What a JSON value may turn out to be. What is not wanted is passed over.
 pub trait Lenient<'de>: Sized {
+    /// Its text is wanted as it stands, and only `raw` is called.
+    const RAW: bool = false;
+    /// Any value's text.
+    fn raw(&mut self, _: &'de str) {}
     /// `true` or `false`.
     fn flag(&mut self, _: bool) {}
     /// A number.
@@ -59,6 +65,11 @@ impl<'de, T: Lenient<'de>> DeserializeSeed<'de> for Into<'_, T> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        if T::RAW {
+            let raw = <&RawValue>::deserialize(deserializer)?;
+            self.0.raw(raw.get());
+            return Ok(());
+        }
         deserializer.deserialize_any(self)
     }
 }

@@ -7,5 +7,9 @@ pub mod lenient;
 pub mod failure;
 /// Token counts, and the one nesting they become.
 pub mod tokens;
+/// What stands beside the tokens: money, times, what is billed otherwise.
+pub mod extras;
+/// Amounts of money, read exactly.
+pub mod money;
 /// Which path is which call.
 pub mod route;

@@ -1,6 +1,8 @@
 //! Token counts as providers write them, and the one nesting they become. Knows no dialect.
 
-use super::lenient::{Count, fields};
+use super::extras::{Brief, Gateway, ServerTools, Times, Upstream, XaiTools};
+use super::lenient::{Count, Flag, Number, Object, fields};
+use super::money::Usd;
 use crate::observe::observation::Usage;
 
 fields! {
@@ -26,6 +28,46 @@ fields! {
         cached: Count = "cached_tokens",
         /// Mistral.
         num_cached: Count = "num_cached_tokens",
+        /// Perplexity: what was found in the web and read, not part of `prompt_tokens`.
+        citations: Count = "citation_tokens",
+        /// Perplexity.
+        reasoning: Count = "reasoning_tokens",
+        /// Perplexity.
+        searches: Count = "num_search_queries",
+        /// xAI.
+        sources: Count = "num_sources_used",
+        /// xAI.
+        xai_tools: Object<XaiTools> = "server_side_tool_usage_details",
+        /// OpenRouter.
+        server_tools: ServerTools = "server_tool_use_details",
+        /// Anthropic, and OpenRouter too.
+        server_tools_old: ServerTools = "server_tool_use",
+        /// Mistral.
+        audio_seconds: Number = "prompt_audio_seconds",
+        /// OpenRouter, and Perplexity in an object.
+        cost: Usd = "cost",
+        /// OpenRouter: the customer pays the provider himself, `cost` is OpenRouter's fee.
+        byok: Flag = "is_byok",
+        /// OpenRouter.
+        cost_details: Upstream = "cost_details",
+        /// xAI: 10⁻¹⁰ USD each.
+        ticks: Count = "cost_in_usd_ticks",
+        /// Pydantic's gateway.
+        gateway: Gateway = "pydantic_ai_gateway",
+        /// Mistral.
+        tier: Brief = "service_tier",
+        /// Groq, in seconds.
+        prompt_time: Number = "prompt_time",
+        /// Groq, in seconds.
+        completion_time: Number = "completion_time",
+        /// Groq, in seconds.
+        total_time: Number = "total_time",
+        /// GPUStack.
+        first_ms: Number = "time_to_first_token_ms",
+        /// GPUStack.
+        each_ms: Number = "time_per_output_token_ms",
+        /// Azure.
+        checkpoint: Times = "latency_checkpoint",
     }
 }
 
@@ -36,8 +78,19 @@ fields! {
         cached: Count = "cached_tokens",
         cache_write: Count = "cache_write_tokens",
         audio: Count = "audio_tokens",
+        image: Count = "image_tokens",
+        video: Count = "video_tokens",
         reasoning: Count = "reasoning_tokens",
         thinking: Count = "thinking_tokens",
+        lifetimes: Lifetimes = "cache_write_tokens_details",
+    }
+}
+
+fields! {
+    /// How long what was written to the cache is to last.
+    #[derive(Clone, Copy)]
+    pub struct Lifetimes {
+        long: Count = "ttl_12h_tokens",
     }
 }
 
@@ -46,8 +99,6 @@ fields! {
 pub struct Counting {
     /// There is no output: all tokens are input (embeddings).
     pub all_input: bool,
-    /// Reasoning is not part of the output (xAI's chat).
-    pub reasoning_apart: bool,
 }
 
 impl Tokens {
@@ -60,7 +111,8 @@ impl Tokens {
         );
         let input_part = |part: fn(&Details) -> Count| first(&input_details.each_ref().map(part));
         let output_part = |part: fn(&Details) -> Count| first(&output_details.each_ref().map(part));
-        let reasoning = output_part(|d| d.reasoning).or(output_part(|d| d.thinking));
+        let told = [output_part(|d| d.reasoning), output_part(|d| d.thinking), self.reasoning.0];
+        let reasoning = told.into_iter().find_map(|count| count);
         let usage = Usage {
             input: self.input_total(counting),
             output: self.output_total(counting, reasoning),
@@ -71,9 +123,14 @@ impl Tokens {
                 self.cache_read,
             ])),
             cache_write: input_part(|d| d.cache_write).or(self.cache_creation.0),
+            cache_write_long: input_part(|d| d.lifetimes.long),
             reasoning,
             input_audio: input_part(|d| d.audio),
+            input_image: input_part(|d| d.image),
+            input_video: input_part(|d| d.video),
             output_audio: output_part(|d| d.audio),
+            output_image: output_part(|d| d.image),
+            units: self.units(),
             ..Usage::default()
         };
         (usage.input.is_some() || usage.output.is_some()).then_some(usage)
@@ -84,14 +141,18 @@ impl Tokens {
         let apart = apart.iter().filter_map(|count| count.0).fold(0, u64::saturating_add);
         let anthropic = self.input.0.map(|input| input.saturating_add(apart));
         let total = self.total.0.filter(|_| counting.all_input);
-        self.prompt.0.or(anthropic).or(total)
+        let citations = self.citations.0.unwrap_or(0);
+        self.prompt.0.map(|prompt| prompt.saturating_add(citations)).or(anthropic).or(total)
     }
 
+    /// Most count reasoning within the output. xAI's chat and Perplexity count it beside: the total
+    /// says so, or that it is more than the output.
     fn output_total(&self, counting: Counting, reasoning: Option<u64>) -> Option<u64> {
         let output = self.completion.0.or(self.output.0).filter(|_| !counting.all_input)?;
-        let sum = self.prompt.0.unwrap_or(0).saturating_add(output);
-        let apart = counting.reasoning_apart && self.total.0 != Some(sum);
-        Some(output.saturating_add(reasoning.filter(|_| apart).unwrap_or(0)))
+        let both = output.saturating_add(reasoning.unwrap_or(0));
+        let sum = self.prompt.0.map(|prompt| prompt.saturating_add(both));
+        let is_apart = reasoning > Some(output) || (sum.is_some() && self.total.0 == sum);
+        Some(if is_apart { both } else { output })
     }
 
     /// Lays a later report over this one, count by count.
@@ -107,6 +168,7 @@ impl Tokens {
         put(&mut self.cache_hit, later.cache_hit);
         put(&mut self.cached, later.cached);
         put(&mut self.num_cached, later.num_cached);
+        self.merge_extras(later);
         for (details, later) in [
             (&mut self.prompt_details, later.prompt_details),
             (&mut self.completion_details, later.completion_details),
@@ -116,8 +178,11 @@ impl Tokens {
             put(&mut details.cached, later.cached);
             put(&mut details.cache_write, later.cache_write);
             put(&mut details.audio, later.audio);
+            put(&mut details.image, later.image);
+            put(&mut details.video, later.video);
             put(&mut details.reasoning, later.reasoning);
             put(&mut details.thinking, later.thinking);
+            put(&mut details.lifetimes.long, later.lifetimes.long);
         }
     }
 }
@@ -171,11 +236,13 @@ mod tests {
     #[test]
     fn the_responses_names_are_read_and_nothing_is_added() {
         let found = usage(
-            r#"{"input_tokens":5230,"input_tokens_details":{"cached_tokens":4096,"cache_write_tokens":512},
+            r#"{"input_tokens":5230,"input_tokens_details":{"cached_tokens":4096,"cache_write_tokens":512,
+            "cache_write_tokens_details":{"ttl_30m_tokens":500,"ttl_12h_tokens":12}},
             "output_tokens":410,"output_tokens_details":{"reasoning_tokens":320},"total_tokens":5640}"#,
         );
         assert_eq!((found.input, found.output), (Some(5230), Some(410)));
         assert_eq!((found.cache_read, found.reasoning), (Some(4096), Some(320)));
+        assert_eq!((found.cache_write, found.cache_write_long), (Some(512), Some(12)));
     }
 
     #[test]
@@ -192,26 +259,33 @@ mod tests {
     }
 
     #[test]
-    fn xai_counts_reasoning_beside_the_output() {
-        let apart = Counting { reasoning_apart: true, ..Counting::default() };
-        let json = |total: u64| {
-            format!(
-                r#"{{"prompt_tokens":12,"completion_tokens":2,"total_tokens":{total},
-                "completion_tokens_details":{{"reasoning_tokens":340}}}}"#
-            )
+    fn reasoning_beside_the_output_is_added_to_it() {
+        let output = |completion: u64, reasoning: u64, total: u64| {
+            usage(&format!(
+                r#"{{"prompt_tokens":12,"completion_tokens":{completion},"total_tokens":{total},
+                "completion_tokens_details":{{"reasoning_tokens":{reasoning}}}}}"#
+            ))
+            .output
         };
-        assert_eq!(tokens(&json(354)).usage(apart).unwrap().output, Some(342));
-        assert_eq!(
-            tokens(&json(14)).usage(apart).unwrap().output,
-            Some(2),
-            "the total says within"
+        assert_eq!(output(2, 340, 354), Some(342));
+        assert_eq!(output(400, 340, 412), Some(400), "the total says within");
+        assert_eq!(output(400, 340, 752), Some(740), "the total says beside");
+        assert_eq!(output(498, 95_305, 510), Some(95_803), "it cannot be within");
+    }
+
+    #[test]
+    fn what_was_found_and_read_is_input() {
+        let found = usage(
+            r#"{"prompt_tokens":19,"completion_tokens":498,"total_tokens":517,"citation_tokens":10175,
+            "num_search_queries":48,"reasoning_tokens":95305}"#,
         );
-        assert_eq!(tokens(&json(354)).usage(Counting::default()).unwrap().output, Some(2));
+        assert_eq!((found.input, found.output), (Some(10_194), Some(95_803)));
+        assert_eq!((found.reasoning, found.units.web_searches), (Some(95_305), Some(48)));
     }
 
     #[test]
     fn embeddings_may_tell_only_a_total() {
-        let all_input = Counting { all_input: true, ..Counting::default() };
+        let all_input = Counting { all_input: true };
         let found = tokens(r#"{"total_tokens":8}"#).usage(all_input).unwrap();
         assert_eq!((found.input, found.output), (Some(8), None));
         assert_eq!(tokens(r#"{"total_tokens":8}"#).usage(Counting::default()), None);

@@ -19,6 +19,8 @@ pub(crate) mod collector;
 pub(crate) mod otlp_server;
 /// What the collector received, as plain values.
 pub(crate) mod signals;
+/// Clients and upstreams of either version, in hyper.
+pub(crate) mod http2;
 /// The binary as a child process.
 pub(crate) mod proxy;
 /// What a PromQL expression names.

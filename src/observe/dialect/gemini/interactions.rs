@@ -84,17 +84,25 @@ impl Interacted {
         interaction.id.replace(&mut facts.id, ID);
         interaction.model.replace(&mut facts.model, MODEL);
         interaction.tier.tell(facts);
+        self.status(&interaction.status, facts);
         if let Some(counts) = &interaction.usage.0 {
             self.counts.merge(counts);
-            facts.usage = self.counts.usage().or(facts.usage);
         }
-        self.status(&interaction.status, facts);
+        // Until it is done, what was counted is not all.
+        if !facts.pending {
+            facts.usage = self.counts.usage();
+        }
     }
 
     /// Where it stands: why the model stopped, once it has.
     fn status(&mut self, status: &Text<'_>, facts: &mut ResponseFacts) {
-        if !matches!(status.as_str(), "" | "in_progress" | "queued" | "unspecified") {
-            facts.finish_reasons = vec![status.bounded(WORD)];
+        match status.as_str() {
+            "" => (),
+            "in_progress" | "queued" => facts.pending = true,
+            _ => {
+                facts.pending = false;
+                facts.finish_reasons = vec![status.bounded(WORD)];
+            }
         }
         if status.as_str() == "failed" {
             facts.error.get_or_insert_with(|| "failed".to_owned());
@@ -131,8 +139,8 @@ impl Answer for Interacted {
             "interaction.completed" => self.done = true,
             _ => (),
         }
-        self.interaction(&event.interaction, facts);
         self.status(&event.status, facts);
+        self.interaction(&event.interaction, facts);
         self.fail(&event.error, event.kind.as_str() == "error", facts);
         Ok(content)
     }

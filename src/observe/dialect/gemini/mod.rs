@@ -14,7 +14,7 @@ mod predict;
 /// Interactions: the newer way to ask, with events of its own.
 mod interactions;
 
-use super::{Call, Found, Model, Post, Reads};
+use super::{Call, Fetch, Found, Model, Post, Reads};
 use crate::observe::observation::Operation;
 use crate::observe::shapes::route::{self, Route, route};
 
@@ -40,6 +40,8 @@ const DRAW: Model = Model { operation: Operation::ImageGeneration, ..EMBED };
 const INTERACT: Model =
     Model { request: request::interact, answer: interactions::begin, ..GENERATE };
 
+const POLL: Fetch = Fetch { method: "GET", answer: interactions::begin };
+
 /// What is asked of the resource before the colon, under its name for telemetry.
 const VERBS: [(&str, Route<Post>); 15] = [
     ("generateContent", route("/v1beta/models/{id}:generateContent", Post::Model(GENERATE))),
@@ -64,10 +66,10 @@ const STREAMED: &str = "/v1beta/models/{id}:streamGenerateContent";
 const RAW: &str = "/v1beta/models/{id}:rawPredict";
 const RAW_STREAMED: &str = "/v1beta/models/{id}:streamRawPredict";
 
-/// The paths without a verb. What is fetched was counted when it was made.
+/// The paths without a verb.
 const ROUTES: [Route<Post>; 17] = [
     route("/v1beta/interactions", Post::Model(INTERACT)),
-    route("/v1beta/interactions/{id}", Post::Plain),
+    route("/v1beta/interactions/{id}", Post::Fetch(POLL)),
     route("/v1beta/interactions/{id}/cancel", Post::Plain),
     route("/v1beta/models", Post::Plain),
     route("/v1beta/models/{id}", Post::Plain),

@@ -170,6 +170,7 @@ fields! {
     struct Interaction<'de> {
         model: Text<'de> = "model",
         stream: Flag = "stream",
+        store: Flag = "store",
         input: Turns = "input",
         config: Config<'de> = "generation_config",
         media_type: Text<'de> = "response_mime_type",
@@ -215,6 +216,7 @@ pub(super) fn interact(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unre
     let result = read(body, &mut request);
     facts.model = request.model.bounded(MODEL);
     facts.stream = request.stream.0 == Some(true);
+    facts.stored = request.store.0 != Some(false);
     // Of a body that breaks off the rest may be half a number.
     result?;
     if !request.media_type.as_str().is_empty() {
@@ -223,6 +225,7 @@ pub(super) fn interact(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unre
     *facts = RequestFacts {
         model: facts.model.take(),
         stream: facts.stream,
+        stored: facts.stored,
         messages: request.input.0,
         tools: request.tools.0,
         service_tier: request.service_tier.bounded(WORD),
@@ -320,5 +323,6 @@ mod tests {
         assert_eq!(turns(r#""hi""#), Some(1));
         let steps = r#"[{"type":"user_input"},{"type":"model_output"},{"type":"function_result"}]"#;
         assert_eq!(turns(steps), Some(3));
+        assert!(found.stored && !facts(interact, r#"{"store":false}"#).stored);
     }
 }

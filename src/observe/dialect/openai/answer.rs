@@ -5,7 +5,8 @@ use serde::de::SeqAccess;
 
 use super::super::{Answer, Content, Context};
 use crate::observe::decode::Frame;
-use crate::observe::observation::{Operation, ResponseFacts};
+use crate::observe::observation::{Operation, ResponseFacts, Usage};
+use crate::observe::shapes::extras::{Times, claim};
 use crate::observe::shapes::failure::{Failure, Word};
 use crate::observe::shapes::lenient::{
     Count, Filled, Into, Lenient, List, Object, Text, Unread, fields, read,
@@ -23,13 +24,11 @@ const WORD: usize = 64;
 
 /// Begins to read an answer.
 pub(super) fn begin(context: Context<'_>) -> Box<dyn Answer> {
-    // xAI's chat counts reasoning beside the completion; no one else does.
-    let reasoning_apart = matches!(context.provider, "x_ai" | "xai");
-    let all_input = context.operation == Some(Operation::Embeddings);
+    let all_input = matches!(context.operation, Some(Operation::Embeddings | Operation::Rerank));
     Box::new(OpenAi {
         is_error: context.is_error(),
         error: context.error(),
-        counting: Counting { all_input, reasoning_apart },
+        counting: Counting { all_input },
         done: false,
         tools: Vec::new(),
     })
@@ -54,8 +53,16 @@ fields! {
         choices: List<'de, Choice<'de>> = "choices",
         usage: Object<Tokens> = "usage",
         service_tier: Text<'de> = "service_tier",
+        /// OpenRouter.
+        provider: Text<'de> = "provider",
         system_fingerprint: Text<'de> = "system_fingerprint",
         groq: Groq<'de> = "x_groq",
+        /// llama.cpp.
+        timings: Times = "timings",
+        /// Cerebras.
+        time_info: Times = "time_info",
+        /// Azure.
+        checkpoint: Times = "latency_checkpoint",
         error: Failure<'de> = "error",
         code: Word = "code",
         kind: Text<'de> = "type",
@@ -70,6 +77,10 @@ fields! {
         message: Message = "message",
         text: Filled = "text",
         finish_reason: Text<'de> = "finish_reason",
+        /// Moonshot's streams.
+        usage: Object<Tokens> = "usage",
+        /// OpenRouter.
+        error: Failure<'de> = "error",
     }
 }
 
@@ -191,23 +202,52 @@ impl Message {
     }
 }
 
+impl Chunk<'_> {
+    /// A choice ended by an error (OpenRouter).
+    fn is_broken(&self) -> bool {
+        self.choices.iter().any(|choice| choice.finish_reason.as_str() == "error")
+    }
+}
+
 impl OpenAi {
     /// What a chunk and a whole answer have in common.
     fn apply(&mut self, chunk: &Chunk<'_>, named_error: bool, facts: &mut ResponseFacts) {
         chunk.id.replace(&mut facts.id, ID);
         chunk.model.replace(&mut facts.model, MODEL);
+        chunk.provider.replace(&mut facts.served_by, ID);
         chunk.service_tier.replace(&mut facts.service_tier, WORD);
         chunk.system_fingerprint.replace(&mut facts.system_fingerprint, ID);
-        if let Some(tokens) = chunk.usage.0.or(chunk.groq.usage.0) {
-            facts.usage = tokens.usage(self.counting).or(facts.usage);
-        }
+        self.count(chunk, facts);
         self.apply_error(chunk, named_error, facts);
     }
 
+    /// The counts, and what stands beside them.
+    fn count(&self, chunk: &Chunk<'_>, facts: &mut ResponseFacts) {
+        for times in [&chunk.checkpoint, &chunk.time_info, &chunk.timings] {
+            claim(&mut facts.claimed, times.claimed());
+        }
+        let in_choice = chunk.choices.iter().find_map(|choice| choice.usage.0);
+        let Some(tokens) = chunk.usage.0.or(chunk.groq.usage.0).or(in_choice) else {
+            return;
+        };
+        if let Some(usage) = tokens.usage(self.counting) {
+            let cache_read = usage.cache_read.or(chunk.timings.cached.0);
+            facts.usage = Some(Usage { cache_read, ..usage });
+        }
+        claim(&mut facts.claimed, tokens.claimed());
+        facts.reported_cost = tokens.reported_cost().or(facts.reported_cost);
+        if let Some(tier) = tokens.service_tier() {
+            facts.service_tier = Some(tier.to_owned());
+        }
+    }
+
     fn apply_error(&mut self, chunk: &Chunk<'_>, named: bool, facts: &mut ResponseFacts) {
-        let failure = if chunk.error.is_some { &chunk.error } else { &chunk.groq.error };
-        if failure.is_some || named || self.is_error || chunk.object.as_str() == "error" {
-            let word = failure.word(&chunk.code, &chunk.kind);
+        let in_choice = chunk.choices.iter().map(|choice| &choice.error);
+        let mut failures = [&chunk.error, &chunk.groq.error].into_iter().chain(in_choice);
+        let failure = failures.find(|failure| failure.is_some);
+        let said = named || self.is_error || chunk.object.as_str() == "error" || chunk.is_broken();
+        if failure.is_some() || said {
+            let word = failure.unwrap_or(&chunk.error).word(&chunk.code, &chunk.kind);
             facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
         }
     }

@@ -5,8 +5,16 @@
 mod request;
 /// What the model answers, streamed or whole.
 mod answer;
+/// Responses, made and fetched.
+mod responses;
+/// Runs of assistants.
+mod runs;
+/// Batches.
+mod batches;
+/// Paths at which no model answers.
+mod plain;
 
-use super::{Found, Model, Post};
+use super::{Fetch, Found, Model, Post};
 use crate::observe::observation::Operation;
 use crate::observe::shapes::route::{self, Route, route};
 
@@ -20,6 +28,11 @@ const EMBEDDINGS: Model = Model {
     answer: answer::begin,
     asks: false,
 };
+/// Documents put in order: Voyage's, Jina's, vLLM's and others' addition.
+const RERANK: Model =
+    Model { operation: Operation::Rerank, request: request::rerank, ..EMBEDDINGS };
+/// A stored completion.
+const STORED: Fetch = Fetch { method: "GET", answer: answer::begin };
 
 const fn model(name: &'static str, model: Model) -> Route<Post> {
     route(name, Post::Model(model))
@@ -33,17 +46,25 @@ const fn usage(name: &'static str) -> Route<Post> {
     route(name, Post::Usage)
 }
 
-/// The paths of OpenAI's API; those with a placeholder come after those without.
-const ROUTES: [Route<Post>; 62] = [
+const fn fetch(name: &'static str, fetch: Fetch) -> Route<Post> {
+    route(name, Post::Fetch(fetch))
+}
+
+/// The paths of OpenAI's API at which a model answers, or an answer is fetched, and those without a
+/// placeholder; the others are in `plain`.
+const ROUTES: &[Route<Post>] = &[
     model("/v1/chat/completions", CHAT),
     model("/v1/embeddings", EMBEDDINGS),
-    usage("/v1/responses"),
+    model("/v1/responses", responses::MAKE),
     model("/v1/completions", COMPLETION),
+    model("/v1/rerank", RERANK),
+    model("/v1/reranking", RERANK),
     plain("/v1/models"),
-    usage("/v1/responses/compact"),
+    model("/v1/responses/compact", responses::PASSING),
+    // A free count, no usage.
     plain("/v1/responses/input_tokens"),
     plain("/v1/moderations"),
-    usage("/v1/decisions"),
+    model("/v1/decisions", responses::PASSING),
     usage("/v1/images/generations"),
     usage("/v1/images/edits"),
     usage("/v1/images/variations"),
@@ -61,50 +82,38 @@ const ROUTES: [Route<Post>; 62] = [
     plain("/v1/realtime/transcription_sessions"),
     plain("/v1/assistants"),
     plain("/v1/threads"),
-    plain("/v1/threads/runs"),
+    model("/v1/threads/runs", runs::MAKE),
     plain("/v1/conversations"),
     plain("/v1/vector_stores"),
     plain("/v1/containers"),
     plain("/v1/evals"),
     plain("/v1/videos"),
     plain("/v1/fine_tuning/jobs"),
-    plain("/v1/chat/completions/{id}"),
-    plain("/v1/chat/completions/{id}/messages"),
-    plain("/v1/responses/{id}"),
-    plain("/v1/responses/{id}/cancel"),
-    plain("/v1/responses/{id}/input_items"),
-    plain("/v1/models/{id}"),
-    plain("/v1/files/{id}"),
-    plain("/v1/files/{id}/content"),
-    plain("/v1/uploads/{id}/parts"),
-    plain("/v1/uploads/{id}/complete"),
-    plain("/v1/uploads/{id}/cancel"),
-    plain("/v1/batches/{id}"),
-    plain("/v1/batches/{id}/cancel"),
-    plain("/v1/assistants/{id}"),
-    plain("/v1/threads/{id}"),
-    plain("/v1/threads/{id}/messages"),
-    plain("/v1/threads/{id}/messages/{id}"),
-    plain("/v1/threads/{id}/runs"),
-    plain("/v1/threads/{id}/runs/{id}"),
-    plain("/v1/threads/{id}/runs/{id}/cancel"),
-    plain("/v1/threads/{id}/runs/{id}/steps"),
-    plain("/v1/threads/{id}/runs/{id}/submit_tool_outputs"),
-    plain("/v1/conversations/{id}"),
-    plain("/v1/conversations/{id}/items"),
-    plain("/v1/vector_stores/{id}"),
-    plain("/v1/vector_stores/{id}/search"),
-    plain("/v1/containers/{id}"),
-    plain("/v1/fine_tuning/jobs/{id}"),
-    plain("/v1/videos/{id}"),
+    fetch("/v1/chat/completions/{id}", STORED),
+    fetch("/v1/responses/{id}", responses::FETCH),
+    fetch("/v1/responses/{id}/cancel", responses::CANCEL),
+    fetch("/v1/batches/{id}", batches::FETCH),
+    fetch("/v1/batches/{id}/cancel", batches::CANCEL),
+    model("/v1/threads/{id}/runs", runs::MAKE),
+    fetch("/v1/threads/{id}/runs/{id}", runs::FETCH),
+    fetch("/v1/threads/{id}/runs/{id}/cancel", runs::CANCEL),
+    model("/v1/threads/{id}/runs/{id}/submit_tool_outputs", runs::MAKE),
 ];
 
 /// What a call of `method` to `path` is.
 pub fn find(method: &str, path: &str) -> Found {
-    match route::find(&ROUTES, "/v1", path) {
-        Some(route) => route.is.found(method, route.name),
-        None => Found::Other { route: None, usage: method == "POST" },
+    let found = route::find(ROUTES, "/v1", path).filter(|_| !plain::is_administration(path));
+    if let Some(route) = found {
+        return route.is.found(method, route.name);
     }
+    let route = plain::name(path);
+    Found::Other { route, usage: route.is_none() && method == "POST" }
+}
+
+/// The deployment that a path of Azure's names, which is the model there.
+pub fn deployment(path: &str) -> Option<&str> {
+    let mut segments = path.split('/').skip_while(|segment| *segment != "deployments");
+    segments.nth(1).filter(|name| !name.is_empty())
 }
 
 #[cfg(test)]
@@ -131,17 +140,65 @@ mod tests {
         assert_eq!(call("POST", azure), Some(("/v1/chat/completions", Operation::Chat)));
         let legacy = Some(("/v1/completions", Operation::TextCompletion));
         assert_eq!(call("POST", "/v1/completions"), legacy);
+        let responses = Some(("/v1/responses", Operation::Chat));
+        assert_eq!(call("POST", "/openai/v1/responses"), responses);
         assert_eq!(call("GET", "/v1/chat/completions"), None);
         assert_eq!(call("POST", "/v1/chat/completions/chatcmpl-1"), None);
+        assert_eq!(call("GET", "/v1/threads/t/runs"), None);
+    }
+
+    #[test]
+    fn azures_paths_are_openais_whatever_stands_before_them() {
+        for (path, route) in [
+            ("/openai/deployments/d/chat/completions", "/v1/chat/completions"),
+            ("//openai/deployments/d/completions", "/v1/completions"),
+            ("/openai//deployments/d/embeddings/", "/v1/embeddings"),
+            ("/openai/v1/chat/completions", "/v1/chat/completions"),
+            ("/openai/v1/responses", "/v1/responses"),
+            ("/openai/responses", "/v1/responses"),
+            ("/models/chat/completions", "/v1/chat/completions"),
+            ("/models/embeddings", "/v1/embeddings"),
+        ] {
+            assert_eq!(call("POST", path).map(|(route, _)| route), Some(route), "{path}");
+        }
+        for (path, name) in [
+            ("/openai/realtime", "/v1/realtime"),
+            ("/openai/v1/realtime", "/v1/realtime"),
+            ("/openai/deployments/d/audio/transcriptions", "/v1/audio/transcriptions"),
+            ("/openai/deployments/d/images/generations", "/v1/images/generations"),
+        ] {
+            assert!(
+                matches!(find("POST", path), Found::Other { route: Some(it), .. } if it == name)
+            );
+        }
+        assert_eq!(deployment("//openai/deployments/my-gpt/chat/completions"), Some("my-gpt"));
+        assert_eq!(deployment("/openai/deployments/"), None);
+        assert_eq!(deployment("/openai/v1/chat/completions"), None);
+    }
+
+    #[test]
+    fn what_another_call_made_is_fetched() {
+        for (method, path, route) in [
+            ("GET", "/v1/responses/resp_1", "/v1/responses/{id}"),
+            ("POST", "/v1/responses/resp_1/cancel", "/v1/responses/{id}/cancel"),
+            ("GET", "/v1/chat/completions/chatcmpl-1", "/v1/chat/completions/{id}"),
+            ("GET", "/v1/batches/batch_1", "/v1/batches/{id}"),
+            ("GET", "/v1/threads/t/runs/r", "/v1/threads/{id}/runs/{id}"),
+        ] {
+            assert_eq!(call(method, path), Some((route, Operation::FetchResponse)));
+            assert_eq!(call("DELETE", path), None);
+        }
+        for path in ["/v1/responses/resp_1/input_items", "/v1/files/f/content", "/v1/batches"] {
+            assert_eq!((call("GET", path), usage("GET", path)), (None, Some(false)), "{path}");
+        }
     }
 
     #[test]
     fn usage_is_looked_for_where_something_is_made() {
-        assert_eq!(usage("POST", "/v1/responses"), Some(true));
+        assert_eq!(usage("POST", "/v1/images/generations"), Some(true));
         assert_eq!(usage("POST", "/v1/novelties"), Some(true));
-        assert_eq!(usage("GET", "/v1/responses/resp_1"), Some(false));
         assert_eq!(usage("GET", "/v1/chat/completions"), Some(false));
-        assert_eq!(usage("POST", "/v1/responses/resp_1/cancel"), Some(false));
+        assert_eq!(usage("POST", "/v1/organization/roles"), Some(false));
         assert_eq!(usage("POST", "/v1/responses/input_tokens"), Some(false));
     }
 

@@ -37,6 +37,8 @@ fields! {
         dimensions: Number = "dimensions",
         tools: Length = "tools",
         functions: Length = "functions",
+        documents: Length = "documents",
+        store: Flag = "store",
     }
 }
 
@@ -91,6 +93,11 @@ pub(super) fn embeddings(body: &[u8], facts: &mut RequestFacts) -> Result<(), Un
     fill(body, facts, |request| request.input.0)
 }
 
+/// Reads the body of a call for a ranking.
+pub(super) fn rerank(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
+    fill(body, facts, |request| request.documents.0)
+}
+
 fn fill(
     body: &[u8],
     facts: &mut RequestFacts,
@@ -126,6 +133,8 @@ fn fill(
         dimensions: request.dimensions.whole(),
         messages,
         tools: request.tools.0.unwrap_or(0).saturating_add(request.functions.0.unwrap_or(0)),
+        conversation: None,
+        stored: request.store.0 == Some(true),
     };
     Ok(())
 }
@@ -156,7 +165,7 @@ mod tests {
             "stream_options":{"include_usage":true},"temperature":0.5,"top_p":1,"top_k":40,
             "frequency_penalty":-0.5,"presence_penalty":0.25,"max_tokens":7,"max_completion_tokens":9,
             "seed":-3,"n":2,"stop":"END","reasoning_effort":"low","response_format":{"type":"json_schema"},
-            "service_tier":"flex","tools":[{},{}],"functions":[{}]}"#,
+            "service_tier":"flex","tools":[{},{}],"functions":[{}],"store":true}"#,
         );
         assert_eq!(result, Ok(()));
         let expected = RequestFacts {
@@ -177,6 +186,7 @@ mod tests {
             service_tier: Some("flex".to_owned()),
             messages: Some(2),
             tools: 3,
+            stored: true,
             ..RequestFacts::default()
         };
         assert_eq!(found, expected);

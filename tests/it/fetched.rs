@@ -1,0 +1,118 @@
+//! Answers that are fetched rather than made: however often one is read, its tokens and its cost are
+//! counted once. Knows the metrics' names, and what OpenAI answers.
+
+use std::sync::Mutex;
+
+use serde_json::{Value, json};
+
+use crate::support::client::exchange;
+use crate::support::origin::Answering;
+use crate::support::proxy::{Metrics, Proxy, Start, upstream};
+
+/// A response with this id and status; its usage is told at its end.
+fn response(id: &str, status: &str, background: bool) -> Value {
+    let usage = json!({"input_tokens": 15, "output_tokens": 9});
+    json!({
+        "id": id, "object": "response", "status": status, "background": background,
+        "model": "gpt-4o-2024-08-06", "service_tier": "default",
+        "output": [{"type": "function_call", "name": "f", "arguments": "{}"}],
+        "usage": if status == "completed" { usage } else { Value::Null },
+    })
+}
+
+/// A proxy before an OpenAI that answers each call in turn.
+struct Scene {
+    proxy: Proxy,
+    calls: u32,
+    _origin: Answering,
+}
+
+impl Scene {
+    fn answering(bodies: Vec<String>) -> Self {
+        let bodies = Mutex::new(bodies.into_iter());
+        let origin = Answering::with(move |_| {
+            let body = bodies.lock().unwrap().next().expect("no more calls");
+            let kind = if body.starts_with('{') { "application/json" } else { "text/event-stream" };
+            let length = body.len();
+            format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}"
+            )
+            .into_bytes()
+        });
+        let proxy = Start::new(upstream("openai", &origin.url(), "paths = [\"/v1/\"]")).start();
+        Self { proxy, calls: 0, _origin: origin }
+    }
+
+    /// One exchange, and the metrics once it was reported.
+    fn call(&mut self, line: &str, body: &str) -> Metrics {
+        self.calls += 1;
+        let trace = format!("{:032x}", self.calls);
+        let length = body.len();
+        let request = format!(
+            "{line} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+            traceparent: 00-{trace}-00000000000000aa-01\r\n\r\n{body}"
+        );
+        exchange(self.proxy.address, request);
+        self.proxy.wait_for_line(|line| line.contains(&trace));
+        self.proxy.metrics()
+    }
+
+    fn fetch(&mut self, path: &str) -> Metrics {
+        self.call(&format!("GET {path}"), "")
+    }
+}
+
+/// Input tokens, output tokens, calls of tools, and whether anything was missed.
+fn counted(metrics: &Metrics) -> (f64, f64, f64, bool) {
+    let tokens = |kind: &str| {
+        let kind = format!("clearspan_token_kind=\"{kind}\"");
+        metrics.sum("clearspan_tokens_total", &[&kind])
+    };
+    let fetched = ["gen_ai_operation_name=\"fetch_response\""];
+    let missed = metrics.sum("clearspan_usage_missing_total", &fetched)
+        + metrics.sum("clearspan_unpriced_total", &fetched);
+    let calls = metrics.sum("clearspan_tool_calls_total", &[]);
+    (tokens("input"), tokens("output"), calls, missed > 0.0)
+}
+
+#[test]
+fn a_response_in_the_background_counts_when_it_is_first_fetched_whole() {
+    let there = response("resp_1", "completed", true);
+    let end = json!({"type": "response.completed", "response": there});
+    let mut scene = Scene::answering(vec![
+        response("resp_1", "queued", true).to_string(),
+        response("resp_1", "in_progress", true).to_string(),
+        there.to_string(),
+        there.to_string(),
+        format!("event: response.completed\ndata: {end}\n\n"),
+    ]);
+    let asked = json!({"model": "gpt-4o", "input": "Hi", "background": true}).to_string();
+    let pending = scene.call("POST /v1/responses", &asked);
+    assert_eq!(counted(&pending), (0.0, 0.0, 0.0, false));
+    let reason = ["clearspan_usage_missing=\"pending\""];
+    assert_eq!(pending.sum("clearspan_usage_missing_total", &reason), 1.0);
+    assert_eq!(counted(&scene.fetch("/v1/responses/resp_1")), (0.0, 0.0, 0.0, false));
+    let first = scene.fetch("/v1/responses/resp_1");
+    assert_eq!(counted(&first), (15.0, 9.0, 1.0, false));
+    let cost = first.sum("clearspan_cost_USD_total", &[]);
+    assert!((cost - (15.0 * 2.5 + 9.0 * 10.0) / 1e6).abs() < 1e-12, "{cost}");
+    for path in ["/v1/responses/resp_1", "/v1/responses/resp_1?stream=true&starting_after=3"] {
+        let again = scene.fetch(path);
+        assert_eq!(counted(&again), (15.0, 9.0, 1.0, false), "{path}");
+        assert_eq!(again.sum("clearspan_cost_USD_total", &[]), cost, "{path}");
+    }
+    scene.proxy.finish();
+}
+
+#[test]
+fn a_response_that_told_its_usage_when_it_was_made_counts_no_more() {
+    let made = response("resp_2", "completed", false).to_string();
+    let elsewhere = response("resp_3", "completed", false).to_string();
+    let mut scene = Scene::answering(vec![made.clone(), made, elsewhere]);
+    let asked = json!({"model": "gpt-4o", "input": "Hi"}).to_string();
+    let expected = (15.0, 9.0, 1.0, false);
+    assert_eq!(counted(&scene.call("POST /v1/responses", &asked)), expected);
+    assert_eq!(counted(&scene.fetch("/v1/responses/resp_2")), expected);
+    assert_eq!(counted(&scene.fetch("/v1/responses/resp_3")), expected, "made elsewhere");
+    scene.proxy.finish();
+}
