@@ -176,6 +176,7 @@ root = \"ollama\"
 socket_mode = \"0660\"
 
 [telemetry]
+client_ids = true
 cost_histogram = true
 lines = \"auto\"
 phase_spans = false

@@ -11,7 +11,7 @@ use crate::observe::price::Override;
 
 /// Single keys that hold from the next exchange, connection or call on. Upstreams and prices do,
 /// too; anything else waits for a restart, also a key that nobody has put here yet.
-const LIVE: [&str; 27] = [
+const LIVE: [&str; 28] = [
     "server.root",
     "limits.max_exchanges",
     "limits.connect_seconds",
@@ -39,6 +39,7 @@ const LIVE: [&str; 27] = [
     "limits.event_bytes",
     "limits.decoded_bytes",
     "limits.stall_seconds",
+    "telemetry.client_ids",
 ];
 
 /// What differs.
@@ -202,6 +203,7 @@ mod tests {
             "server.listen = '127.0.0.1:1'",
             "server.root = ''",
             "server.socket_mode = '0600'",
+            "telemetry.client_ids = false",
             "telemetry.cost_histogram = false",
             "telemetry.lines = 'off'",
             "telemetry.phase_spans = true",

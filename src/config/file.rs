@@ -232,6 +232,8 @@ pub struct Telemetry {
     pub cost_histogram: bool,
     /// A span for each phase of an exchange too.
     pub phase_spans: bool,
+    /// Report ids that clients make: of the conversation, and `Idempotency-Key`.
+    pub client_ids: bool,
     /// One line for each exchange on standard output.
     pub lines: Lines,
     /// OTLP destinations; none: the one that `OTEL_*` names, if any.
@@ -244,6 +246,7 @@ impl Default for Telemetry {
             service_name: "clearspan".into(),
             cost_histogram: true,
             phase_spans: false,
+            client_ids: true,
             lines: Lines::Auto,
             export: Vec::new(),
         }

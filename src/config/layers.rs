@@ -312,6 +312,7 @@ mod tests {
                 "server.listen",
                 "server.root",
                 "server.socket_mode",
+                "telemetry.client_ids",
                 "telemetry.cost_histogram",
                 "telemetry.lines",
                 "telemetry.phase_spans",

@@ -143,12 +143,13 @@ impl Limits {
         }
     }
 
-    /// What `observe` is told.
+    /// What `observe` is told of limits.
     pub(super) fn observe(&self) -> observe::Settings {
         observe::Settings {
             event_bytes: self.event_bytes.bytes(),
             decoded_bytes: self.decoded_bytes.bytes(),
             stall: self.stall_seconds.0,
+            ..observe::Settings::default()
         }
     }
 

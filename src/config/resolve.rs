@@ -13,6 +13,7 @@ use super::otel::Otel;
 use super::smells::Nose;
 use super::{Settings, export, pricing, providers, rules, tls, upstream};
 use crate::forward::settings as forward;
+use crate::observe;
 use crate::report::settings as report;
 
 /// Every stage's settings, or all that is wrong. `at`: where the file stands.
@@ -57,7 +58,10 @@ pub(super) fn settings(
             limits: file.limits.forward(),
         },
         tape: file.limits.tape(environment.cores),
-        observe: file.limits.observe(),
+        observe: observe::Settings {
+            client_ids: file.telemetry.client_ids,
+            ..file.limits.observe()
+        },
         report: report::Settings {
             resource: resource(&file.telemetry.service_name, otel),
             exporters,

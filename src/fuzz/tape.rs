@@ -31,8 +31,12 @@ use crate::tape::{Cause, Direction, End, Entry, Ids, Milestone, Start, Upstream,
 /// Ends a record: ASCII's record separator, which stands in no JSON.
 const END: u8 = 0x1e;
 /// Small, so that inputs reach them.
-const SETTINGS: Settings =
-    Settings { event_bytes: 2 << 10, decoded_bytes: 8 << 10, stall: Duration::from_secs(1) };
+const SETTINGS: Settings = Settings {
+    event_bytes: 2 << 10,
+    decoded_bytes: 8 << 10,
+    stall: Duration::from_secs(1),
+    client_ids: true,
+};
 /// What an observer's buffers may hold: two bodies, each in a buffer that doubles.
 const PLAIN: usize = 40 << 10;
 /// The same with stacked encodings, of which zstd's window is the largest.

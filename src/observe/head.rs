@@ -1,20 +1,25 @@
 //! Heads as they stand on the tape: a first line, then one header a line. Knows which headers say
 //! something of an exchange, and no body.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use memchr::memchr;
 
 use super::decode::media::Media;
+use super::limits;
+use super::observation::{ClaimedDurations, RateLimit};
+use super::until::until;
 
 /// Longest texts that are kept.
 const PATH: usize = 1024;
 const METHOD: usize = 32;
 const USER_AGENT: usize = 256;
 const REQUEST_ID: usize = 128;
+const CLIENT_ID: usize = 128;
 
-/// Headers in which upstreams tell their id of an exchange; the first that is there counts.
-const REQUEST_IDS: [&[u8]; 7] = [
+/// Headers in which upstreams tell their id of an exchange; the first that is there counts. Last are
+/// those of the gateways before them.
+const REQUEST_IDS: [&[u8]; 14] = [
     b"x-request-id",
     b"request-id",
     b"apim-request-id",
@@ -22,7 +27,33 @@ const REQUEST_IDS: [&[u8]; 7] = [
     b"x-amzn-requestid",
     b"mistral-correlation-id",
     b"x-ds-trace-id",
+    // OpenRouter, Cohere, NVIDIA, xAI.
+    b"x-generation-id",
+    b"x-debug-trace-id",
+    b"nvcf-reqid",
+    b"x-trace-id",
+    b"x-kong-request-id",
+    b"x-vercel-id",
+    b"cf-ray",
 ];
+
+/// Headers in which servers, or gateways before them, tell how long all of it took, in milliseconds;
+/// the first that is there counts.
+const DURATIONS: [&[u8]; 3] =
+    [b"openai-processing-ms", b"x-metrics-e2e-ms", b"x-envoy-upstream-service-time"];
+
+/// Headers in which known agents, and apps that follow no one, name the conversation; the first that is
+/// there counts. A thread is the conversation where a session has several.
+const CONVERSATIONS: [&[u8]; 6] = [
+    b"x-claude-code-session-id",
+    b"x-qwen-code-session-id",
+    b"thread-id",
+    b"session-id",
+    b"session_id",
+    b"x-session-id",
+];
+/// Those that anybody may use for anything else: they count only beside `originator`, as Codex sends it.
+const CODEX: std::ops::Range<usize> = 2..5;
 
 /// What a request's head says.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -39,6 +70,12 @@ pub struct RequestHead {
     pub content_encoding: String,
     /// `User-Agent`.
     pub user_agent: Option<String>,
+    /// The conversation that it belongs to, where a header names it.
+    pub conversation: Option<String>,
+    /// `Idempotency-Key`: the same on each attempt of one operation.
+    pub idempotency_key: Option<String>,
+    /// How often it was sent before, as its SDK says.
+    pub resend_count: Option<u32>,
 }
 
 /// What a response's head says.
@@ -52,8 +89,14 @@ pub struct ResponseHead {
     pub content_encoding: String,
     /// The upstream's id of the exchange.
     pub request_id: Option<String>,
-    /// `openai-processing-ms`.
-    pub processing: Option<Duration>,
+    /// What the server says of its own work.
+    pub claimed: ClaimedDurations,
+    /// What it says of its limits.
+    pub rate_limits: Vec<RateLimit>,
+    /// `Retry-After`, or finer `retry-after-ms`.
+    pub retry_after: Option<Duration>,
+    /// `x-should-retry`.
+    pub should_retry: Option<bool>,
     /// The answer is our own.
     pub is_ours: bool,
 }
@@ -74,6 +117,7 @@ impl RequestHead {
         };
         let (method, path) = (cut(method, METHOD), cut(path, PATH));
         let mut read = Self { method, path, version, ..Self::default() };
+        let (mut conversations, mut is_codex) = (Found::of(&CONVERSATIONS), false);
         for (name, value) in headers {
             if name.eq_ignore_ascii_case(b"content-type") {
                 read.media = media(value);
@@ -81,38 +125,137 @@ impl RequestHead {
                 join(&mut read.content_encoding, value);
             } else if name.eq_ignore_ascii_case(b"user-agent") {
                 read.user_agent = Some(bounded(value, USER_AGENT));
+            } else if name.eq_ignore_ascii_case(b"idempotency-key") {
+                read.idempotency_key = id(value);
+            } else if name.eq_ignore_ascii_case(b"originator") {
+                is_codex = true;
+            } else if let Some(count) = resend_count(name, value) {
+                read.resend_count = Some(count);
+            } else {
+                conversations.see(name, value);
             }
         }
+        let mut named = conversations.values.into_iter().enumerate();
+        read.conversation = named.find_map(|(place, value)| {
+            value.filter(|_| is_codex || !CODEX.contains(&place)).and_then(id)
+        });
         read
     }
 }
 
 impl ResponseHead {
-    /// Of `STATUS VERSION` and the headers.
-    pub fn read(head: &[u8]) -> Self {
+    /// Of `STATUS VERSION` and the headers, which came at `now`.
+    pub fn read(head: &[u8], now: SystemTime) -> Self {
         let (first, headers) = lines(head);
         let status = first.split(|&byte| byte == b' ').next().and_then(number).unwrap_or(0);
         let mut read = Self { status, ..Self::default() };
-        let mut best = REQUEST_IDS.len();
+        let (mut ids, mut durations) = (Found::of(&REQUEST_IDS), Found::of(&DURATIONS));
+        // Moments are by the clock of who wrote them.
+        let now = || date(head).unwrap_or(now);
         for (name, value) in headers {
             if name.eq_ignore_ascii_case(b"content-type") {
                 read.media = media(value);
             } else if name.eq_ignore_ascii_case(b"content-encoding") {
                 join(&mut read.content_encoding, value);
-            } else if name.eq_ignore_ascii_case(b"openai-processing-ms") {
-                read.processing = number(value).and_then(milliseconds);
             } else if name.eq_ignore_ascii_case(b"clearspan-error") {
                 read.is_ours = true;
-            } else if !value.is_empty() {
-                let rank = REQUEST_IDS.iter().position(|id| name.eq_ignore_ascii_case(id));
-                if let Some(rank) = rank.filter(|&rank| rank < best) {
-                    best = rank;
-                    read.request_id = Some(bounded(value, REQUEST_ID));
-                }
+            } else {
+                ids.see(name, value);
+                durations.see(name, value);
+                read.advice(name, value, now);
+                read.claim(name, value);
+                limits::read(&mut read.rate_limits, name, value, now);
             }
         }
+        read.request_id = ids.first().map(|id| bounded(id, REQUEST_ID));
+        let total = durations.values.into_iter().flatten().find_map(milliseconds);
+        read.claimed.total = total.or(read.claimed.total);
         read
     }
+
+    /// What a header says of trying again.
+    fn advice(&mut self, name: &[u8], value: &[u8], now: impl FnOnce() -> SystemTime) {
+        if name.eq_ignore_ascii_case(b"retry-after-ms") {
+            self.retry_after = milliseconds(value).or(self.retry_after);
+        } else if name.eq_ignore_ascii_case(b"retry-after") {
+            self.retry_after = self.retry_after.or_else(|| until(value, now));
+        } else if name.eq_ignore_ascii_case(b"x-should-retry") {
+            self.should_retry = number(value);
+        }
+    }
+
+    /// What a header says of the server's own work, beside all of it; that only where no other does.
+    fn claim(&mut self, name: &[u8], value: &[u8]) {
+        let claimed = &mut self.claimed;
+        if name.eq_ignore_ascii_case(b"x-metrics-ttft-ms") {
+            claimed.first_token = milliseconds(value);
+        } else if name.eq_ignore_ascii_case(b"x-metrics-mean-itl-ms") {
+            claimed.per_token = milliseconds(value);
+        } else if name.eq_ignore_ascii_case(b"server-timing") {
+            claimed.total = claimed.total.or_else(|| server_timing(value));
+        }
+    }
+}
+
+/// The first value of each of several headers.
+struct Found<'a, const N: usize> {
+    names: &'static [&'static [u8]; N],
+    values: [Option<&'a [u8]>; N],
+}
+
+impl<'a, const N: usize> Found<'a, N> {
+    fn of(names: &'static [&'static [u8]; N]) -> Self {
+        Self { names, values: [None; N] }
+    }
+
+    fn see(&mut self, name: &[u8], value: &'a [u8]) {
+        let place = self.names.iter().position(|it| name.eq_ignore_ascii_case(it));
+        let value = Some(value).filter(|value| !value.is_empty());
+        if let Some(old) = place.and_then(|place| self.values.get_mut(place)) {
+            *old = old.or(value);
+        }
+    }
+
+    fn first(&self) -> Option<&'a [u8]> {
+        self.values.iter().copied().flatten().next()
+    }
+}
+
+/// When the answer was made, as it says.
+fn date(head: &[u8]) -> Option<SystemTime> {
+    let (_, mut headers) = lines(head);
+    let (_, value) = headers.find(|(name, _)| name.eq_ignore_ascii_case(b"date"))?;
+    httpdate::parse_http_date(std::str::from_utf8(value).ok()?).ok()
+}
+
+/// How often a request was sent before, by the header of Stainless' SDKs (OpenAI, Anthropic and others) or
+/// of those of AWS (`attempt=2; max=3`).
+fn resend_count(name: &[u8], value: &[u8]) -> Option<u32> {
+    if name.eq_ignore_ascii_case(b"x-stainless-retry-count") {
+        return number(value);
+    }
+    let value = value.strip_prefix(b"attempt=")?;
+    let attempt = value.split(|&byte| byte == b';').next().and_then(number::<u32>)?;
+    name.eq_ignore_ascii_case(b"amz-sdk-request").then_some(attempt.saturating_sub(1))
+}
+
+/// An id that a client made: whole or not at all, and never what has another look, since it may be a
+/// sentence or a credential.
+fn id(value: &[u8]) -> Option<String> {
+    let is_id = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(byte);
+    let secret = [&b"sk-"[..], b"eyJ"].iter().any(|begin| value.starts_with(begin));
+    let good = (1..=CLIENT_ID).contains(&value.len()) && value.iter().all(is_id) && !secret;
+    good.then(|| String::from_utf8_lossy(value).into_owned())
+}
+
+/// `dur` of an entry that is known to be the whole work: of Anthropic's gateway or Google's.
+fn server_timing(value: &[u8]) -> Option<Duration> {
+    let text = std::str::from_utf8(value).ok()?;
+    text.split(',').find_map(|entry| {
+        let mut parts = entry.split(';').map(str::trim);
+        parts.next().filter(|name| matches!(*name, "x-originResponse" | "gfet4t7"))?;
+        parts.find_map(|part| milliseconds(part.strip_prefix("dur=")?.as_bytes()))
+    })
 }
 
 /// The first line, and the headers' names and values.
@@ -171,8 +314,8 @@ fn number<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-fn milliseconds(millis: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(millis / 1e3).ok()
+fn milliseconds(value: &[u8]) -> Option<Duration> {
+    Duration::try_from_secs_f64(number::<f64>(value)? / 1e3).ok()
 }
 
 #[cfg(test)]
@@ -192,19 +335,119 @@ mod tests {
             media: Media::Json,
             content_encoding: "gzip,zstd".to_owned(),
             user_agent: Some("python/3".to_owned()),
+            ..RequestHead::default()
         };
         assert_eq!(head, expected);
     }
 
     #[test]
     fn a_response_is_read_and_the_best_id_counts() {
-        let head = ResponseHead::read(
-            b"429 1.1\napim-request-id: c\nX-Request-Id: a\nrequest-id: b\nopenai-processing-ms: 215\n",
+        let head = response(
+            "apim-request-id: c\nX-Request-Id: a\nrequest-id: b\ncf-ray: d\nx-request-id: e\n",
         );
         assert_eq!((head.status, head.request_id.as_deref()), (429, Some("a")));
-        assert_eq!(head.processing, Some(Duration::from_millis(215)));
         assert!(!head.is_ours);
-        assert!(ResponseHead::read(b"502 1.1\nclearspan-error: dns\n").is_ours);
+        assert!(response("clearspan-error: dns\n").is_ours);
+        for last in ["x-generation-id: d\ncf-ray: c\n", "cf-ray: d\n", "x-request-id:\ncf-ray: d\n"]
+        {
+            assert_eq!(response(last).request_id.as_deref(), Some("d"), "{last}");
+        }
+    }
+
+    fn response(headers: &str) -> ResponseHead {
+        ResponseHead::read(format!("429 1.1\n{headers}").as_bytes(), SystemTime::UNIX_EPOCH)
+    }
+
+    fn request(headers: &str) -> RequestHead {
+        RequestHead::read(format!("POST / 1.1\n{headers}").as_bytes())
+    }
+
+    #[test]
+    fn the_servers_own_claim_goes_before_its_gateways() {
+        let total = |headers: &str| response(headers).claimed.total.map(|it| it.as_millis());
+        let all = "server-timing: x-originResponse;dur=253\nx-envoy-upstream-service-time: 24\n\
+            openai-processing-ms: 215\n";
+        assert_eq!(total(all), Some(215));
+        assert_eq!(total(&all.replace("openai-", "x-")), Some(24));
+        assert_eq!(total("server-timing: cfL4;desc=\"x\", gfet4t7; dur=1532\n"), Some(1532));
+        for nothing in
+            ["server-timing: db;dur=53\n", "server-timing: gfet4t7\n", "openai-processing-ms: -1\n"]
+        {
+            assert_eq!(total(nothing), None, "{nothing}");
+        }
+        let xai =
+            "x-metrics-ttft-ms: 234.1\nx-metrics-mean-itl-ms: 7.0\nx-metrics-e2e-ms: 1032.6\n";
+        let millis = |it: Option<Duration>| it.map(|it| it.as_secs_f64() * 1e3);
+        let ClaimedDurations { total, first_token, per_token, .. } = response(xai).claimed;
+        assert_eq!(
+            [total, first_token, per_token].map(millis),
+            [Some(1032.6), Some(234.1), Some(7.0)]
+        );
+    }
+
+    #[test]
+    fn advice_to_try_again_is_read() {
+        let told = |headers: &str| {
+            let head = response(headers);
+            (head.retry_after.map(|it| it.as_millis()), head.should_retry)
+        };
+        assert_eq!(told("Retry-After: 15\nx-should-retry: true\n"), (Some(15_000), Some(true)));
+        assert_eq!(told("retry-after: 1\nretry-after-ms: 250\n"), (Some(250), None));
+        assert_eq!(told("retry-after-ms: 250\nretry-after: 1\n"), (Some(250), None));
+        // By the clock of who answers, whatever ours says.
+        let date =
+            "retry-after: Sat, 21 Nov 2026 08:30:20 GMT\ndate: Sat, 21 Nov 2026 08:30:00 GMT\n";
+        assert_eq!(told(date), (Some(20_000), None));
+        assert_eq!(told("retry-after: soon\nx-should-retry: maybe\n"), (None, None));
+    }
+
+    #[test]
+    fn limits_count_from_the_answers_own_date() {
+        let [limit] = &response(
+            "anthropic-ratelimit-tokens-reset: 2026-11-21T08:30:48Z\ndate: Sat, 21 Nov 2026 08:30:00 GMT\n",
+        )
+        .rate_limits[..] else {
+            panic!("one limit")
+        };
+        assert_eq!((limit.kind, limit.reset), ("tokens", Some(Duration::from_secs(48))));
+    }
+
+    #[test]
+    fn a_known_agent_names_the_conversation() {
+        let conversation = |headers: &str| request(headers).conversation;
+        for (headers, id) in [
+            ("X-Claude-Code-Session-Id: 0198-ab\n", Some("0198-ab")),
+            ("x-qwen-code-session-id: q\n", Some("q")),
+            ("x-session-id: s\nx-claude-code-session-id: c\n", Some("c")),
+            ("session-id: s\nthread-id: t\noriginator: codex_cli_rs\n", Some("t")),
+            ("session_id: s\nOriginator: codex_vscode\n", Some("s")),
+            ("session_id: s\n", None),
+            ("thread-id: t\nx-session-id: x\n", Some("x")),
+            ("x-session-id: Bearer abc\n", None),
+            ("x-session-id: sk-abc\n", None),
+            ("x-session-id: eyJhbGciOi.e30.x\n", None),
+            ("x-session-id:\n", None),
+        ] {
+            assert_eq!(conversation(headers).as_deref(), id, "{headers}");
+        }
+        let long = |length| format!("x-session-id: {}\n", "x".repeat(length));
+        assert!(conversation(&long(128)).is_some() && conversation(&long(129)).is_none());
+    }
+
+    #[test]
+    fn an_sdk_says_how_often_it_tried() {
+        for (headers, count) in [
+            ("x-stainless-retry-count: 0\n", Some(0)),
+            ("X-Stainless-Retry-Count: 2\n", Some(2)),
+            ("amz-sdk-request: attempt=3; max=5\n", Some(2)),
+            ("x-stainless-retry-count: many\n", None),
+            ("amz-sdk-request: max=5\n", None),
+            ("x-retry: attempt=3\n", None),
+        ] {
+            assert_eq!(request(headers).resend_count, count, "{headers}");
+        }
+        let key = request("Idempotency-Key: stainless-node-retry-1\n").idempotency_key;
+        assert_eq!(key.as_deref(), Some("stainless-node-retry-1"));
     }
 
     #[test]
@@ -219,7 +462,7 @@ mod tests {
             b"no 1.1\nopenai-processing-ms: -1",
         ] {
             RequestHead::read(bytes);
-            ResponseHead::read(bytes);
+            ResponseHead::read(bytes, SystemTime::UNIX_EPOCH);
         }
         assert_eq!(path("http://host:1/v1/models?x"), "/v1/models");
         assert_eq!(path("http://host"), "/");

@@ -12,10 +12,16 @@ pub mod dialect;
 pub mod observer;
 /// Heads, as they stand on the tape.
 pub mod head;
+/// What a response's headers say of the upstream's limits.
+pub mod limits;
+/// How long it is until a moment that a header names.
+pub mod until;
 /// When things happened.
 pub mod marks;
 /// How it ended, what went wrong, and what is known of the usage.
 pub mod verdict;
+/// Whose fault an error was, and which limit it met.
+pub mod blame;
 /// What could not be read, each said once.
 pub mod notes;
 /// Times between content chunks.
@@ -27,7 +33,7 @@ pub mod once;
 /// Usage × table → cost, or the reason why there is none.
 pub mod price;
 
-/// Bounds of observing. Each is a key of `[limits]`.
+/// What observing is told: its bounds, each a key of `[limits]`, and what it may keep.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The longest event or line that is read (`event_bytes`, 8 MiB); a longer one is skipped, noted.
@@ -36,10 +42,17 @@ pub struct Settings {
     pub decoded_bytes: usize,
     /// A gap between content chunks above this is a stall (`stall_seconds`, 10).
     pub stall: Duration,
+    /// Keep ids that clients make: of a conversation, and `Idempotency-Key` (`telemetry.client_ids`, true).
+    pub client_ids: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { event_bytes: 8 << 20, decoded_bytes: 32 << 20, stall: Duration::from_secs(10) }
+        Self {
+            event_bytes: 8 << 20,
+            decoded_bytes: 32 << 20,
+            stall: Duration::from_secs(10),
+            client_ids: true,
+        }
     }
 }

@@ -60,6 +60,10 @@ pub struct Observation {
     /// (`rate_limit_exceeded`) where it gave one, else the status (`429`), else our reason
     /// (`connection_refused`).
     pub error_type: Option<String>,
+    /// Whose fault it was; absent where nothing went wrong.
+    pub error_side: Option<Side>,
+    /// The limit that the upstream turned the call away for.
+    pub limit_hit: Option<LimitHit>,
     /// Tokens, as the provider reported them, or why there are none.
     pub usage: Known<Usage>,
     /// What it cost, or why that is not known.
@@ -92,6 +96,76 @@ pub struct HttpFacts {
     pub user_agent: Option<String>,
     /// The upstream's id of the exchange (`x-request-id`, `request-id`, …), at most 128 bytes.
     pub request_id: Option<String>,
+    /// How often the client's SDK had sent it before (`x-stainless-retry-count`), where it says so.
+    pub resend_count: Option<u32>,
+    /// `Idempotency-Key`, at most 128 bytes: the same on each attempt of one operation.
+    pub idempotency_key: Option<String>,
+    /// How long the upstream asks to wait: `retry-after-ms`, `Retry-After`, or Gemini's `RetryInfo`.
+    pub retry_after: Option<Duration>,
+    /// `x-should-retry`: whether the upstream wants to be tried again.
+    pub should_retry: Option<bool>,
+    /// The upstream's limits, one of each kind.
+    pub rate_limits: Vec<RateLimit>,
+}
+
+/// What a response says of one limit of its upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// What is limited: `requests`, `tokens`, `input_tokens`, `tokens_minute`, …: of a fixed vocabulary.
+    pub kind: &'static str,
+    /// So much is allowed.
+    pub limit: Option<u64>,
+    /// So much of it is left.
+    pub remaining: Option<u64>,
+    /// From the answer until all of it is there again.
+    pub reset: Option<Duration>,
+}
+
+/// Why an upstream does not take more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LimitHit {
+    /// Too much at once: a pause helps.
+    RateLimit,
+    /// What was paid for or allowed is used up: a pause does not help.
+    Quota,
+    /// The upstream itself has too much to do (503, 529).
+    Overloaded,
+}
+
+impl LimitHit {
+    /// The name in `clearspan.rate_limit.cause`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RateLimit => "rate_limit",
+            Self::Quota => "quota",
+            Self::Overloaded => "overloaded",
+        }
+    }
+}
+
+/// Whose fault an error was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// Who called: what was asked for is wrong, not allowed, or more than was paid for.
+    Client,
+    /// This proxy: a limit of its own, or its end.
+    Proxy,
+    /// The way to the upstream.
+    Network,
+    /// The upstream, and the gateways before it.
+    Provider,
+}
+
+impl Side {
+    /// The name in `clearspan.error.side`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Proxy => "proxy",
+            Self::Network => "network",
+            Self::Provider => "provider",
+        }
+    }
 }
 
 /// The kinds of model calls, by the GenAI conventions' `gen_ai.operation.name`.
@@ -254,7 +328,9 @@ pub struct ResponseFacts {
     /// An error inside the answer (an error body, or an error event in a 200 stream):
     /// the provider's code or type, lower case, at most 64 bytes of `[a-z0-9_.-]`.
     pub error: Option<String>,
-    /// Durations the provider claims (Ollama, `openai-processing-ms`).
+    /// How long the error's own body asks to wait (Gemini's `RetryInfo`).
+    pub retry_after: Option<Duration>,
+    /// Durations the provider claims (Ollama, `openai-processing-ms`, …).
     pub claimed: ClaimedDurations,
     /// The answer is not there yet: the provider still works on it.
     pub pending: bool,
@@ -266,7 +342,8 @@ pub struct ResponseFacts {
 /// Durations that the provider claims of its own work; kept beside ours, never instead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClaimedDurations {
-    /// All of it: Ollama's `total_duration`, `openai-processing-ms`.
+    /// All of it: Ollama's `total_duration`, `openai-processing-ms`, xAI's `x-metrics-e2e-ms`, or what a
+    /// gateway before it says (`x-envoy-upstream-service-time`, `server-timing`).
     pub total: Option<Duration>,
     /// Loading the model: Ollama's `load_duration`.
     pub load: Option<Duration>,
@@ -274,6 +351,10 @@ pub struct ClaimedDurations {
     pub prompt: Option<Duration>,
     /// Generating: Ollama's `eval_duration`.
     pub output: Option<Duration>,
+    /// Until the first token: xAI's `x-metrics-ttft-ms`.
+    pub first_token: Option<Duration>,
+    /// Between two tokens, on average: xAI's `x-metrics-mean-itl-ms`.
+    pub per_token: Option<Duration>,
 }
 
 /// Tokens of one call, normalised: `input` includes cached and cache-written tokens, `output`

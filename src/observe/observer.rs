@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::Settings;
+use super::blame;
 use super::decode::body::{Body, Limits, Piece};
 use super::decode::encoding::Fault;
 use super::decode::json::Document;
@@ -39,6 +40,8 @@ pub struct Observer {
     // Until its end.
     request: Option<Body>,
     request_facts: RequestFacts,
+    // As the head names it.
+    conversation: Option<String>,
     stream_usage: Option<StreamUsage>,
     response: Option<Response>,
     facts: ResponseFacts,
@@ -78,6 +81,8 @@ impl Observer {
             scheme: start.scheme,
             version: head.version,
             user_agent: head.user_agent,
+            resend_count: head.resend_count,
+            idempotency_key: head.idempotency_key.filter(|_| settings.client_ids),
             ..HttpFacts::default()
         };
         Self {
@@ -91,6 +96,7 @@ impl Observer {
             call,
             request,
             request_facts: RequestFacts { model, ..RequestFacts::default() },
+            conversation: head.conversation,
             stream_usage: None,
             response: None,
             facts: ResponseFacts::default(),
@@ -186,7 +192,7 @@ impl Observer {
 
     /// The response's head; the first that is not of an interim response counts.
     fn begin_response(&mut self, head: &[u8], at: Duration) {
-        let head = ResponseHead::read(head);
+        let mut head = ResponseHead::read(head, self.started + at);
         let interim = matches!(head.status, 100 | 102..200);
         if self.response.is_some() || interim {
             return;
@@ -194,8 +200,11 @@ impl Observer {
         self.http.status = Some(head.status).filter(|&status| status > 0);
         if !head.is_ours {
             self.marks.times.head = Some(at);
-            self.http.request_id = head.request_id;
-            self.facts.claimed.total = head.processing;
+            self.http.request_id = head.request_id.take();
+            self.http.retry_after = head.retry_after;
+            self.http.should_retry = head.should_retry;
+            self.http.rate_limits = std::mem::take(&mut head.rate_limits);
+            self.facts.claimed = head.claimed;
         }
         let bodiless = self.http.method == "HEAD" || matches!(head.status, 101 | 204 | 205 | 304);
         let read = match self.call.reads {
@@ -303,6 +312,12 @@ impl Observer {
         let ending = verdict::ending(&evidence);
         let error_type = verdict::error_type(&evidence, ending);
         let usage = verdict::usage(&evidence, ending);
+        let limit_hit = blame::limit_hit(&evidence, ending);
+        let error_side = blame::side(&evidence, ending);
+        self.http.retry_after = self.http.retry_after.or(self.facts.retry_after);
+        let conversation = &mut self.request_facts.conversation;
+        let named = conversation.take().or(self.conversation);
+        *conversation = named.filter(|_| self.settings.client_ids);
         let few = usage.value().and_then(|usage| usage.output).is_some_and(|output| output <= 1);
         if few && self.facts.chunks > SUSPICIOUS_CHUNKS {
             self.notes.add(Note::UsageSuspicious);
@@ -325,6 +340,8 @@ impl Observer {
             stalls: self.marks.stalls,
             ending,
             error_type,
+            error_side,
+            limit_hit,
             usage,
             cost: Known::Unknown("not_priced"),
             notes: self.notes.into_vec(),

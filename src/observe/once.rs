@@ -179,6 +179,8 @@ mod tests {
             stalls: 0,
             ending: Ending::Complete,
             error_type: None,
+            error_side: None,
+            limit_hit: None,
             usage: if told { Known::Value(usage) } else { Known::Unknown("pending") },
             cost: Known::Unknown("not_priced"),
             stream_usage: None,

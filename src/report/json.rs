@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::outcome::{Outcome, Severity};
 use super::timing;
-use crate::observe::observation::{Known, Observation, Usage};
+use crate::observe::observation::{Known, LimitHit, Observation, Side, Usage};
 
 /// The main facts. What is not known is absent, never 0.
 #[derive(Serialize)]
@@ -26,6 +26,12 @@ struct Facts<'a> {
     status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_side: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_limit_cause: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,6 +84,9 @@ pub(super) fn line(of: &Observation, outcome: &Outcome<'_>, to: &mut Vec<u8>) {
         path: &of.http.path,
         status: of.http.status,
         error_type: of.error_type.as_deref(),
+        error_side: of.error_side.map(Side::as_str),
+        rate_limit_cause: of.limit_hit.map(LimitHit::as_str),
+        retry_after_seconds: of.http.retry_after.map(|it| it.as_secs_f64()),
         upstream: upstream.map(|it| it.name.as_str()),
         operation: of.operation.map(|it| it.as_str()),
         provider: upstream.filter(|_| call).map(|it| it.provider.as_str()),
@@ -167,7 +176,7 @@ mod tests {
             r#"{"time":"2025-11-05T00:00:00.000Z","level":"WARN","event":"clearspan.exchange","#,
             r#""trace_id":"abababababababababababababababab","span_id":"0101010101010101","#,
             r#""ending":"proxy_error","method":"POST","path":"/v2/nowhere","status":404,"#,
-            r#""error_type":"no_route","stream":false,"duration_seconds":0.0004}"#,
+            r#""error_type":"no_route","error_side":"client","stream":false,"duration_seconds":0.0004}"#,
         );
         assert_eq!(told(&literals::no_route()), expected);
     }

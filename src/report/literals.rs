@@ -51,6 +51,7 @@ fn posted(path: &str, route: Option<&'static str>, status: Option<u16>) -> Obser
             response_bytes: 5120,
             user_agent: Some("OpenAI/Python 2.8.0".to_owned()),
             request_id: Some("req_1".to_owned()),
+            ..HttpFacts::default()
         },
         operation: None,
         request: RequestFacts::default(),
@@ -61,6 +62,8 @@ fn posted(path: &str, route: Option<&'static str>, status: Option<u16>) -> Obser
         stalls: 0,
         ending: Ending::Complete,
         error_type: None,
+        error_side: None,
+        limit_hit: None,
         usage: Known::Unknown("not_a_model_call"),
         cost: Known::Unknown("not_a_model_call"),
         notes: vec![],
@@ -155,6 +158,21 @@ pub(super) fn rate_limited() -> Observation {
     limited.times = sent();
     limited.ending = Ending::ErrorStatus;
     limited.error_type = Some("rate_limit_exceeded".to_owned());
+    limited.error_side = Some(Side::Client);
+    limited.limit_hit = Some(LimitHit::RateLimit);
+    limited.http.resend_count = Some(2);
+    limited.http.idempotency_key = Some("key-1".to_owned());
+    limited.http.retry_after = Some(ms(1500));
+    limited.http.should_retry = Some(false);
+    limited.http.rate_limits = vec![
+        RateLimit {
+            kind: "requests",
+            limit: Some(500),
+            remaining: Some(0),
+            reset: Some(Duration::ZERO),
+        },
+        RateLimit { kind: "tokens", limit: None, remaining: Some(7), reset: None },
+    ];
     limited.usage = Known::Unknown("error");
     limited.cost = Known::Unknown("no_usage");
     limited
@@ -175,6 +193,7 @@ pub(super) fn no_route() -> Observation {
     let mut lost = posted("/v2/nowhere", None, Some(404));
     lost.ending = Ending::ProxyError;
     lost.error_type = Some("no_route".to_owned());
+    lost.error_side = Some(Side::Client);
     lost.times.end = Duration::from_micros(400);
     lost.http.request_id = None;
     lost
@@ -206,6 +225,8 @@ pub(super) fn ollama() -> Observation {
             load: Some(ms(50)),
             prompt: Some(ms(100)),
             output: Some(ms(1000)),
+            first_token: Some(ms(150)),
+            per_token: Some(ms(10)),
         },
         usage: Some(usage),
         ..ResponseFacts::default()

@@ -60,6 +60,7 @@ pub(super) fn write(
 fn attributes(to: &mut Attributes<'_>, of: &Observation, outcome: &Outcome<'_>) {
     to.text(names::ENDING, of.ending.as_str());
     to.some_text(names::ERROR_TYPE, outcome.client);
+    spans::trouble(to, of);
     to.text(names::METHOD, spans::method(&of.http.method).unwrap_or(names::UNKNOWN_METHOD));
     to.some_text(names::ROUTE, of.http.route);
     to.text(names::URL_PATH, &of.http.path);
@@ -107,6 +108,10 @@ mod tests {
         let expected = [
             r#"clearspan.ending="error_status""#,
             r#"error.type="rate_limit_exceeded""#,
+            r#"clearspan.error.side="client""#,
+            r#"clearspan.rate_limit.cause="rate_limit""#,
+            "clearspan.retry_after=1.5",
+            "clearspan.should_retry=false",
             r#"http.request.method="POST""#,
             r#"http.route="/v1/chat/completions""#,
             r#"url.path="/v1/chat/completions""#,
@@ -127,6 +132,7 @@ mod tests {
         let expected = [
             r#"clearspan.ending="proxy_error""#,
             r#"error.type="no_route""#,
+            r#"clearspan.error.side="client""#,
             r#"http.request.method="POST""#,
             r#"url.path="/v2/nowhere""#,
             "http.response.status_code=404",

@@ -4,7 +4,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use opentelemetry::metrics::{Meter, MeterProvider as _};
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -15,8 +15,9 @@ use opentelemetry_sdk::metrics::{
 };
 
 use super::Sources;
+use super::headroom::Headroom;
 use super::labels::Labels;
-use super::names::{self, Instruments, Metric};
+use super::names::{self, Instruments, Metric, Readings};
 use super::queue::{Counts, Queue};
 use super::series::{Recorder, Shared};
 use super::settings::{Settings, Temporality};
@@ -89,6 +90,8 @@ impl Metrics {
         let meter = provider.meter_with_scope(scope);
         observe_sources(&meter, sources, lines);
         observe_exports(&meter, &exports);
+        let headroom = Arc::new(Headroom::new(series));
+        observe_headroom(&meter, &headroom);
         let labels = || Labels::new(limits.label_values);
         let shared = Shared {
             instruments: Instruments::new(&meter),
@@ -97,6 +100,7 @@ impl Metrics {
             asked: labels(),
             answered: labels(),
             errors: labels(),
+            headroom,
         };
         Self { _provider: provider, reader, shared: Arc::new(shared) }
     }
@@ -139,6 +143,16 @@ fn observe_sources(meter: &Meter, sources: Sources, lines: Option<Arc<Lines>>) {
     }
     let version = names::VERSION.of(env!("CARGO_PKG_VERSION"));
     names::BUILD.gauge(meter, move || vec![(1, vec![version.clone()])]);
+}
+
+fn observe_headroom(meter: &Meter, headroom: &Arc<Headroom>) {
+    let gauge = |metric: Metric, read: fn(&Headroom, Instant) -> Readings| {
+        let headroom = Arc::clone(headroom);
+        metric.gauge(meter, move || read(&headroom, Instant::now()));
+    };
+    gauge(names::LIMIT, Headroom::limits);
+    gauge(names::LIMIT_REMAINING, Headroom::remaining);
+    gauge(names::LIMIT_RESET, Headroom::resets);
 }
 
 fn observe_exports(meter: &Meter, exports: &[Export]) {

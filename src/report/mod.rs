@@ -23,6 +23,8 @@ mod line;
 mod json;
 /// A limit on values of labels.
 mod labels;
+/// What upstreams last said of their limits.
+mod headroom;
 /// The metrics of one exchange.
 mod series;
 /// Aggregated metrics, and what is read when collecting them.

@@ -133,6 +133,8 @@ attributes! {
     CLIENT_ADDRESS = "client.address";
     /// Upper case; `_OTHER` where HTTP knows no such method.
     METHOD = "http.request.method";
+    /// How often the client's SDK had sent the request before; absent where it had not.
+    RESEND_COUNT = "http.request.resend_count";
     /// As sent, where `http.request.method` is `_OTHER`.
     METHOD_ORIGINAL = "http.request.method_original";
     /// A low-cardinality name of the path.
@@ -155,6 +157,18 @@ attributes! {
     ENDING = "clearspan.ending";
     /// On a SERVER span, why the proxy itself refused or gave up: `no_route`, `busy`, …
     REASON = "clearspan.reason";
+    /// Whose fault an error was: `client`, `proxy`, `network` (the way to the upstream) or `provider`.
+    ERROR_SIDE = "clearspan.error.side";
+    /// Why an upstream took no more: `rate_limit`, `quota` or `overloaded`.
+    LIMIT_CAUSE = "clearspan.rate_limit.cause";
+    /// What a limit limits: `requests`, `tokens`, `input_tokens`, `output_tokens`, `tokens_minute`, …
+    LIMIT_KIND = "clearspan.rate_limit.kind";
+    /// Seconds that the upstream asks to wait before another attempt.
+    RETRY_AFTER = "clearspan.retry_after";
+    /// Whether the upstream wants another attempt (`x-should-retry`).
+    SHOULD_RETRY = "clearspan.should_retry";
+    /// `Idempotency-Key`: the same on each attempt of one operation.
+    IDEMPOTENCY_KEY = "clearspan.request.idempotency_key";
     /// The upstream's name in `proxy.toml`.
     UPSTREAM = "clearspan.upstream";
     /// What could not be read or kept of the exchange.
@@ -206,6 +220,10 @@ attributes! {
     CLAIMED_PROMPT = "clearspan.claimed.prompt";
     /// What the provider claims generating took, in seconds.
     CLAIMED_OUTPUT = "clearspan.claimed.output";
+    /// What the provider claims the first token took, in seconds.
+    CLAIMED_FIRST = "clearspan.claimed.first_token";
+    /// What the provider claims one token took on average, in seconds.
+    CLAIMED_EACH = "clearspan.claimed.per_token";
     /// `traces`, `metrics` or `logs`.
     SIGNAL = "clearspan.signal";
     /// What became of a reload: `taken` or `refused`.
@@ -298,6 +316,14 @@ metrics! {
         "Tokens used, by kind; parts are contained in input and output.";
     MODEL_WAIT: "clearspan.time_to_first_chunk", "s", SECONDS,
         "From the last request byte sent upstream to the first generated content of a stream.";
+    LIMIT_HITS: "clearspan.rate_limit.hits", "{request}", &[],
+        "Requests that an upstream took no more of: rate limit, quota, or itself overloaded.";
+    LIMIT: "clearspan.rate_limit.limit", "{unit}", &[],
+        "What an upstream allows, as its last answer said; gone five minutes after it.";
+    LIMIT_REMAINING: "clearspan.rate_limit.remaining", "{unit}", &[],
+        "What was left of it, as the last answer said; gone five minutes after it.";
+    LIMIT_RESET: "clearspan.rate_limit.reset", "s", &[],
+        "Time until all of it is there again, by the last answer; gone five minutes after it.";
     STALLED: "clearspan.stalls", "{stall}", &[],
         "Times between chunks that were longer than stall_seconds.";
     CALLED_TOOLS: "clearspan.tool_calls", "{call}", &[],
@@ -420,6 +446,7 @@ instruments! {
     refusals: Counter<u64> = counter REFUSALS;
     endings: Counter<u64> = counter ENDINGS;
     tokens: Counter<u64> = counter TOKENS_USED;
+    limit_hits: Counter<u64> = counter LIMIT_HITS;
     stalls: Counter<u64> = counter STALLED;
     tool_calls: Counter<u64> = counter CALLED_TOOLS;
     unpriced: Counter<u64> = counter UNPRICED;

@@ -154,11 +154,17 @@ impl<'a> Attributes<'a> {
     }
 
     pub(super) fn flag(&mut self, attribute: Attribute) {
+        self.some_flag(attribute, Some(true));
+    }
+
+    /// Written also where it is `false`.
+    pub(super) fn some_flag(&mut self, attribute: Attribute, value: Option<bool>) {
+        let Some(value) = value else { return };
         if !self.has_room() {
             return;
         }
         self.head(attribute, 2);
-        number(self.to, BOOL, 1);
+        number(self.to, BOOL, u64::from(value));
     }
 
     pub(super) fn texts<'v>(
@@ -248,6 +254,8 @@ mod tests {
             to.int(KEY, 128);
             to.double(KEY, 0.25);
             to.flag(KEY);
+            to.some_flag(KEY, Some(false));
+            to.some_flag(KEY, None);
             to.texts(KEY, ["a", "", &long].into_iter());
             to.texts(KEY, std::iter::empty());
         });
@@ -259,6 +267,7 @@ mod tests {
             Value::IntValue(128),
             Value::DoubleValue(0.25),
             Value::BoolValue(true),
+            Value::BoolValue(false),
             Value::ArrayValue(ArrayValue { values: vec![string("a"), string(""), string(&long)] }),
             Value::ArrayValue(ArrayValue { values: vec![] }),
         ];

@@ -4,15 +4,17 @@
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{BoundCounter, BoundHistogram, Counter, Histogram};
 
+use super::headroom::Headroom;
 use super::labels::{Label, Labels};
 use super::names::{self, Instruments};
 use super::outcome::{self, Outcome};
 use super::{spans, timing};
-use crate::observe::observation::{Ending, Known, Observation, Operation, Usage};
+use crate::observe::observation::{Ending, Known, LimitHit, Observation, Operation, Side, Usage};
 use crate::tape::Upstream;
 
 /// What all workers share.
@@ -25,6 +27,7 @@ pub(super) struct Shared {
     pub(super) asked: Labels,
     pub(super) answered: Labels,
     pub(super) errors: Labels,
+    pub(super) headroom: Arc<Headroom>,
 }
 
 /// Everything that decides the labels of an exchange's metrics.
@@ -41,6 +44,8 @@ struct Key {
     called: bool,
     ending: Ending,
     error: Label,
+    side: Option<Side>,
+    limit_hit: Option<LimitHit>,
     operation: Option<Operation>,
     asked: Label,
     answered: Label,
@@ -68,6 +73,7 @@ impl Recorder {
             self.bound.clear();
         }
         let Self { shared, bound } = self;
+        shared.headroom.see(of, key.asked, Instant::now());
         let series = bound.entry(key).or_insert_with(|| Series::new(&key, of, outcome));
         series.http(&shared.instruments, of, &key);
         if key.called && of.operation.is_some() {
@@ -88,6 +94,8 @@ impl Recorder {
             called: timing::client_start(of).is_some(),
             ending: of.ending,
             error: shared.errors.label(outcome.client),
+            side: of.error_side,
+            limit_hit: of.limit_hit,
             operation: of.operation,
             asked: shared.asked.label(of.request.model.as_deref()),
             answered: shared.answered.label(of.response.model.as_deref()),
@@ -155,6 +163,7 @@ struct Bound {
     requests: Adds<u64>,
     refusals: Adds<u64>,
     endings: Adds<u64>,
+    limit_hits: Adds<u64>,
     overhead: Records,
     duration: Records,
     input: Records,
@@ -239,8 +248,15 @@ impl Series {
             self.upstream.iter().chain(http).cloned().collect()
         };
         bound.requests.add(&to.requests, requests, 1);
-        let ending = || with(&self.own, [names::ENDING.of(key.ending.as_str())]);
+        let ending = || {
+            let side = key.side.map(|it| names::ERROR_SIDE.of(it.as_str()));
+            with(&self.own, std::iter::once(names::ENDING.of(key.ending.as_str())).chain(side))
+        };
         bound.endings.add(&to.endings, ending, 1);
+        if let Some(hit) = key.limit_hit {
+            let labels = || with(&self.own, [names::LIMIT_CAUSE.of(hit.as_str())]);
+            bound.limit_hits.add(&to.limit_hits, labels, 1);
+        }
         if key.ending == Ending::ProxyError {
             bound.refusals.add(&to.refusals, || with(&self.upstream, self.error.clone()), 1);
         }
@@ -344,13 +360,13 @@ impl Series {
         if let Some(total) = claimed.total.filter(|_| whole) {
             bound.claimed_duration.record(&to.claimed_duration, labels, total.as_secs_f64());
         }
-        if let Some(prompt) = claimed.prompt {
-            let first = claimed.load.unwrap_or_default() + prompt;
+        let loaded = claimed.prompt.map(|prompt| claimed.load.unwrap_or_default() + prompt);
+        if let Some(first) = claimed.first_token.or(loaded) {
             bound.claimed_first_token.record(&to.claimed_first_token, labels, first.as_secs_f64());
         }
         let tokens = of.usage.value().and_then(|usage| usage.output).filter(|&count| count > 0);
-        if let (Some(output), Some(tokens)) = (claimed.output, tokens) {
-            let each = output.as_secs_f64() / tokens as f64;
+        let mean = claimed.output.zip(tokens).map(|(all, count)| all.as_secs_f64() / count as f64);
+        if let Some(each) = claimed.per_token.map(|it| it.as_secs_f64()).or(mean) {
             bound.claimed_per_token.record(&to.claimed_per_token, labels, each);
         }
     }

@@ -10,7 +10,7 @@ use super::protobuf::{self, AttributeLimits, Attributes};
 use super::sampler;
 use super::timing::{self, nanos};
 use crate::observe::observation::{
-    Cost, Ending, Known, Note, Observation, Operation, StreamUsage, Usage,
+    Cost, Ending, Known, LimitHit, Note, Observation, Operation, Side, StreamUsage, Usage,
 };
 use crate::tape::Upstream;
 
@@ -123,6 +123,7 @@ impl Spans {
         attributes.some_int(names::REQUEST_SIZE, Some(http.request_bytes));
         attributes.some_int(names::RESPONSE_SIZE, Some(http.response_bytes));
         attributes.text(names::ENDING, observation.ending.as_str());
+        attributes.some_text(names::ERROR_SIDE, observation.error_side.map(Side::as_str));
         if observation.ending == Ending::ProxyError {
             attributes.some_text(names::REASON, observation.error_type.as_deref());
         }
@@ -303,6 +304,8 @@ fn response(attributes: &mut Attributes<'_>, observation: &Observation) {
     attributes.some_double(names::CLAIMED_LOAD, seconds(claimed.load));
     attributes.some_double(names::CLAIMED_PROMPT, seconds(claimed.prompt));
     attributes.some_double(names::CLAIMED_OUTPUT, seconds(claimed.output));
+    attributes.some_double(names::CLAIMED_FIRST, seconds(claimed.first_token));
+    attributes.some_double(names::CLAIMED_EACH, seconds(claimed.per_token));
 }
 
 fn openai(attributes: &mut Attributes<'_>, observation: &Observation, upstream: &Upstream) {
@@ -356,11 +359,24 @@ fn own_facts(attributes: &mut Attributes<'_>, observation: &Observation, upstrea
     attributes.text(names::UPSTREAM, &upstream.name);
     attributes.some_text(names::REQUEST_ID, observation.http.request_id.as_deref());
     attributes.text(names::ENDING, observation.ending.as_str());
+    trouble(attributes, observation);
+    let http = &observation.http;
+    attributes.some_int(names::RESEND_COUNT, http.resend_count.filter(|&count| count > 0));
+    attributes.some_text(names::IDEMPOTENCY_KEY, http.idempotency_key.as_deref());
     let overhead = timing::overhead(&observation.times);
     attributes.some_double(names::OVERHEAD, overhead.map(|it| it.as_secs_f64()));
     if !observation.notes.is_empty() {
         attributes.texts(names::NOTES, observation.notes.iter().copied().map(Note::as_str));
     }
+}
+
+/// Whose fault it was, which limit it met, and whether to try again.
+pub(super) fn trouble(attributes: &mut Attributes<'_>, observation: &Observation) {
+    let http = &observation.http;
+    attributes.some_text(names::ERROR_SIDE, observation.error_side.map(Side::as_str));
+    attributes.some_text(names::LIMIT_CAUSE, observation.limit_hit.map(LimitHit::as_str));
+    attributes.some_double(names::RETRY_AFTER, http.retry_after.map(|it| it.as_secs_f64()));
+    attributes.some_flag(names::SHOULD_RETRY, http.should_retry);
 }
 
 #[cfg(test)]
@@ -494,6 +510,7 @@ server.port=4319
 http.request.body.size=210
 http.response.body.size=5120
 clearspan.ending="error_status"
+clearspan.error.side="client"
 chat gpt-4o | kind 3 status 2 flags 0x101 id 2 parent 1 10000-1200000
 gen_ai.operation.name="chat"
 gen_ai.provider.name="openai"
@@ -508,6 +525,12 @@ error.type="rate_limit_exceeded"
 clearspan.upstream="openai"
 clearspan.upstream.request_id="req_1"
 clearspan.ending="error_status"
+clearspan.error.side="client"
+clearspan.rate_limit.cause="rate_limit"
+clearspan.retry_after=1.5
+clearspan.should_retry=false
+http.request.resend_count=2
+clearspan.request.idempotency_key="key-1"
 clearspan.overhead=0.0002
 "#;
         assert_eq!(told(&literals::rate_limited()), expected.trim_start());
@@ -594,6 +617,7 @@ server.port=4319
 http.request.body.size=210
 http.response.body.size=5120
 clearspan.ending="proxy_error"
+clearspan.error.side="client"
 clearspan.reason="no_route"
 "#;
         assert_eq!(told(&literals::no_route()), expected.trim_start());
@@ -663,6 +687,8 @@ clearspan.claimed.total=1.15
 clearspan.claimed.load=0.05
 clearspan.claimed.prompt=0.1
 clearspan.claimed.output=1.0
+clearspan.claimed.first_token=0.15
+clearspan.claimed.per_token=0.01
 gen_ai.usage.input_tokens=26
 gen_ai.usage.output_tokens=100
 clearspan.cost.unpriced="local"

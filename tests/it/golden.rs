@@ -172,6 +172,8 @@ pub(crate) fn show(observation: &Observation) -> String {
         ("stalls", format!("{:?}", observation.stalls)),
         ("ending", format!("{:?}", observation.ending.as_str())),
         ("error_type", format!("{:?}", observation.error_type)),
+        ("error_side", format!("{:?}", observation.error_side)),
+        ("limit_hit", format!("{:?}", observation.limit_hit)),
         ("usage", format!("{:?}", observation.usage)),
         ("cost", format!("{:?}", observation.cost)),
         ("notes", format!("{:?}", observation.notes)),

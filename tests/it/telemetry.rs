@@ -450,8 +450,34 @@ fn a_streamed_tool_call() {
 fn an_answer_that_says_too_many_requests() {
     let body = r#"{"error":{"message":"slow down","type":"requests","param":null,"code":"rate_limit_exceeded"}}"#;
     let scene = Scene::of("openai");
-    scene.exchange(post(CHAT, ASKED), json_answer("429 Too Many Requests", body));
+    let fields = "x-stainless-retry-count: 1\r\nIdempotency-Key: stainless-1\r\n";
+    let answer = "429 Too Many Requests\r\nretry-after-ms: 1250\r\nx-should-retry: true\r\n\
+        x-ratelimit-limit-tokens: 30000\r\nx-ratelimit-remaining-tokens: 12\r\n\
+        x-ratelimit-reset-tokens: 1h1m";
+    scene.exchange(post_with(CHAT, fields, ASKED), json_answer(answer, body));
+    let limit = |name: &str| format!("clearspan_rate_limit_{name}");
+    let labels = [
+        "clearspan_upstream=\"openai\"",
+        "gen_ai_request_model=\"gpt-4o-mini\"",
+        "clearspan_rate_limit_kind=\"tokens\"",
+    ];
+    scene.proxy.wait_for_metric("a limit", |page| page.sum(&limit("limit"), &labels) == 30_000.0);
+    let page = scene.proxy.metrics();
+    assert_eq!(page.sum(&limit("remaining"), &labels), 12.0);
+    let reset = page.sum(&limit("reset_seconds"), &labels);
+    assert!((3500.0..=3660.0).contains(&reset), "{reset}");
+    let cause = ["clearspan_rate_limit_cause=\"rate_limit\""];
+    assert_eq!(page.sum(&limit("hits_total"), &cause), 1.0);
     let told = scene.told();
+    let [log] = &told.0.logs[..] else { panic!("one log record") };
+    assert_eq!(log.attributes["clearspan.error.side"], "client");
+    assert_eq!(log.attributes["clearspan.retry_after"], 1.25);
+    let hits = [("clearspan.rate_limit.cause", "rate_limit")];
+    assert_eq!(told.sum("clearspan.rate_limit.hits", &hits), 1.0);
+    let kind = [("clearspan.rate_limit.kind", "tokens")];
+    assert_eq!(told.sum("clearspan.rate_limit.remaining", &kind), 12.0);
+    let side = [("clearspan.error.side", "client")];
+    assert_eq!(told.sum("clearspan.endings", &side), 1.0);
     let sizes = [ASKED.len() as u64, body.len() as u64];
     told.assert_spans(
         server(
@@ -459,13 +485,23 @@ fn an_answer_that_says_too_many_requests() {
             CHAT,
             429,
             sizes,
-            json!({"http.route": CHAT, "clearspan.ending": "error_status"}),
+            json!({
+                "http.route": CHAT,
+                "clearspan.ending": "error_status",
+                "clearspan.error.side": "client",
+            }),
         ),
         client(
             "chat gpt-4o-mini | error",
             "openai",
             429,
             json!({
+                "clearspan.error.side": "client",
+                "clearspan.rate_limit.cause": "rate_limit",
+                "clearspan.retry_after": 1.25,
+                "clearspan.should_retry": true,
+                "http.request.resend_count": 1,
+                "clearspan.request.idempotency_key": "stainless-1",
                 "gen_ai.request.stream": true,
                 "gen_ai.request.temperature": 0.5,
                 "gen_ai.request.max_tokens": 256,
@@ -481,6 +517,44 @@ fn an_answer_that_says_too_many_requests() {
     );
     let error = [("error.type", "rate_limit_exceeded")];
     assert_eq!(told.count("gen_ai.client.operation.duration", &error), 1);
+}
+
+/// What one exchange with these headers tells of ids that clients make.
+fn ids(config: &str) -> [Option<Value>; 2] {
+    let body =
+        r#"{"model":"claude-opus","content":[],"usage":{"input_tokens":3,"output_tokens":1}}"#;
+    let scene = Scene::with("anthropic", config);
+    let fields = "x-claude-code-session-id: session-1\r\nIdempotency-Key: key-1\r\n";
+    let asked = r#"{"model":"claude-opus","max_tokens":9,"messages":[]}"#;
+    scene.exchange(post_with("/v1/messages", fields, asked), json_answer("200 OK", body));
+    let told = scene.told();
+    let attributes = &told.span("CLIENT").attributes;
+    ["gen_ai.conversation.id", "clearspan.request.idempotency_key"]
+        .map(|name| attributes.get(name).cloned())
+}
+
+#[test]
+fn ids_that_clients_make_are_reported_unless_the_operator_says_no() {
+    assert_eq!(ids(""), [Some(json!("session-1")), Some(json!("key-1"))]);
+    assert_eq!(ids("[telemetry]\nclient_ids = false\n"), [None, None]);
+}
+
+#[test]
+fn the_servers_own_measure_of_its_tokens() {
+    let body = r#"{"model":"gpt-4o-mini","choices":[{"index":0,"message":{"content":"x"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#;
+    let scene = Scene::of("openai");
+    let answer = "200 OK\r\nx-metrics-ttft-ms: 250\r\nx-metrics-mean-itl-ms: 8\r\n\
+        x-metrics-e2e-ms: 1500\r\nx-envoy-upstream-service-time: 1600";
+    let asked = ASKED.replace("true", "false");
+    scene.exchange(post(CHAT, &asked), json_answer(answer, body));
+    let told = scene.told();
+    let attributes = &told.span("CLIENT").attributes;
+    for (name, seconds) in [("total", 1.5), ("first_token", 0.25), ("per_token", 0.008)] {
+        assert_eq!(attributes[&format!("clearspan.claimed.{name}")], seconds, "{name}");
+    }
+    assert_eq!(told.sum("gen_ai.server.request.duration", &[]), 1.5);
+    assert_eq!(told.sum("gen_ai.server.time_to_first_token", &[]), 0.25);
+    assert_eq!(told.sum("gen_ai.server.time_per_output_token", &[]), 0.008);
 }
 
 #[test]
@@ -577,7 +651,12 @@ fn an_upstream_that_is_not_there() {
             502,
             // Nobody took the body.
             [0, response.body.bytes.len() as u64],
-            json!({"http.route": CHAT, "clearspan.ending": "upstream_reset", "error.type": "502"}),
+            json!({
+                "http.route": CHAT,
+                "clearspan.ending": "upstream_reset",
+                "clearspan.error.side": "network",
+                "error.type": "502",
+            }),
         ),
     );
     assert_eq!(inner.status, "error");
@@ -598,7 +677,11 @@ fn a_request_that_addresses_nobody_has_a_server_span_only() {
             "/nowhere",
             404,
             [0, body.body.bytes.len() as u64],
-            json!({"clearspan.ending": "proxy_error", "clearspan.reason": "no_route"}),
+            json!({
+                "clearspan.ending": "proxy_error",
+                "clearspan.error.side": "client",
+                "clearspan.reason": "no_route",
+            }),
         ),
     );
     assert_eq!(told.sum("clearspan.requests.refused", &[]), 1.0);
@@ -738,7 +821,8 @@ fn nothing_that_was_said_or_secret_is_reported() {
     let scene = Scene::of("openai");
     let asked = r#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"PROMPT-0451"}]}"#;
     let body = r#"{"model":"gpt-4o-mini","choices":[{"index":0,"message":{"role":"assistant","content":"ANSWER-0451"},"finish_reason":"stop"}]}"#;
-    let fields = "Authorization: Bearer sk-KEY-0451\r\nX-Api-Key: KEY-0451\r\nCookie: KEY-0451\r\n";
+    let fields = "Authorization: Bearer sk-KEY-0451\r\nX-Api-Key: KEY-0451\r\nCookie: KEY-0451\r\n\
+        x-session-id: Bearer KEY-0451\r\nsession-id: KEY-0451\r\nidempotency-key: sk-KEY-0451\r\n";
     let target = "/v1/chat/completions?key=KEY-0451";
     let (mut client, mut upstream) = scene.ask(post_with(target, fields, asked));
     let answer = "200 OK\r\nSet-Cookie: KEY-0451\r\nopenai-organization: ORG-0451";

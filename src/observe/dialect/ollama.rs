@@ -267,6 +267,7 @@ impl Line<'_> {
             load: duration(self.load_duration, old.load),
             prompt: duration(self.prompt_eval_duration, old.prompt),
             output: duration(self.eval_duration, old.output),
+            ..old
         }
     }
 }

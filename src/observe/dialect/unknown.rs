@@ -87,6 +87,7 @@ impl Unknown {
         if failure.is_some || named_error || self.is_error || outer.kind.as_str() == "error" {
             let word = failure.word(&outer.code, &outer.kind);
             facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
+            facts.retry_after = failure.retry_after().or(facts.retry_after);
         }
     }
 }

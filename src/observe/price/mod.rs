@@ -306,6 +306,8 @@ mod tests {
             stalls: 0,
             ending: Ending::Complete,
             error_type: None,
+            error_side: None,
+            limit_hit: None,
             usage: Known::Value(usage),
             cost: Known::Unknown("no_usage"),
             notes: Vec::new(),

@@ -260,6 +260,7 @@ mod tests {
             load: None,
             prompt: Some(millis(250)),
             output: Some(millis(1500)),
+            ..ClaimedDurations::default()
         };
         assert_eq!(groq.claimed(), expected);
         let gpustack = tokens(

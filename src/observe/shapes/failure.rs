@@ -1,10 +1,12 @@
 //! Errors as providers write them, and the bounded word they become. Knows no dialect.
 
 use std::fmt::Write;
+use std::time::{Duration, UNIX_EPOCH};
 
-use serde::de::{IgnoredAny, MapAccess};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
-use super::lenient::{Into, Lenient, Text};
+use super::lenient::{Into, Lenient, Text, fields};
+use crate::observe::until::until;
 
 /// The longest word of the vocabulary.
 const LONGEST: usize = 64;
@@ -17,6 +19,40 @@ pub struct Failure<'de> {
     code: Word,
     kind: Text<'de>,
     status: Text<'de>,
+    details: Details<'de>,
+}
+
+/// What stands in `details`: Anthropic's finer code, or Gemini's list, of which one tells how long to wait.
+#[derive(Debug, Default)]
+struct Details<'de> {
+    code: Word,
+    retry_delay: Text<'de>,
+}
+
+fields! {
+    struct Detail<'de> {
+        code: Word = "error_code",
+        retry_delay: Text<'de> = "retryDelay",
+    }
+}
+
+impl<'de> Lenient<'de> for Details<'de> {
+    fn object<A: MapAccess<'de>>(&mut self, object: A) -> Result<(), A::Error> {
+        let mut detail = Detail::default();
+        let result = detail.object(object);
+        if !detail.code.0.is_empty() {
+            self.code = detail.code;
+        }
+        if !detail.retry_delay.as_str().is_empty() {
+            self.retry_delay = detail.retry_delay;
+        }
+        result
+    }
+
+    fn list<A: SeqAccess<'de>>(&mut self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element_seed(Into(self))?.is_some() {}
+        Ok(())
+    }
 }
 
 /// A code: a text, or a number written out.
@@ -62,6 +98,7 @@ impl<'de> Lenient<'de> for Failure<'de> {
                 "code" => object.next_value_seed(Into(&mut self.code))?,
                 "type" => object.next_value_seed(Into(&mut self.kind))?,
                 "status" => object.next_value_seed(Into(&mut self.status))?,
+                "details" => object.next_value_seed(Into(&mut self.details))?,
                 _ => object.next_value::<IgnoredAny>().map(|_| ())?,
             }
         }
@@ -78,6 +115,7 @@ impl Failure<'_> {
         let texts = |word: &Word| if word.is_number() { String::new() } else { word.0.clone() };
         let words = [
             texts(own),
+            texts(&self.details.code),
             own_kind.as_str().to_owned(),
             status.as_str().to_owned(),
             texts(code),
@@ -86,6 +124,12 @@ impl Failure<'_> {
             code.0.clone(),
         ];
         words.iter().find_map(|word| bounded(word))
+    }
+
+    /// How long it asks to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        // A duration, not a moment: no clock is asked.
+        until(self.details.retry_delay.as_str().as_bytes(), || UNIX_EPOCH)
     }
 }
 
@@ -146,6 +190,19 @@ mod tests {
                 r#"{"code":"Client specified an invalid argument","error":"text"}"#,
                 "client_specified_an_invalid_argument",
             ),
+            (
+                r#"{"error":{"type":"invalid_request_error","details":{"error_code":"spend_limit_reached"}}}"#,
+                "spend_limit_reached",
+            ),
+            (r#"{"error":{"code":"DeploymentNotFound","details":"text"}}"#, "deploymentnotfound"),
+            (
+                r#"{"object":"error","type":"invalid_model","code":1500,"error":{"x":1}}"#,
+                "invalid_model",
+            ),
+            (
+                r#"{"error":{"status":"UNAVAILABLE","details":[{"reason":"x"},[],7]}}"#,
+                "unavailable",
+            ),
             (r#"{"error":"model 'x' not found"}"#, "none"),
             (r#"{"error":{"code":"\u00e9\u00e9"}}"#, "none"),
         ] {
@@ -159,6 +216,23 @@ mod tests {
             [r#"{"error":null}"#, r#"{"error":""}"#, r#"{"error":false}"#, r#"{"error":{}}"#, "{}"]
         {
             assert_eq!(word(json), None, "{json}");
+        }
+    }
+
+    #[test]
+    fn an_error_may_ask_to_wait() {
+        let wait = |details: &str| {
+            let mut answer = Answer::default();
+            let json = format!(r#"{{"error":{{"code":429,"details":{details}}}}}"#);
+            read(json.as_bytes(), &mut answer).unwrap();
+            answer.error.retry_after()
+        };
+        let gemini = r#"[{"@type":"QuotaFailure","violations":[]},{"@type":"RetryInfo","retryDelay":"48.5s"},{}]"#;
+        assert_eq!(wait(gemini), Some(Duration::from_millis(48_500)));
+        for nothing in
+            ["[]", "{}", "7", "null", r#"[{"retryDelay":{}}]"#, r#"[{"retryDelay":"soon"}]"#]
+        {
+            assert_eq!(wait(nothing), None, "{nothing}");
         }
     }
 

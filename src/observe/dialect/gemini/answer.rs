@@ -184,6 +184,7 @@ impl Generated {
         self.count(chunk, facts);
         if chunk.error.is_some || self.is_error {
             let word = chunk.error.word(&Word::default(), &Text::default());
+            facts.retry_after = chunk.error.retry_after().or(facts.retry_after);
             facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
         }
         content

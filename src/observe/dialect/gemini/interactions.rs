@@ -112,6 +112,7 @@ impl Interacted {
     fn fail(&self, error: &Failure<'_>, named: bool, facts: &mut ResponseFacts) {
         if error.is_some || named || self.is_error {
             let word = error.word(&Word::default(), &Text::default());
+            facts.retry_after = error.retry_after().or(facts.retry_after);
             facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
         }
     }

@@ -85,6 +85,7 @@ impl Predicted {
         if whole.error.is_some || self.is_error {
             let word = whole.error.word(&Word::default(), &Text::default());
             facts.usage = None;
+            facts.retry_after = whole.error.retry_after();
             facts.error = word.or_else(|| Some(self.error.clone()));
         }
     }

@@ -247,8 +247,10 @@ impl OpenAi {
         let failure = failures.find(|failure| failure.is_some);
         let said = named || self.is_error || chunk.object.as_str() == "error" || chunk.is_broken();
         if failure.is_some() || said {
-            let word = failure.unwrap_or(&chunk.error).word(&chunk.code, &chunk.kind);
+            let failure = failure.unwrap_or(&chunk.error);
+            let word = failure.word(&chunk.code, &chunk.kind);
             facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
+            facts.retry_after = failure.retry_after().or(facts.retry_after);
         }
     }
 
