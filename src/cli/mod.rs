@@ -100,7 +100,7 @@ enum Command {
     Check,
     /// Ask the running proxy whether it is healthy (for containers without a shell)
     Healthcheck(healthcheck::Asked),
-    Prices(prices::Args),
+    Prices(Box<prices::Args>),
 }
 
 /// What is to be done once the command line is understood.

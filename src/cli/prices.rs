@@ -4,10 +4,19 @@
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
-use crate::observe::observation::{Cost, NanoUsd, Usage};
-use crate::observe::price::{By, Call, Entry, Explanation, Override, Prices, Unpriced, Who};
+use crate::observe::observation::{Cost, CostPart, NanoUsd, Units, Usage};
+use crate::observe::price::{
+    By, Call, Entry, Explanation, Override, Prices, RateStep, Unit, Unpriced, Who,
+};
+
+/// Nanoseconds in a second: parts that are times count them.
+const SECOND: u64 = 1_000_000_000;
 
 /// Show the price table, or the price of a model and what a call of it costs
+///
+/// Without MODEL: where the table is from, and which providers it knows. With it: the entry that is
+/// meant and by which rule, and what it charges. With counts: the sum of a call made now, part by part;
+/// what is left out of it is named, and the sum then is a lower bound.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct Args {
     /// The model, as in a request or an answer; without it the table's providers are listed
@@ -18,7 +27,19 @@ pub(super) struct Args {
     /// The service tier that answered: flex, priority, batch, …
     #[arg(long, requires = "model")]
     pub tier: Option<String>,
-    /// Input tokens, cached ones included
+    /// The call's usage
+    #[command(flatten)]
+    pub counts: Counts,
+    /// How long the provider works on the call, for machines of one's own that cost by the hour
+    #[arg(long, requires = "model", value_name = "N")]
+    pub seconds: Option<u32>,
+}
+
+/// What one call uses
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Tokens of a call")]
+pub(super) struct Counts {
+    /// Input tokens, all of those below included
     #[arg(long, requires = "model", value_name = "N")]
     pub input: Option<u64>,
     /// Input tokens read from the provider's cache
@@ -27,10 +48,26 @@ pub(super) struct Args {
     /// Input tokens written to the provider's cache
     #[arg(long, requires = "input", value_name = "N")]
     pub cache_write: Option<u64>,
+    /// Of these, written for the longer lifetime: Anthropic's hour, OpenAI's twelve hours
+    #[arg(long, requires = "cache_write", value_name = "N")]
+    #[arg(visible_aliases = ["cache-write-1h", "cache-write-12h"])]
+    pub cache_write_long: Option<u64>,
     /// Input tokens that are audio
     #[arg(long, requires = "input", value_name = "N")]
     pub input_audio: Option<u64>,
-    /// Output tokens, reasoning included
+    /// Input tokens that are pictures
+    #[arg(long, requires = "input", value_name = "N")]
+    pub input_image: Option<u64>,
+    /// Input tokens that are moving pictures
+    #[arg(long, requires = "input", value_name = "N")]
+    pub input_video: Option<u64>,
+    /// Audio tokens among those read from the cache
+    #[arg(long, requires = "cached", value_name = "N")]
+    pub cached_audio: Option<u64>,
+    /// Picture tokens among those read from the cache
+    #[arg(long, requires = "cached", value_name = "N")]
+    pub cached_image: Option<u64>,
+    /// Output tokens, all of those below included
     #[arg(long, requires = "model", value_name = "N")]
     pub output: Option<u64>,
     /// Output tokens that are reasoning
@@ -39,9 +76,79 @@ pub(super) struct Args {
     /// Output tokens that are audio
     #[arg(long, requires = "output", value_name = "N")]
     pub output_audio: Option<u64>,
-    /// How long the provider works on the call, for prices per hour
-    #[arg(long, requires = "model", value_name = "N")]
-    pub seconds: Option<u32>,
+    /// Output tokens that are pictures
+    #[arg(long, requires = "output", value_name = "N")]
+    pub output_image: Option<u64>,
+    /// Searches of the web
+    #[arg(long, requires = "model", value_name = "N", help_heading = BESIDE)]
+    pub web_searches: Option<u64>,
+    /// Searches of files
+    #[arg(long, requires = "model", value_name = "N", help_heading = BESIDE)]
+    pub file_searches: Option<u64>,
+    /// Containers of a code interpreter
+    #[arg(long, requires = "model", value_name = "N", help_heading = BESIDE)]
+    pub code_sessions: Option<u64>,
+    /// Pictures made
+    #[arg(long, requires = "model", value_name = "N", help_heading = BESIDE)]
+    pub images: Option<u64>,
+    /// Characters spoken or embedded
+    #[arg(long, requires = "model", value_name = "N", help_heading = BESIDE)]
+    pub characters: Option<u64>,
+    /// Pages read, or a reranker's searches
+    #[arg(long, requires = "model", value_name = "N", help_heading = BESIDE)]
+    pub documents: Option<u64>,
+    /// Seconds of sound that were heard
+    #[arg(long, requires = "model", value_name = "N", help_heading = BESIDE, value_parser = seconds)]
+    pub input_seconds: Option<Duration>,
+    /// Seconds of sound or of moving pictures that were made
+    #[arg(long, requires = "model", value_name = "N", help_heading = BESIDE, value_parser = seconds)]
+    pub output_seconds: Option<Duration>,
+}
+
+/// Heads the counts that are no tokens in `--help`.
+const BESIDE: &str = "Beside tokens";
+
+/// Seconds with a fraction.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number of seconds")?;
+    Duration::try_from_secs_f64(number).map_err(|error| error.to_string())
+}
+
+impl Counts {
+    /// The usage; absent where nothing is given.
+    fn usage(&self) -> Option<Usage> {
+        let units = Units {
+            web_searches: self.web_searches,
+            file_searches: self.file_searches,
+            code_sessions: self.code_sessions,
+            images: self.images,
+            characters: self.characters,
+            documents: self.documents,
+            input_audio_time: self.input_seconds,
+            output_time: self.output_seconds,
+            other_models: None,
+            calls: None,
+        };
+        let tokens = self.input.is_some() || self.output.is_some();
+        // Of a call that is told in full, what is not given is not there.
+        let all = |count: Option<u64>| count.or(tokens.then_some(0));
+        (tokens || units != Units::default()).then(|| Usage {
+            input: all(self.input),
+            output: all(self.output),
+            cache_read: self.cached,
+            cache_write: self.cache_write,
+            cache_write_long: self.cache_write_long,
+            cache_read_audio: self.cached_audio,
+            cache_read_image: self.cached_image,
+            reasoning: self.reasoning,
+            input_audio: self.input_audio,
+            input_image: self.input_image,
+            input_video: self.input_video,
+            output_audio: self.output_audio,
+            output_image: self.output_image,
+            units,
+        })
+    }
 }
 
 /// Writes what was asked for. False: the model has no price, or the call none.
@@ -96,22 +203,13 @@ fn show_model(args: &Args, model: &str, prices: &Prices, out: &mut dyn Write) ->
 
 /// The call that the arguments describe, made now.
 fn call<'a>(args: &'a Args, model: &'a str) -> Call<'a> {
-    let usage = (args.input.is_some() || args.output.is_some()).then(|| Usage {
-        input: Some(args.input.unwrap_or(0)),
-        output: Some(args.output.unwrap_or(0)),
-        cache_read: args.cached,
-        cache_write: args.cache_write,
-        reasoning: args.reasoning,
-        input_audio: args.input_audio,
-        output_audio: args.output_audio,
-        ..Usage::default()
-    });
     Call {
         who: args.provider.as_deref().map_or(Who::Unsaid, Who::Named),
         answered: Some(model),
         asked: None,
         tier: args.tier.as_deref(),
-        usage,
+        place: None,
+        usage: args.counts.usage(),
         at: SystemTime::now(),
         worked: args.seconds.map(|seconds| Duration::from_secs(seconds.into())),
     }
@@ -157,42 +255,55 @@ fn show_entry(
         ("holds between", entry.between.clone().unwrap_or_default()),
         ("tiers", entry.tiers.join(", ")),
         ("not priced", entry.unpriced.join(", ")),
-        ("may be added", entry.beside.join(", ")),
     ];
     for (name, text) in optional.iter().filter(|(_, text)| !text.is_empty()) {
         line(name, text)?;
+    }
+    for (of, source, seen) in &entry.added {
+        line(of, &format!("{source}, read {seen}"))?;
     }
     Ok(())
 }
 
 fn show_rates(entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
-    let unit = if entry.rates.iter().any(|step| step.dimension == "hour") {
-        "hour"
-    } else {
-        "million tokens"
-    };
-    writeln!(out, "\nUSD per {unit}")?;
-    for step in &entry.rates {
-        let above = step.above.map(|tokens| format!("  above {tokens} input tokens"));
-        let (price, above) = (usd(step.price), above.unwrap_or_default());
-        writeln!(out, "  {:<17} {}{above}", step.dimension, by_point(&price, above.is_empty()))?;
+    let mut units: Vec<Unit> = entry.rates.iter().map(|step| step.unit).collect();
+    units.sort_unstable();
+    units.dedup();
+    for unit in units {
+        writeln!(out, "\nUSD per {}", unit.as_str())?;
+        let of = entry.rates.iter().filter(|step| step.unit == unit);
+        of.clone().try_for_each(|step| show_rate(step, out))?;
     }
     Ok(())
+}
+
+fn show_rate(step: &RateStep, out: &mut dyn Write) -> io::Result<()> {
+    let above = step.above.map(|tokens| format!("  above {tokens} input tokens"));
+    let (price, above) = (usd(step.price), above.unwrap_or_default());
+    writeln!(out, "  {:<17} {}{above}", step.dimension, by_point(&price, above.is_empty()))
 }
 
 fn show_sum(cost: &Cost, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\n{:<18} {:>12}  {:>5}{:<11}{:>5}", "this call", "count", "at", "", "USD")?;
     for part in &cost.parts {
-        let (price, amount) = (usd(part.per_million), usd(part.amount));
+        let (price, amount) = (usd(part.price), usd(part.amount));
         let (price, amount) = (by_point(&price, false), by_point(&amount, true));
-        writeln!(out, "  {:<16} {:>12}  {price} {amount}", part.dimension, part.count)?;
+        writeln!(out, "  {:<16} {:>12}  {price} {amount}", part.dimension, counted(part))?;
     }
     let (total, basis) = (usd(cost.total), cost.basis.as_str());
     writeln!(out, "  {:<46} {}  ({basis})", "total", by_point(&total, true))?;
     if !cost.unpriced.is_empty() {
-        writeln!(out, "at least so much; not priced on its own: {}", cost.unpriced.join(", "))?;
+        writeln!(out, "at least so much; not priced in full: {}", cost.unpriced.join(", "))?;
     }
     Ok(())
+}
+
+/// How many there were; of a time, the seconds.
+fn counted(part: &CostPart) -> String {
+    match part.per {
+        per if per >= SECOND => format!("{} s", usd(NanoUsd(part.count))),
+        _ => part.count.to_string(),
+    }
 }
 
 /// An amount in full, without trailing zeros: `0.15`.
@@ -228,10 +339,12 @@ fn in_words(reason: Unpriced) -> &'static str {
         Unpriced::NoModel => "no model is named",
         Unpriced::ProviderUnknown => "the table does not know who sells it",
         Unpriced::ModelUnknown => "the provider's list does not have it",
-        Unpriced::PriceUnknown => "the table has no price of its tokens",
+        Unpriced::FineTuneUnknown => "it is fine-tuned, and has no price of its own in the table",
+        Unpriced::PriceUnknown => "it has no price of what is counted here",
         Unpriced::TierUnknown => "the service tier has no price",
+        Unpriced::Committed => "the service tier is bought beforehand",
         Unpriced::Local => "it runs on your own compute",
-        Unpriced::NoUsage => "no tokens are given",
+        Unpriced::NoUsage => "no usage is given",
         Unpriced::UsageInconsistent => "a part of the tokens is more than the whole",
     }
 }
@@ -269,7 +382,8 @@ mod tests {
             "provider      openai, by the model's name",
             "rule          the model's name is `gpt-4o-mini`",
             "tiers         batch, default, fast, priority",
-            "may be added  web_search, file_search",
+            "USD per thousand",
+            "  web_search           10",
             "  cache_read            0.075",
             "  input                     600      0.15            0.00009",
             "  cache_read                400      0.075           0.00003",
@@ -279,6 +393,32 @@ mod tests {
             assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
         }
         assert!(text.starts_with("entry         openai/gpt-4o-mini (genai-prices "), "{text}");
+    }
+
+    #[test]
+    fn what_is_billed_beside_tokens_shows_with_its_unit_and_its_source() {
+        let line = "gpt-5.4 --provider openai --input 1000 --cache-write 0 --output 100 \
+                    --web-searches 3 --code-sessions 1";
+        let (found, text) = say(line);
+        assert!(found, "{text}");
+        for line in [
+            "code_session  https://github.com/BerriAI/litellm/blob/main/model_prices_and_context_window.json, read 2026-11-21",
+            "USD per piece",
+            "  code_session          0.03",
+            "  web_search                  3     10               0.03",
+            "  code_session                1      0.03            0.03",
+            "  total                                              0.064  (lower_bound)",
+            "at least so much; not priced in full: code_session",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
+        }
+        let (_, text) = say("whisper-1 --input-seconds 3.3");
+        let line = "  input_audio_hour        3.3 s      0.36            0.00033";
+        assert!(text.lines().any(|shown| shown == line), "{text}");
+        let line = "claude-opus-5 --input 9 --cache-write 5 --cache-write-1h 2 --output 1";
+        let (_, text) = say(line);
+        let line = "  cache_write_1h              2     10               0.00002";
+        assert!(text.lines().any(|shown| shown == line), "{text}");
     }
 
     #[test]
@@ -312,7 +452,7 @@ mod tests {
         assert!(!found);
         assert!(text.contains("openai, by its address"), "{text}");
         assert!(
-            text.ends_with("no cost: the service tier has no price (tier_unknown)\n"),
+            text.ends_with("no cost: the service tier is bought beforehand (committed)\n"),
             "{text}"
         );
     }

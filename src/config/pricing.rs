@@ -120,7 +120,7 @@ own.toml: error at line 3, column 1
 3 | outptu = 1
   | ^^^^^^
 unknown key `outptu`: this version knows no such key here; did you mean `output`?
-it knows `provider`, `model`, `input`, `cached_input`, `cache_write`, `cache_write_1h`, `input_audio`, `cached_input_audio`, `output`, `reasoning`, `output_audio`, `tiers`, `per_hour`, `name`, `dated`, `source`"
+it knows `provider`, `model`, `input`, `cached_input`, `cache_write`, `cache_write_1h`, `input_audio`, `cached_input_audio`, `output`, `reasoning`, `output_audio`, `cache_write_12h`, `input_image`, `cached_input_image`, `input_video`, `output_image`, `request`, `web_search`, `file_search`, `rerank_search`, `page`, `character`, `image`, `code_session`, `audio_hour`, `output_second`, `tiers`, `per_hour`, `name`, `dated`, `source`"
         );
         for (file, why) in [
             ("[[model]]\nmodel = 'm'\ninput = 'cheap'\n", "own.toml: error at line 3, column 9"),

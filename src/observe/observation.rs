@@ -309,6 +309,8 @@ pub struct ResponseFacts {
     pub finish_reasons: Vec<Option<String>>,
     /// The service tier that answered.
     pub service_tier: Option<String>,
+    /// Where the answer was computed, where it says so (Anthropic's `inference_geo`).
+    pub place: Option<String>,
     /// OpenAI's `system_fingerprint`.
     pub system_fingerprint: Option<String>,
     /// The last usage object that was not null. Input includes cached, output includes reasoning.
@@ -497,32 +499,53 @@ impl Ending {
 /// What one call cost, in integer nano-USD (10⁻⁹ USD).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cost {
-    /// The sum of the parts.
+    /// What the provider says, else the sum of the parts.
     pub total: NanoUsd,
+    /// Where the provider says it: the sum of the parts, if there is one.
+    pub computed: Option<NanoUsd>,
     /// One line per priced part of the usage.
     pub parts: Vec<CostPart>,
-    /// The price entry: `openai/gpt-4o-mini`, or the name of an override.
+    /// The price entry: `openai/gpt-4o-mini`, or the name of an override. Empty: only the provider's
+    /// own total is known.
     pub entry: String,
     /// The day from which the entry's prices hold, or on which the table was made (`2026-11-04`).
     pub dated: String,
     /// How sure it is.
     pub basis: CostBasis,
-    /// Where it is a lower bound: the parts that have no price of their own, by `CostPart`'s names
-    /// or by those of charges that usage does not count (`request`, `input_image`, `output_image`, …).
+    /// What the sum leaves out, which then is a lower bound: parts that have no price of their own or
+    /// were not told apart, by `CostPart`'s names; `residency`, `other_models`, `citation`, `output_video`.
     pub unpriced: Vec<&'static str>,
 }
 
-/// One priced part: `count` units at `per_million` each million.
+impl Cost {
+    /// Only what the provider says.
+    pub fn reported(total: NanoUsd) -> Self {
+        Self {
+            total,
+            computed: None,
+            parts: Vec::new(),
+            entry: String::new(),
+            dated: String::new(),
+            basis: CostBasis::Reported,
+            unpriced: Vec::new(),
+        }
+    }
+}
+
+/// One priced part: `count` at `price` for each `per` of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CostPart {
     /// What was counted: `input` and `output` (what is left of them once the others are taken out),
-    /// `cache_read`, `cache_write`, `input_audio`, `cache_read_audio`, `reasoning`, `output_audio`, `hour`.
+    /// kinds of tokens (`cache_read`, `input_audio`, …), what is billed beside tokens (`web_search`,
+    /// `page`, …), `hour` of one's own compute. The names of `observe::price`'s dimensions.
     pub dimension: &'static str,
-    /// How many tokens (or nanoseconds, for `hour`).
+    /// How many; of times, nanoseconds.
     pub count: u64,
-    /// Price of a million tokens (or of an hour).
-    pub per_million: NanoUsd,
-    /// `count × per_million`, rounded half up.
+    /// The price of `per` of them.
+    pub price: NanoUsd,
+    /// For how many the price is: a million tokens, a thousand searches, an hour's nanoseconds.
+    pub per: u64,
+    /// `count × price ÷ per`, rounded half up.
     pub amount: NanoUsd,
 }
 

@@ -140,6 +140,7 @@ pub(super) fn streamed_chat() -> Observation {
     chat.usage = Known::Value(usage);
     chat.cost = Known::Value(Cost {
         total: NanoUsd(120_000),
+        computed: None,
         parts: vec![],
         entry: "openai/gpt-4o-mini".to_owned(),
         dated: "2026-11-04".to_owned(),
@@ -183,6 +184,7 @@ pub(super) fn client_canceled() -> Observation {
     gone.ending = Ending::ClientCanceled;
     gone.response.usage = None;
     gone.response.finish_reasons = vec![None];
+    gone.response.served_by = Some("Other".to_owned());
     gone.request.conversation = Some("conv_1".to_owned());
     gone.usage = Known::Unknown("canceled");
     gone.cost = Known::Unknown("no_usage");
@@ -237,6 +239,17 @@ pub(super) fn ollama() -> Observation {
     local
 }
 
+/// An answer of another's that tells its own cost.
+pub(super) fn resold() -> Observation {
+    let mut resold = embeddings();
+    resold.response.served_by = Some("Groq".to_owned());
+    if let Known::Value(cost) = &mut resold.cost {
+        cost.computed = Some(NanoUsd(150));
+        cost.unpriced = vec!["request"];
+    }
+    resold
+}
+
 pub(super) fn embeddings() -> Observation {
     let mut vectors = posted("/v1/embeddings", Some("/v1/embeddings"), Some(200));
     vectors.upstream = upstream("openai", "openai", "api.openai.com", 443);
@@ -249,6 +262,7 @@ pub(super) fn embeddings() -> Observation {
     vectors.usage = Known::Value(Usage { input: Some(8), ..Usage::default() });
     vectors.cost = Known::Value(Cost {
         total: NanoUsd(160),
+        computed: None,
         parts: vec![],
         entry: "openai/text-embedding-3-small".to_owned(),
         dated: "2026-11-04".to_owned(),

@@ -177,6 +177,10 @@ attributes! {
     REQUEST_ID = "clearspan.upstream.request_id";
     /// `reported`, `computed` or `lower_bound`.
     COST_BASIS = "clearspan.cost.basis";
+    /// Beside a cost that the provider reported: what our prices make of the usage, in USD.
+    COST_COMPUTED = "clearspan.cost.computed";
+    /// What the computed cost leaves out, so that it is a lower bound.
+    COST_LEFT_OUT = "clearspan.cost.left_out";
     /// The price entry that the cost was computed by.
     COST_ENTRY = "clearspan.cost.entry";
     /// The day the entry's prices are of.

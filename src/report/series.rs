@@ -173,7 +173,7 @@ struct Bound {
     model_wait: Records,
     cost_per_call: Records,
     cost: Adds<f64>,
-    tokens: [Adds<u64>; 7],
+    tokens: [Adds<u64>; 13],
     stalls: Adds<u64>,
     tool_calls: Adds<u64>,
     unpriced: Adds<u64>,
@@ -340,6 +340,12 @@ impl Series {
             ("reasoning", usage.reasoning),
             ("input_audio", usage.input_audio),
             ("output_audio", usage.output_audio),
+            ("cache_write_long", usage.cache_write_long),
+            ("cache_read_audio", usage.cache_read_audio),
+            ("cache_read_image", usage.cache_read_image),
+            ("input_image", usage.input_image),
+            ("input_video", usage.input_video),
+            ("output_image", usage.output_image),
         ];
         for (adds, (kind, count)) in bound.tokens.iter().zip(kinds) {
             if let Some(count) = count {

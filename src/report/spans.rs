@@ -10,7 +10,7 @@ use super::protobuf::{self, AttributeLimits, Attributes};
 use super::sampler;
 use super::timing::{self, nanos};
 use crate::observe::observation::{
-    Cost, Ending, Known, LimitHit, Note, Observation, Operation, Side, StreamUsage, Usage,
+    Cost, Ending, Known, LimitHit, NanoUsd, Note, Observation, Operation, Side, StreamUsage, Usage,
 };
 use crate::tape::Upstream;
 
@@ -351,8 +351,13 @@ fn tokens(attributes: &mut Attributes<'_>, usage: &Usage) {
 fn price(attributes: &mut Attributes<'_>, cost: &Cost) {
     attributes.double(names::USAGE_COST, cost.total.usd());
     attributes.text(names::COST_BASIS, cost.basis.as_str());
-    attributes.text(names::COST_ENTRY, &cost.entry);
-    attributes.text(names::COST_DATED, &cost.dated);
+    attributes.some_double(names::COST_COMPUTED, cost.computed.map(NanoUsd::usd));
+    for (name, text) in [(names::COST_ENTRY, &cost.entry), (names::COST_DATED, &cost.dated)] {
+        attributes.some_text(name, Some(text.as_str()).filter(|text| !text.is_empty()));
+    }
+    if !cost.unpriced.is_empty() {
+        attributes.texts(names::COST_LEFT_OUT, cost.unpriced.iter().copied());
+    }
 }
 
 fn own_facts(attributes: &mut Attributes<'_>, observation: &Observation, upstream: &Upstream) {
@@ -581,6 +586,7 @@ clearspan.chunks=4
 clearspan.stalls=1
 clearspan.tool_calls=1
 clearspan.refused=true
+clearspan.served_by="Other"
 clearspan.claimed.total=0.19
 openai.api.type="chat_completions"
 openai.request.service_tier="flex"

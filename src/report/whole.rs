@@ -72,7 +72,8 @@ fn what_is_declared_is_what_is_emitted() {
         nowhere(),
     )
     .unwrap();
-    literals::all().iter().for_each(|it| reporter.report(it));
+    let all = literals::all().into_iter().chain([literals::resold()]);
+    all.for_each(|it| reporter.report(&it));
     handle.flush(Duration::from_secs(10));
     let mut keys = BTreeSet::new();
     let mut metrics = BTreeSet::new();

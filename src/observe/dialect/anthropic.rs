@@ -180,6 +180,7 @@ fields! {
         iterations: List<'de, Iteration<'de>> = "iterations",
         service_tier: Text<'de> = "service_tier",
         speed: Text<'de> = "speed",
+        place: Text<'de> = "inference_geo",
     }
 }
 
@@ -278,6 +279,7 @@ impl Messages {
         self.counts.merge(counted);
         facts.usage = self.counts.usage().or(facts.usage);
         counted.service_tier.replace(&mut facts.service_tier, WORD);
+        counted.place.replace(&mut facts.place, WORD);
         // A faster answer is sold as a tier is, whatever tier it is of.
         if counted.speed.as_str() == "fast" {
             facts.service_tier = Some("fast".to_owned());
@@ -417,8 +419,12 @@ mod tests {
 
     #[test]
     fn a_faster_answer_is_of_the_fast_tier() {
-        let usage = r#"{"type":"message_start","message":{"usage":{"input_tokens":1,"output_tokens":1,"service_tier":"standard","speed":"fast"}}}"#;
-        assert_eq!(facts(&[usage]).0.service_tier.unwrap(), "fast");
+        let usage = r#"{"type":"message_start","message":{"usage":{"input_tokens":1,"output_tokens":1,"service_tier":"standard","speed":"fast","inference_geo":"us"}}}"#;
+        let facts = facts(&[usage]).0;
+        assert_eq!(
+            (facts.service_tier.unwrap(), facts.place.unwrap()),
+            ("fast".into(), "us".into())
+        );
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Why a call costs what it costs: which entry is meant and by which rule, for a person who asks.
 //! Adds no rule of its own; knows no terminal.
 
+use super::dimension::Unit;
+use super::memo::Looked;
 use super::moment::Moment;
 use super::overrides::Charge;
 use super::table::{Found, Priced, Provider, Tariff};
@@ -63,10 +65,10 @@ pub struct Entry {
     pub between: Option<String>,
     /// Service tiers with prices of their own.
     pub tiers: Vec<String>,
-    /// Charges of every call, or hidden in its totals, that have no price here.
+    /// Charges hidden in a call's totals that have no price here.
     pub unpriced: Vec<&'static str>,
-    /// Charges that a call may add and its usage does not show.
-    pub beside: Vec<&'static str>,
+    /// Prices that are not of the table: what they are for, whose page says them, when it was read.
+    pub added: Vec<(&'static str, &'static str, &'static str)>,
 }
 
 /// One price of one dimension.
@@ -76,8 +78,10 @@ pub struct RateStep {
     pub dimension: &'static str,
     /// Where it is a long-context price: above how many input tokens it holds.
     pub above: Option<u64>,
-    /// The price of a million tokens, or of an hour.
+    /// The price.
     pub price: NanoUsd,
+    /// For how much it is.
+    pub unit: Unit,
 }
 
 impl Prices {
@@ -212,11 +216,13 @@ fn distance(from: &str, to: &str) -> usize {
 }
 
 impl Entry {
-    fn new(found: &Found<'static>, seller: seller::Seller<'_>, call: &Call<'_>) -> Self {
+    fn new(found: &Found<'static>, seller: seller::Seller<'static>, call: &Call<'_>) -> Self {
         // A tier without a price leaves the standard prices to show.
-        let tariff = tariff(seller, found.owner, found.model, call)
-            .or_else(|_| tariff(seller, found.owner, found.model, &Call { tier: None, ..*call }))
+        let looked = Looked::new(seller, found);
+        let tariff = tariff(looked, call)
+            .or_else(|_| tariff(looked, &Call { tier: None, ..*call }))
             .unwrap_or_default();
+        let origins = tariff.origins.iter();
         let own_tiers = seller.provider.id == found.owner.id;
         Self {
             name: format!("{}/{}", found.owner.id, found.model.id),
@@ -227,8 +233,8 @@ impl Entry {
             from: tariff.from.map(str::to_owned),
             between: tariff.between.map(|hours| hours.to_string()),
             tiers: if own_tiers { names(found.model.tiers(&call.at.into())) } else { Vec::new() },
+            added: origins.map(|(of, it)| (of.as_str(), it.source, it.seen)).collect(),
             unpriced: tariff.unpriced,
-            beside: tariff.beside,
         }
     }
 
@@ -236,7 +242,9 @@ impl Entry {
     pub fn own(own: &Override, tier: Option<&str>) -> Self {
         let tier = tier.map(str::to_lowercase);
         let rates = match own.price_at(tier.as_deref()) {
-            Charge::Hour(price) => vec![RateStep { dimension: "hour", above: None, price }],
+            Charge::Hour(price) => {
+                vec![RateStep { dimension: "hour", above: None, price, unit: Unit::Hour }]
+            }
             Charge::Tokens(rates) => rates.0.iter().flat_map(rate_steps).collect(),
         };
         let rule = match &own.model {
@@ -253,7 +261,7 @@ impl Entry {
             between: None,
             tiers: own.tiers.iter().map(|(name, _)| name.clone()).collect(),
             unpriced: Vec::new(),
-            beside: Vec::new(),
+            added: Vec::new(),
         }
     }
 }
@@ -267,8 +275,8 @@ fn steps(tariff: &Tariff<'_>) -> Vec<RateStep> {
 }
 
 fn rate_steps(Priced(dimension, rate): &Priced) -> impl Iterator<Item = RateStep> {
-    let dimension = dimension.as_str();
-    rate.steps().map(move |(above, price)| RateStep { dimension, above, price })
+    let (dimension, unit) = (dimension.as_str(), dimension.unit());
+    rate.steps().map(move |(above, price)| RateStep { dimension, above, price, unit })
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use crate::observe::observation::{Cost, CostBasis, Units, Usage};
 
 /// A million tokens, and an hour in nanoseconds.
 const MILLION: u128 = 1_000_000;
-const HOUR: u128 = 3_600_000_000_000;
 
 static TABLE: LazyLock<Prices> = LazyLock::new(Prices::embedded);
 
@@ -61,7 +60,8 @@ fn call(input: &[u8]) -> Call<'_> {
     };
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(input.count().min(1 << 40));
     let worked = input.some_count().map(Duration::from_secs);
-    Call { who, answered, asked, tier, usage: usage(&mut input), at, worked }
+    let place = Some(input.line()).filter(|it| !it.is_empty());
+    Call { who, answered, asked, tier, usage: usage(&mut input), at, worked, place }
 }
 
 fn usage(input: &mut Input<'_>) -> Option<Usage> {
@@ -102,9 +102,10 @@ fn check_sum(cost: &Cost, usage: &Usage) {
     assert!(cost.basis != CostBasis::Reported, "nobody reported it");
     let (mut total, mut tokens) = (0, 0);
     for part in &cost.parts {
-        let per = if part.dimension == "hour" { HOUR } else { MILLION };
-        tokens += if part.dimension == "hour" { 0 } else { u128::from(part.count) };
-        let exact = u128::from(part.count) * u128::from(part.per_million.0);
+        let per = u128::from(part.per);
+        let are_tokens = per == MILLION && part.dimension != "character";
+        tokens += if are_tokens { u128::from(part.count) } else { 0 };
+        let exact = u128::from(part.count) * u128::from(part.price.0);
         let amount = u128::from(part.amount.0);
         assert!(
             (amount * per).abs_diff(exact) * 2 <= per,

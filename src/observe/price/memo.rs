@@ -4,7 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::seller::{Seller, Who};
-use super::table::{Model, Provider};
+use super::table::{Found, Model, Provider};
 
 /// Look-ups kept; above it the oldest goes.
 const KEPT: usize = 64;
@@ -15,6 +15,12 @@ pub(super) struct Looked {
     pub(super) seller: Seller<'static>,
     pub(super) owner: &'static Provider,
     pub(super) model: &'static Model,
+}
+
+impl Looked {
+    pub(super) fn new(seller: Seller<'static>, found: &Found<'static>) -> Self {
+        Self { seller, owner: found.owner, model: found.model }
+    }
 }
 
 /// The look-ups of one set of prices.

@@ -1,7 +1,8 @@
 //! Usage × table → cost, or the reason why there is none. Knows no clock, no file and no
 //! OpenTelemetry: the table is part of the program, the day is that of the call.
 //!
-//! The table is made from genai-prices (see `refresh.py`), and its rules are kept: the first model
+//! The table is made from genai-prices (see `refresh.py`), what that lacks is laid over it from a list
+//! of our own (`overlay.json`), and its rules are kept: the first model
 //! of a provider whose condition holds for the name; a second try with compact dates written out;
 //! then, one step, the providers whose models it offers. The last price that holds at the call's
 //! moment counts, and a service tier's price before it. Above a threshold of input tokens the whole
@@ -13,14 +14,24 @@ mod money;
 mod moment;
 /// Which names a provider or a model answers to.
 mod name;
+/// What a price can be for.
+mod dimension;
 /// The table in the program.
 mod table;
+/// What the table lacks.
+mod overlay;
+/// What a service tier's name means.
+mod tier;
+/// Where a call ran.
+mod place;
 /// Who sold a call.
 mod seller;
 /// Prices that the operator sets.
 mod overrides;
 /// Usage × tariff → parts.
 mod sum;
+/// What is billed beside tokens.
+mod units;
 /// What was looked up lately.
 mod memo;
 /// Why a call costs what it costs, for a person.
@@ -31,6 +42,7 @@ pub(crate) mod fuzz;
 
 use std::time::{Duration, SystemTime};
 
+pub use dimension::Unit;
 pub use explain::{Entry, Explanation, RateStep, Source};
 pub use overrides::{ModelName, Override, OverridePrice, TokenRates};
 pub use seller::{By, Who, is_private};
@@ -39,12 +51,15 @@ use memo::{Looked, Memo};
 use moment::Moment;
 use overrides::Charge;
 use seller::Seller;
-use table::{Found, Model, Provider, Table, Tariff};
+use table::{Found, Table, Tariff};
+use tier::Tier;
 
-use crate::observe::observation::{Cost, Known, Observation, Operation, Usage};
+use crate::observe::observation::{Cost, CostBasis, Known, Observation, Operation, Usage};
 
-/// Tiers that cost what the table says without naming a tier.
-const BASE_TIERS: [&str; 5] = ["default", "standard", "auto", "on_demand", ""];
+/// What fine-tuned models of OpenAI are called: `ft:gpt-4o-2024-08-06:org::id`.
+const FINE_TUNED: &str = "ft:";
+/// What a lower bound leaves out where the place of a call may have changed its price.
+const RESIDENCY: &str = "residency";
 
 /// Why a call has no cost. A fixed vocabulary, so that it can be a metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,10 +72,14 @@ pub enum Unpriced {
     ProviderUnknown,
     /// The provider is in the table, the model is not.
     ModelUnknown,
-    /// The model is in the table, but no price of its tokens.
+    /// A fine-tuned model, whose own price is not in the table.
+    FineTuneUnknown,
+    /// The model is in the table, but no price of what its usage counts.
     PriceUnknown,
     /// The service tier that answered has no price.
     TierUnknown,
+    /// Capacity that was bought beforehand answered: the call costs nothing of its own.
+    Committed,
     /// The operator's own compute, for which no price is set.
     Local,
     /// No usage was reported.
@@ -77,8 +96,10 @@ impl Unpriced {
             Self::NoModel => "no_model",
             Self::ProviderUnknown => "provider_unknown",
             Self::ModelUnknown => "model_unknown",
+            Self::FineTuneUnknown => "fine_tune_unknown",
             Self::PriceUnknown => "price_unknown",
             Self::TierUnknown => "tier_unknown",
+            Self::Committed => "committed",
             Self::Local => "local",
             Self::NoUsage => "no_usage",
             Self::UsageInconsistent => "usage_inconsistent",
@@ -105,7 +126,9 @@ pub struct Call<'a> {
     pub asked: Option<&'a str>,
     /// The service tier that answered.
     pub tier: Option<&'a str>,
-    /// Tokens.
+    /// Where the answer says that it was computed.
+    pub place: Option<&'a str>,
+    /// Tokens and what is counted beside them.
     pub usage: Option<Usage>,
     /// When it was made.
     pub at: SystemTime,
@@ -124,11 +147,21 @@ impl Prices {
         Self { table: Table::embedded(), overrides, memo: Memo::default() }
     }
 
-    /// What an exchange cost, or why that is not known.
+    /// What an exchange cost, or why that is not known. What the answer itself says that it cost goes
+    /// before our sum, which is kept beside it.
     pub fn cost(&self, observation: &Observation) -> Known<Cost> {
-        match Call::of(observation).and_then(|call| self.price(&call)) {
-            Ok(cost) => Known::Value(cost),
-            Err(reason) => Known::Unknown(reason.as_str()),
+        let computed = Call::of(observation).and_then(|call| self.price(&call));
+        let reported = observation.response.reported_cost;
+        match (computed, reported.filter(|_| observation.operation.is_some())) {
+            (Ok(cost), Some(total)) => Known::Value(Cost {
+                total,
+                computed: Some(cost.total),
+                basis: CostBasis::Reported,
+                ..cost
+            }),
+            (Err(_), Some(total)) => Known::Value(Cost::reported(total)),
+            (Ok(cost), None) => Known::Value(cost),
+            (Err(reason), None) => Known::Unknown(reason.as_str()),
         }
     }
 
@@ -150,11 +183,9 @@ impl Prices {
     }
 
     fn table_price(&self, call: &Call<'_>, model: &str) -> Result<Cost, Unpriced> {
-        let found = self.memo.find(call.who, model, || {
-            let (seller, found) = self.find(call.who, model)?;
-            Ok(Looked { seller, owner: found.owner, model: found.model })
-        })?;
-        let tariff = tariff(found.seller, found.owner, found.model, call)?;
+        let look = || self.find(call.who, model).map(|(seller, found)| Looked::new(seller, &found));
+        let found = self.memo.find(call.who, model, look)?;
+        let tariff = tariff(found, call)?;
         let sum = sum::sum(&call.usage.ok_or(Unpriced::NoUsage)?, &tariff)?;
         let entry = format!("{}/{}", found.owner.id, found.model.id);
         let dated = tariff.from.unwrap_or(self.table.date).to_owned();
@@ -168,26 +199,36 @@ impl Prices {
         model: &str,
     ) -> Result<(Seller<'static>, Found<'static>), Unpriced> {
         let (seller, model) = seller::find(self.table, who, model)?;
-        let unknown = || seller::unknown(who, Unpriced::ModelUnknown);
+        let tuned = model.starts_with(FINE_TUNED);
+        let reason = if tuned { Unpriced::FineTuneUnknown } else { Unpriced::ModelUnknown };
+        let unknown = || seller::unknown(who, reason);
         Ok((seller, self.table.find(seller.provider, model).ok_or_else(unknown)?))
     }
 }
 
-/// The prices of an entry at the call's moment and tier.
-fn tariff(
-    seller: Seller<'_>,
-    owner: &Provider,
-    model: &'static Model,
-    call: &Call<'_>,
-) -> Result<Tariff<'static>, Unpriced> {
-    let tier = call.tier.map(str::to_lowercase);
+/// The prices of an entry at the call's moment, tier and place.
+fn tariff(found: Looked, call: &Call<'_>) -> Result<Tariff<'static>, Unpriced> {
+    let Looked { seller: Seller { provider, .. }, owner, model } = found;
+    let name = call.tier.map(str::to_lowercase);
+    let tier = Tier::of(name.as_deref());
+    let asked = match tier {
+        Tier::Own(tier) => Some(tier),
+        Tier::Base | Tier::Committed => name.as_deref(),
+    };
     // Another provider's tiers are not this one's.
-    let asked = tier.as_deref().filter(|_| seller.provider.id == owner.id);
-    let (tariff, listed) = model.tariff(&Moment::from(call.at), asked);
-    if listed || tier.is_none_or(|tier| BASE_TIERS.contains(&tier.as_str())) {
-        return Ok(tariff);
+    let asked = asked.filter(|_| provider.id == owner.id);
+    let (mut tariff, listed) = model.tariff(provider, &Moment::from(call.at), asked);
+    if let Who::Upstream { address, .. } = call.who
+        && place::may_cost_more(provider.id, address, call.place)
+    {
+        tariff.unpriced.push(RESIDENCY);
     }
-    Err(Unpriced::TierUnknown)
+    match tier {
+        _ if listed => Ok(tariff),
+        Tier::Base => Ok(tariff),
+        Tier::Own(_) => Err(Unpriced::TierUnknown),
+        Tier::Committed => Err(Unpriced::Committed),
+    }
 }
 
 fn own_price(own: &Override, call: &Call<'_>) -> Result<Cost, Unpriced> {
@@ -215,6 +256,7 @@ impl<'a> Call<'a> {
             answered: observation.response.model.as_deref(),
             asked: observation.request.model.as_deref(),
             tier: observation.response.service_tier.as_deref(),
+            place: observation.response.place.as_deref(),
             usage: observation.usage.value().map(|usage| whole(usage, operation)),
             at: observation.started,
             worked: worked(observation),
@@ -256,6 +298,11 @@ fn worked(observation: &Observation) -> Option<Duration> {
     let ours = || times.sent.map(|sent| times.end.saturating_sub(sent));
     observation.response.claimed.total.or_else(ours)
 }
+
+/// Worked examples.
+#[cfg(test)]
+mod worked;
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -330,6 +377,10 @@ mod tests {
         Usage { cache_write: Some(cache_write), ..cached(input, cache_read, output) }
     }
 
+    fn short_lived(usage: Usage) -> Usage {
+        Usage { cache_write_long: Some(0), ..usage }
+    }
+
     fn cost(observation: &Observation) -> Result<Cost, &'static str> {
         match Prices::embedded().cost(observation) {
             Known::Value(cost) => Ok(cost),
@@ -391,9 +442,9 @@ mod tests {
             ("openai", "gpt-5.4", None, NOW, cached(272_001, 272_000, 1_000), 5_000 + 272_000 * 500 + 1_000 * 22_500),
             ("openai", "gpt-5.4-2026-03-05", Some("flex"), NOW, tokens(300_000, 10), 300_000 * 2_500 + 10 * 11_250),
             // $4, cached $0.40, written $5, $20; before 2026-08-21 $5, $0.50, $6.25, $30
-            ("openai", "gpt-5.6-sol", None, NOW, written(5_000, 2_000, 1_000, 100),
+            ("openai", "gpt-5.6-sol", None, NOW, short_lived(written(5_000, 2_000, 1_000, 100)),
                 2_000 * 4_000 + 2_000 * 400 + 1_000 * 5_000 + 100 * 20_000),
-            ("openai", "gpt-5.6-sol", None, MID_2026, written(5_000, 2_000, 1_000, 100),
+            ("openai", "gpt-5.6-sol", None, MID_2026, short_lived(written(5_000, 2_000, 1_000, 100)),
                 2_000 * 5_000 + 2_000 * 500 + 1_000 * 6_250 + 100 * 30_000),
             // $2, $8 since 2025-06-10; priority $3.50, $14
             ("openai", "o3", None, NOW, tokens(1_000, 2_000), 1_000 * 2_000 + 2_000 * 8_000),
@@ -406,8 +457,6 @@ mod tests {
             ("openai", "text-embedding-3-small", None, NOW, tokens(8, 0), 8 * 20),
             // a compact date is written out
             ("openai", "gpt-4o-20240806", None, NOW, tokens(9, 2), 9 * 2_500 + 2 * 10_000),
-            // Azure sells OpenAI's models at OpenAI's prices: $2.50, $10
-            ("azure.ai.openai", "gpt-4o-2024-11-20", None, NOW, tokens(9, 2), 9 * 2_500 + 2 * 10_000),
             // $3, cached $0.30, $15
             ("anthropic", "claude-3-5-sonnet-20241022", None, NOW, cached(3_000, 1_000, 50),
                 2_000 * 3_000 + 1_000 * 300 + 50 * 15_000),
@@ -459,7 +508,8 @@ mod tests {
         let part = |dimension, count, per_token: u64, amount| CostPart {
             dimension,
             count,
-            per_million: NanoUsd(per_token * 1_000_000),
+            price: NanoUsd(per_token * 1_000_000),
+            per: 1_000_000,
             amount: NanoUsd(amount),
         };
         assert_eq!(
@@ -489,8 +539,10 @@ mod tests {
             // $10, $30, no price of audio
             ("openai", "gpt-4-turbo", Usage { input_audio: Some(5), ..tokens(10, 1) },
                 10 * 10_000 + 30_000, "input_audio"),
-            // $1, $1 and some for the request
-            ("perplexity", "sonar", tokens(10, 10), 20 * 1_000, "request"),
+            // $1, $1, and $5 for a thousand requests with the smallest search context
+            ("perplexity", "sonar", tokens(10, 10), 20 * 1_000 + 5_000_000, "request"),
+            // Azure sells OpenAI's models at OpenAI's prices, but in a region: $2.50, $10
+            ("azure.ai.openai", "gpt-4o-2024-11-20", tokens(9, 2), 9 * 2_500 + 2 * 10_000, "residency"),
             // $0.30, $2.50, images dearer
             ("gcp.gemini", "gemini-2.5-flash-image", tokens(10, 10), 10 * 300 + 10 * 2_500, "output_image"),
         ];
@@ -510,6 +562,7 @@ mod tests {
         let usage = tokens(10, 5);
         for (provider, address, model, reason) in [
             ("openai", "api.openai.com", "gpt-99-ultra", "model_unknown"),
+            ("openai", "api.openai.com", "ft:gpt-99-ultra:acme::x1", "fine_tune_unknown"),
             ("openai", "10.0.0.5", "my-finetune", "local"),
             ("acme", "llm.acme.example", "gpt-4o", "provider_unknown"),
             ("acme", "192.168.1.20", "gpt-4o", "local"),
@@ -542,19 +595,20 @@ mod tests {
     #[test]
     fn a_tier_without_a_price_has_no_cost() {
         let mut observation = remote("openai", "gpt-4o", tokens(1, 1));
-        for (tier, priced) in [
-            ("default", true),
-            ("standard", true),
-            ("auto", true),
-            ("on_demand", true),
-            ("", true),
-            ("PRIORITY", true),
-            ("scale", false),
-            ("ultrafast", false),
-            ("flex", false),
+        for (tier, reason) in [
+            ("default", None),
+            ("standard", None),
+            ("auto", None),
+            ("on_demand", None),
+            ("", None),
+            ("PRIORITY", None),
+            ("scale", Some("committed")),
+            ("PROVISIONED_THROUGHPUT", Some("committed")),
+            ("ultrafast", Some("tier_unknown")),
+            ("flex", Some("tier_unknown")),
         ] {
             observation.response.service_tier = Some(tier.into());
-            assert_eq!(cost(&observation).err(), (!priced).then_some("tier_unknown"), "{tier}");
+            assert_eq!(cost(&observation).err(), reason, "{tier}");
         }
         // Priority has a price only since 2026-10-12.
         observation.response.service_tier = Some("priority".into());
@@ -582,6 +636,21 @@ mod tests {
         assert_eq!(cost(&observation).map(|cost| cost.unpriced), Ok(vec!["output"]));
         observation.operation = Some(Operation::Embeddings);
         assert_eq!(cost(&observation).map(|cost| cost.basis), Ok(CostBasis::Computed));
+    }
+
+    #[test]
+    fn what_the_answer_says_that_it_cost_goes_before_our_sum_which_stands_beside_it() {
+        let mut observation = remote("openrouter", "openai/gpt-4o-mini", tokens(1_000, 500));
+        let ours = cost(&observation).expect("a cost").total;
+        observation.response.reported_cost = Some(NanoUsd(123_456));
+        let told = cost(&observation).expect("a cost");
+        assert_eq!((told.total, told.basis), (NanoUsd(123_456), CostBasis::Reported));
+        assert_eq!(told.computed, Some(ours));
+        assert_eq!(told.entry, "openrouter/openai/gpt-4o-mini");
+        observation.response.model = Some("openai/no-such".into());
+        assert_eq!(cost(&observation), Ok(Cost::reported(NanoUsd(123_456))));
+        observation.operation = None;
+        assert_eq!(cost(&observation), Err("not_a_model_call"));
     }
 
     fn own(toml: &str) -> Prices {

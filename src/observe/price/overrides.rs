@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
+use super::dimension::Dimension;
 use super::moment::is_day;
 use super::money::Usd;
 use super::seller::{Who, table_id};
-use super::table::{Dimension, Priced, Rate};
+use super::table::{Priced, Rate};
 use crate::observe::observation::NanoUsd;
 
 /// One entry: which calls it covers, and what they cost.
@@ -22,7 +23,10 @@ use crate::observe::observation::NanoUsd;
 /// cached_input = 0.075     # left out: as input
 /// cache_write = 0.15       # left out: as input
 /// output = 0.6             # [0.6, [200000, 1.2]]: 1.2 in calls with more than 200 000 input tokens
-/// # reasoning, input_audio, cached_input_audio, output_audio, cache_write_1h: left out, as the whole
+/// # reasoning, input_audio, cached_input_audio, output_audio, cache_write_1h (or _12h), input_image,
+/// # cached_input_image, input_video, output_image: left out, as the whole
+/// # beside tokens, USD for a thousand: request, web_search, file_search, rerank_search, page; for a
+/// # million: character; for each: image, code_session, audio_hour, output_second
 /// # tiers = { flex = { input = 0.07, output = 0.3 } }: instead, where that service tier answered
 /// # per_hour = 1.2         # instead: USD per hour that the provider works on a call
 /// # name = "our contract"  # what telemetry says of it
@@ -61,13 +65,13 @@ pub enum ModelName {
 /// What an override charges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OverridePrice {
-    /// By tokens.
+    /// By tokens and what is counted beside them.
     Tokens(TokenRates),
     /// By the hour that the provider works on a call.
     Hour(NanoUsd),
 }
 
-/// A rate for each kind of token that has one.
+/// A rate for whatever has one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRates(pub(super) Vec<Priced>);
 
@@ -174,6 +178,21 @@ struct Written {
     output: Option<Rate>,
     reasoning: Option<Rate>,
     output_audio: Option<Rate>,
+    cache_write_12h: Option<Rate>,
+    input_image: Option<Rate>,
+    cached_input_image: Option<Rate>,
+    input_video: Option<Rate>,
+    output_image: Option<Rate>,
+    request: Option<Rate>,
+    web_search: Option<Rate>,
+    file_search: Option<Rate>,
+    rerank_search: Option<Rate>,
+    page: Option<Rate>,
+    character: Option<Rate>,
+    image: Option<Rate>,
+    code_session: Option<Rate>,
+    audio_hour: Option<Rate>,
+    output_second: Option<Rate>,
     #[serde(default)]
     tiers: BTreeMap<String, BTreeMap<Kind, Rate>>,
     per_hour: Option<Usd>,
@@ -182,7 +201,7 @@ struct Written {
     source: Option<String>,
 }
 
-/// The kinds of tokens as an entry names them.
+/// What a price is for, as an entry names it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
@@ -196,6 +215,22 @@ enum Kind {
     Output,
     Reasoning,
     OutputAudio,
+    #[serde(rename = "cache_write_12h")]
+    CacheWriteHalfDay,
+    InputImage,
+    CachedInputImage,
+    InputVideo,
+    OutputImage,
+    Request,
+    WebSearch,
+    FileSearch,
+    RerankSearch,
+    Page,
+    Character,
+    Image,
+    CodeSession,
+    AudioHour,
+    OutputSecond,
 }
 
 impl Kind {
@@ -210,6 +245,21 @@ impl Kind {
             Self::Output => Dimension::Output,
             Self::Reasoning => Dimension::Reasoning,
             Self::OutputAudio => Dimension::OutputAudio,
+            Self::CacheWriteHalfDay => Dimension::CacheWriteHalfDay,
+            Self::InputImage => Dimension::InputImage,
+            Self::CachedInputImage => Dimension::CacheReadImage,
+            Self::InputVideo => Dimension::InputVideo,
+            Self::OutputImage => Dimension::OutputImage,
+            Self::Request => Dimension::Request,
+            Self::WebSearch => Dimension::WebSearch,
+            Self::FileSearch => Dimension::FileSearch,
+            Self::RerankSearch => Dimension::RerankSearch,
+            Self::Page => Dimension::Page,
+            Self::Character => Dimension::Character,
+            Self::Image => Dimension::Image,
+            Self::CodeSession => Dimension::CodeSession,
+            Self::AudioHour => Dimension::AudioHour,
+            Self::OutputSecond => Dimension::OutputSecond,
         }
     }
 }
@@ -226,6 +276,21 @@ impl Written {
             (Kind::Output, &self.output),
             (Kind::Reasoning, &self.reasoning),
             (Kind::OutputAudio, &self.output_audio),
+            (Kind::CacheWriteHalfDay, &self.cache_write_12h),
+            (Kind::InputImage, &self.input_image),
+            (Kind::CachedInputImage, &self.cached_input_image),
+            (Kind::InputVideo, &self.input_video),
+            (Kind::OutputImage, &self.output_image),
+            (Kind::Request, &self.request),
+            (Kind::WebSearch, &self.web_search),
+            (Kind::FileSearch, &self.file_search),
+            (Kind::RerankSearch, &self.rerank_search),
+            (Kind::Page, &self.page),
+            (Kind::Character, &self.character),
+            (Kind::Image, &self.image),
+            (Kind::CodeSession, &self.code_session),
+            (Kind::AudioHour, &self.audio_hour),
+            (Kind::OutputSecond, &self.output_second),
         ];
         rates.into_iter().filter_map(|(kind, rate)| Some((kind, rate.clone()?))).collect()
     }

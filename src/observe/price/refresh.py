@@ -8,10 +8,11 @@ A maintainer runs it, in any empty folder, when prices are to be brought up to d
 It needs no network of its own and writes the same bytes for the same package. `date` is the day on
 which the contents last changed; `--date YYYY-MM-DD` sets it. Read the diff before committing it.
 
-What is kept: which names a provider and a model answer to, and what tokens cost. What is not priced
-is named: `unpriced` lists charges that every call has or that hide inside the token totals (their sum
-is then a lower bound), `beside` lists charges that a call may add and usage does not show (searches,
-audio by the hour). Left out whole: variants by `route` and `search_type`, which no answer shows.
+What is kept: which names a provider and a model answer to, and what they charge, for tokens and for
+what is counted otherwise (searches, pages, hours of sound). What usage never tells is named: `unpriced`
+lists charges that hide inside the token totals (their sum is then a lower bound). `terms` are rules
+that the package holds in code. Left out whole: variants by `route` and `search_type`, which no answer
+shows. What the package lacks stands in overlay.json.
 
 The package's words become ours: `service_tier`, `processing` and `speed` are all `tier`.
 """
@@ -38,28 +39,37 @@ RATES = {
     "output_reasoning_mtok": "reasoning",
     "input_audio_mtok": "input_audio",
     "cache_audio_read_mtok": "cache_read_audio",
+    "input_image_mtok": "input_image",
+    "cache_image_read_mtok": "cache_read_image",
+    "input_video_mtok": "input_video",
     "output_audio_mtok": "output_audio",
-}
-# Charges inside the totals, and the total's rate that they must not be below.
-UNPRICED = {
-    "input_image_mtok": ("input_image", "input_mtok"),
-    "input_video_mtok": ("input_video", "input_mtok"),
-    "cache_image_read_mtok": ("cache_read_image", "cache_read_mtok"),
-    "output_image_mtok": ("output_image", "output_mtok"),
-    "output_video_mtok": ("output_video", "output_mtok"),
-    "output_citation_mtok": ("citation", None),
-    "requests_kcount": ("request", None),
-}
-BESIDE = {
+    "output_image_mtok": "output_image",
+    "requests_kcount": "request",
     "web_searches_kcount": "web_search",
     "storage_searches_kcount": "file_search",
-    "audio_hours": "audio_hour",
-    "input_audio_hours": "input_audio_hour",
-    "input_mchars": "character",
+    "rerank_searches_kcount": "rerank_search",
     "input_text_messages_kcount": "message",
     "input_document_kpages": "page",
     "input_annotated_document_kpages": "annotated_page",
+    "input_mchars": "character",
+    "audio_hours": "audio_hour",
+    "input_audio_hours": "input_audio_hour",
 }
+# Charges inside the totals that usage does not tell, and the total's rate that they must not be below.
+UNPRICED = {
+    "output_video_mtok": ("output_video", "output_mtok"),
+    "output_citation_mtok": ("citation", None),
+}
+# Parts that are charged at the total's rate where usage does not tell them, and so must not be below it.
+DEARER = {
+    "input_image_mtok": "input_mtok",
+    "input_video_mtok": "input_mtok",
+    "cache_image_read_mtok": "cache_read_mtok",
+    "output_image_mtok": "output_mtok",
+    "input_annotated_document_kpages": "input_document_kpages",
+}
+# Models whose shortest sound is charged as ten seconds (in the package's code: ModelInfo.calc_price).
+TEN_SECONDS = {("groq", "whisper-large-v3"), ("groq", "whisper-large-v3-turbo")}
 TIER_KEYS = ("service_tier", "processing", "speed")
 NANO = Decimal("0.000000001")
 
@@ -122,10 +132,10 @@ def base(price):
     return price.base if isinstance(price, types.TieredPrices) else price
 
 
-def row(model, prices, constraint=None, tier=None):
+def row(owner, model, prices, constraint=None, tier=None):
     """One set of prices and when it holds."""
     found = {key: value for key, value in vars(prices).items() if value is not None}
-    unknown = found.keys() - RATES.keys() - UNPRICED.keys() - BESIDE.keys()
+    unknown = found.keys() - RATES.keys() - UNPRICED.keys()
     if unknown:
         sys.exit(f"{model.id}: a price of an unknown kind: {sorted(unknown)}")
     check(model, {key: base(value) for key, value in found.items()})
@@ -133,23 +143,30 @@ def row(model, prices, constraint=None, tier=None):
     entry |= when(constraint)
     entry["usd"] = {name: rate(found[key]) for key, name in RATES.items() if key in found}
     unpriced = [name for key, (name, _) in UNPRICED.items() if key in found]
-    beside = [name for key, name in BESIDE.items() if key in found]
-    return entry | ({"unpriced": unpriced} if unpriced else {}) | ({"beside": beside} if beside else {})
+    terms = {"least_seconds": 10} if (owner, model.id) in TEN_SECONDS else {}
+    return entry | ({"unpriced": unpriced} if unpriced else {}) | ({"terms": terms} if terms else {})
 
 
 def check(model, found):
     """What the program takes for granted when it calls a sum a lower bound."""
-    for key, (_, floor) in UNPRICED.items():
+    for key, floor in [*((key, floor) for key, (_, floor) in UNPRICED.items()), *DEARER.items()]:
         if key in found and floor in found and found[key] < found[floor]:
             sys.exit(f"{model.id}: {key} is cheaper than {floor}")
     for less, more in (("cache_write_mtok", "cache_write_1h_mtok"), ("output_reasoning_mtok", "output_mtok")):
         if less in found and more in found and found[less] > found[more]:
             sys.exit(f"{model.id}: {less} is dearer than {more}")
-    audio = {"input_mtok", "cache_read_mtok", "input_audio_mtok", "cache_audio_read_mtok"}
-    if audio <= found.keys() and (
-        found["input_mtok"] + found["cache_audio_read_mtok"] > found["cache_read_mtok"] + found["input_audio_mtok"]
-    ):
-        sys.exit(f"{model.id}: audio gains less from the cache than text")
+    # Where the split of what was cached is not told: audio gains the most, then pictures, then text.
+    gains = [
+        found[whole] - found[cached]
+        for whole, cached in (
+            ("input_audio_mtok", "cache_audio_read_mtok"),
+            ("input_image_mtok", "cache_image_read_mtok"),
+            ("input_mtok", "cache_read_mtok"),
+        )
+        if whole in found and cached in found
+    ]
+    if gains != sorted(gains, reverse=True):
+        sys.exit(f"{model.id}: text gains more from the cache than what is seen or heard")
 
 
 def when(constraint):
@@ -169,18 +186,18 @@ def minute(time):
     return f"{time:%H:%M}"
 
 
-def variants(model):
+def variants(owner, model):
     for variant in model.price_variants or ():
         (key, value), *more = variant.when.items()
         if key in TIER_KEYS and not more:
-            yield row(model, variant.prices, variant.constraint, value.lower())
+            yield row(owner, model, variant.prices, variant.constraint, value.lower())
 
 
-def entry(model):
+def entry(owner, model):
     prices = model.prices if isinstance(model.prices, list) else [types.ConditionalPrice(prices=model.prices)]
-    rows = [row(model, each.prices, each.constraint) for each in prices]
+    rows = [row(owner, model, each.prices, each.constraint) for each in prices]
     found = {"id": model.id, "match": clause(model.match), "prices": rows}
-    tiers = list(variants(model))
+    tiers = list(variants(owner, model))
     return found | ({"tiers": tiers} if tiers else {})
 
 
@@ -203,7 +220,7 @@ def written(head):
 
     blocks = []
     for provider in providers:
-        models = ",\n".join(compact(entry(model)) for model in provider.models)
+        models = ",\n".join(compact(entry(provider.id, model)) for model in provider.models)
         blocks.append(f'{compact(supplier(provider))[:-1]},"models":[\n{models}\n]}}')
     return f'{compact(head)[:-1]},"providers":[\n' + ",\n".join(blocks) + "\n]}\n"
 

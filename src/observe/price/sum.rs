@@ -1,4 +1,4 @@
-//! Usage × tariff → parts. Knows tokens and rates; no model, no provider, no clock.
+//! Usage × tariff → parts. Knows counts and rates; no model, no provider, no clock.
 //!
 //! Parts of a total that have a rate of their own are taken out of it, the most special first; what
 //! is left is charged at the total's rate. Parts without one stay in the total: the sum is then a
@@ -7,11 +7,10 @@
 use std::time::Duration;
 
 use super::Unpriced;
-use super::table::{Dimension, Priced, Tariff};
-use crate::observe::observation::{Cost, CostBasis, CostPart, NanoUsd, Units, Usage};
-
-/// One hour in nanoseconds, the unit of the part `hour`.
-const HOUR_NANOS: u64 = 3_600_000_000_000;
+use super::dimension::{Dimension, Unit};
+use super::table::{Priced, Tariff};
+use super::units;
+use crate::observe::observation::{Cost, CostBasis, CostPart, NanoUsd, Usage};
 
 /// The parts of a sum, and the parts of the usage that have no price.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,15 +24,24 @@ impl Sum {
     pub(super) fn into_cost(self, entry: String, dated: String) -> Cost {
         let exact = self.unpriced.is_empty();
         let basis = if exact { CostBasis::Computed } else { CostBasis::LowerBound };
-        Cost { total: self.total, parts: self.parts, entry, dated, basis, unpriced: self.unpriced }
+        Cost {
+            total: self.total,
+            computed: None,
+            parts: self.parts,
+            entry,
+            dated,
+            basis,
+            unpriced: self.unpriced,
+        }
     }
 }
 
 /// What a time costs at a price for an hour.
 pub(super) fn hours(worked: Duration, price: NanoUsd) -> Result<Sum, Unpriced> {
-    let count = u64::try_from(worked.as_nanos()).map_err(|_| Unpriced::UsageInconsistent)?;
-    let total = amount(count, price, HOUR_NANOS)?;
-    let part = CostPart { dimension: "hour", count, per_million: price, amount: total };
+    let count = nanos(worked)?;
+    let per = Unit::Hour.per();
+    let total = amount(count, price, per)?;
+    let part = CostPart { dimension: "hour", count, price, per, amount: total };
     Ok(Sum { total, parts: vec![part], unpriced: Vec::new() })
 }
 
@@ -45,13 +53,18 @@ pub(super) fn sum(usage: &Usage, tariff: &Tariff<'_>) -> Result<Sum, Unpriced> {
     let mut ledger = Ledger { tariff, counts: Vec::new(), unpriced: tariff.unpriced.clone() };
     ledger.count_input(usage)?;
     ledger.count_output(usage)?;
-    ledger.miss_units(usage);
+    units::count(&mut ledger, usage)?;
     // How long the input of each was is not told: the base price is the least.
     if usage.units.calls.is_some_and(|calls| calls > 1) {
         ledger.miss_cliffs();
         return ledger.add_up(0);
     }
     ledger.add_up(usage.input.unwrap_or(0))
+}
+
+/// A time as it is counted.
+pub(super) fn nanos(time: Duration) -> Result<u64, Unpriced> {
+    u64::try_from(time.as_nanos()).map_err(|_| Unpriced::UsageInconsistent)
 }
 
 /// `count × price ÷ per`, rounded half up.
@@ -67,94 +80,143 @@ fn rest(total: u64, special: &[u64]) -> Result<u64, Unpriced> {
     left.ok_or(Unpriced::UsageInconsistent)
 }
 
-struct Ledger<'a> {
-    tariff: &'a Tariff<'a>,
+/// What is charged so far.
+pub(super) struct Ledger<'a> {
+    pub(super) tariff: &'a Tariff<'a>,
     counts: Vec<(Dimension, u64)>,
     unpriced: Vec<&'static str>,
 }
 
 impl Ledger<'_> {
-    fn has(&self, dimension: Dimension) -> bool {
+    pub(super) fn has(&self, dimension: Dimension) -> bool {
         self.tariff.rate(dimension).is_some()
     }
 
-    /// Counts `count` apart if it has a rate of its own, and says how many tokens left the total.
-    fn take(&mut self, dimension: Dimension, count: u64) -> u64 {
+    /// Names what is not charged, or not charged in full.
+    pub(super) fn miss(&mut self, name: &'static str) {
+        if !self.unpriced.contains(&name) {
+            self.unpriced.push(name);
+        }
+    }
+
+    /// Counts `count` apart if it has a rate of its own, and says how much left the total.
+    pub(super) fn take(&mut self, dimension: Dimension, count: u64) -> u64 {
         if count == 0 || !self.has(dimension) {
             return 0;
+        }
+        if self.tariff.terms.at_least.contains(&dimension) {
+            self.miss(dimension.as_str());
         }
         self.counts.push((dimension, count));
         count
     }
 
     /// As `take`; without a rate of its own it may cost more than the total's.
-    fn take_or_miss(&mut self, dimension: Dimension, count: u64) -> u64 {
+    pub(super) fn take_or_miss(&mut self, dimension: Dimension, count: u64) -> u64 {
         if count > 0 && !self.has(dimension) {
-            self.unpriced.push(dimension.as_str());
+            self.miss(dimension.as_str());
         }
         self.take(dimension, count)
     }
 
+    /// A part of a total that was not told, where its rate is not below the total's.
+    fn miss_untold(&mut self, dimension: Dimension, told: Option<u64>, total: u64) {
+        if told.is_none() && total > 0 && self.has(dimension) {
+            self.miss(dimension.as_str());
+        }
+    }
+
     fn count_input(&mut self, usage: &Usage) -> Result<(), Unpriced> {
-        use Dimension::{CacheRead, CacheReadAudio, CacheWrite, CacheWriteHour, Input, InputAudio};
+        use Dimension::{Input, InputAudio, InputImage, InputVideo};
         let total = usage.input.unwrap_or(0);
-        let [read, write, audio] =
-            [usage.cache_read, usage.cache_write, usage.input_audio].map(Option::unwrap_or_default);
-        let cached = read.checked_add(write).ok_or(Unpriced::UsageInconsistent)?;
-        let long = usage.cache_write_long.unwrap_or(0);
-        if cached > total || audio > total || long > write {
+        let read = usage.cache_read.unwrap_or(0);
+        let written = self.count_written(usage)?;
+        let [audio, image, video] = [usage.input_audio, usage.input_image, usage.input_video]
+            .map(Option::unwrap_or_default);
+        if read.checked_add(usage.cache_write.unwrap_or(0)).is_none_or(|cached| cached > total) {
             return Err(Unpriced::UsageInconsistent);
         }
-        // How much of the audio was read from the cache is not reported. All that can have been is
-        // the cheapest case: the table has no model whose audio gains less from the cache than text.
-        let both = if self.has(CacheReadAudio) { read.min(audio) } else { 0 };
-        if both > 0 {
-            self.unpriced.push(CacheReadAudio.as_str());
+        if rest(total, &[audio, image, video]).is_err() {
+            return Err(Unpriced::UsageInconsistent);
         }
+        self.miss_untold(InputImage, usage.input_image, total);
+        self.miss_untold(InputVideo, usage.input_video, total);
+        let (cached, [cached_audio, cached_image]) = self.count_read(usage)?;
+        let left = |of: u64, cached: u64| of.checked_sub(cached).ok_or(Unpriced::UsageInconsistent);
         let special = [
-            self.take(CacheReadAudio, both),
-            // Without a rate of its own a cached token costs what any input token costs.
-            self.take(CacheRead, read - both),
-            self.take_or_miss(CacheWrite, write - long),
-            self.take_or_miss(CacheWriteHour, long),
-            self.take_or_miss(InputAudio, audio - both),
+            written,
+            cached,
+            self.take_or_miss(InputAudio, left(audio, cached_audio)?),
+            // Without rates of their own, pictures cost what any input token costs.
+            self.take(InputImage, left(image, cached_image)?),
+            self.take(InputVideo, video),
         ];
-        // Where it is not reported how long the cache is to last, the shortest is the cheapest.
-        if write > 0 && usage.cache_write_long.is_none() && self.has(CacheWriteHour) {
-            self.unpriced.push(CacheWriteHour.as_str());
-        }
         self.take_total(Input, usage.input.map(|_| rest(total, &special)).transpose()?);
         Ok(())
     }
 
-    fn count_output(&mut self, usage: &Usage) -> Result<(), Unpriced> {
-        use Dimension::{Output, OutputAudio, Reasoning};
-        let total = usage.output.unwrap_or(0);
-        let audio = usage.output_audio.unwrap_or(0);
-        // Where reasoning has a rate of its own, the cheapest case is that all of it was reasoning.
-        let unsplit = usage.reasoning.is_none() && self.has(Reasoning) && total > 0;
-        if unsplit {
-            self.unpriced.push(Reasoning.as_str());
-        }
-        let reasoning =
-            usage.reasoning.unwrap_or(if unsplit { total - audio.min(total) } else { 0 });
-        if reasoning > total || audio > total {
-            return Err(Unpriced::UsageInconsistent);
-        }
-        // Without a rate of its own reasoning costs what any output token costs.
-        let special = [self.take(Reasoning, reasoning), self.take_or_miss(OutputAudio, audio)];
-        self.take_total(Output, usage.output.map(|_| rest(total, &special)).transpose()?);
-        Ok(())
+    /// What was written to the cache, by how long it is to last.
+    fn count_written(&mut self, usage: &Usage) -> Result<u64, Unpriced> {
+        use Dimension::{CacheWrite, CacheWriteHalfDay, CacheWriteHour};
+        let longer = if self.has(CacheWriteHalfDay) { CacheWriteHalfDay } else { CacheWriteHour };
+        let written = usage.cache_write.unwrap_or(0);
+        let long = usage.cache_write_long.unwrap_or(0);
+        let short = written.checked_sub(long).ok_or(Unpriced::UsageInconsistent)?;
+        // Where it is not told how long the cache is to last, the shortest is the cheapest.
+        self.miss_untold(longer, usage.cache_write_long, written);
+        Ok(self.take_or_miss(CacheWrite, short) + self.take_or_miss(longer, long))
     }
 
-    /// What was used beside tokens costs more than the tokens do.
-    fn miss_units(&mut self, usage: &Usage) {
-        let Units { web_searches, other_models, .. } = usage.units;
-        for (count, name) in [(web_searches, "web_search"), (other_models, "other_models")] {
-            if count > Some(0) {
-                self.unpriced.push(name);
+    /// What was read from the cache, and how much of it was audio and how much pictures.
+    fn count_read(&mut self, usage: &Usage) -> Result<(u64, [u64; 2]), Unpriced> {
+        use Dimension::{CacheRead, CacheReadAudio, CacheReadImage, InputAudio, InputImage};
+        let mut left = usage.cache_read.unwrap_or(0);
+        let mut cached = [0; 2];
+        let kinds = [
+            (CacheReadAudio, InputAudio, usage.cache_read_audio, usage.input_audio),
+            (CacheReadImage, InputImage, usage.cache_read_image, usage.input_image),
+        ];
+        for (own, (dimension, uncached, told, whole)) in cached.iter_mut().zip(kinds) {
+            let most = left.min(whole.unwrap_or(0));
+            // Untold, all that can have been is the cheapest case: the table has no model whose audio
+            // gains less from the cache than pictures, or these less than text.
+            *own = told.unwrap_or(if self.has(dimension) { most } else { 0 });
+            if *own > most {
+                return Err(Unpriced::UsageInconsistent);
             }
+            let unlike = !self.has(dimension) && self.has(uncached);
+            if *own > 0 && (told.is_none() || unlike) {
+                self.miss(dimension.as_str());
+            }
+            left -= self.take(dimension, *own);
         }
+        // Without a rate of its own a cached token costs what any input token costs.
+        let taken = usage.cache_read.unwrap_or(0) - left + self.take(CacheRead, left);
+        Ok((taken, cached))
+    }
+
+    fn count_output(&mut self, usage: &Usage) -> Result<(), Unpriced> {
+        use Dimension::{Output, OutputAudio, OutputImage, Reasoning};
+        let total = usage.output.unwrap_or(0);
+        let [audio, image] =
+            [usage.output_audio, usage.output_image].map(Option::unwrap_or_default);
+        let plain = rest(total, &[audio, image])?;
+        // Where reasoning has a rate of its own, the cheapest case is that all of it was reasoning.
+        self.miss_untold(Reasoning, usage.reasoning, total);
+        self.miss_untold(OutputImage, usage.output_image, total);
+        let unsplit = if self.has(Reasoning) { plain } else { 0 };
+        let reasoning = usage.reasoning.unwrap_or(unsplit);
+        if reasoning > total {
+            return Err(Unpriced::UsageInconsistent);
+        }
+        let special = [
+            // Without rates of their own, these cost what any output token costs.
+            self.take(Reasoning, reasoning),
+            self.take(OutputImage, image),
+            self.take_or_miss(OutputAudio, audio),
+        ];
+        self.take_total(Output, usage.output.map(|_| rest(total, &special)).transpose()?);
+        Ok(())
     }
 
     /// A longer input may cost more.
@@ -170,7 +232,7 @@ impl Ledger<'_> {
             Some(rest) => {
                 self.take_or_miss(dimension, rest);
             }
-            None if self.has(dimension) => self.unpriced.push(dimension.as_str()),
+            None if self.has(dimension) => self.miss(dimension.as_str()),
             None => {}
         }
     }
@@ -178,10 +240,11 @@ impl Ledger<'_> {
     fn add_up(mut self, input_tokens: u64) -> Result<Sum, Unpriced> {
         self.counts.sort_unstable();
         let priced = |&(dimension, count): &(Dimension, u64)| {
-            let per_million = self.tariff.rate(dimension)?.at(input_tokens);
+            let price = self.tariff.rate(dimension)?.at(input_tokens);
+            let per = dimension.unit().per();
             let part =
-                |amount| CostPart { dimension: dimension.as_str(), count, per_million, amount };
-            Some(amount(count, per_million, 1_000_000).map(part))
+                |amount| CostPart { dimension: dimension.as_str(), count, price, per, amount };
+            Some(amount(count, price, per).map(part))
         };
         let parts = self.counts.iter().filter_map(priced).collect::<Result<Vec<_>, _>>()?;
         if parts.is_empty() && !self.unpriced.is_empty() {
@@ -197,6 +260,7 @@ impl Ledger<'_> {
 mod tests {
     use super::super::table::Rate;
     use super::*;
+    use crate::observe::observation::Units;
     use Dimension::{
         CacheRead, CacheReadAudio, CacheWrite, CacheWriteHour, Input, InputAudio, Output,
         OutputAudio, Reasoning,

@@ -7,9 +7,11 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use super::dimension::Dimension;
 use super::moment::{Hours, Moment};
 use super::money::Usd;
 use super::name::{Clause, with_dashed_dates};
+use super::overlay::{self, Origin};
 use crate::observe::observation::NanoUsd;
 
 static TEXT: &str = include_str!("table.json");
@@ -41,7 +43,10 @@ pub(super) struct Provider {
     #[serde(default)]
     pub(super) fallback: Box<[&'static str]>,
     /// In order: the first that matches a name is meant.
-    pub(super) models: Box<[Model]>,
+    pub(super) models: Vec<Model>,
+    /// What the overlay adds to every model that it sells.
+    #[serde(skip)]
+    pub(super) added: Vec<Row>,
 }
 
 /// What is sold.
@@ -52,59 +57,59 @@ pub(super) struct Model {
     #[serde(rename = "match")]
     pub(super) names: Clause,
     /// The last that holds counts, else the first.
-    prices: Box<[Row]>,
+    pub(super) prices: Vec<Row>,
     /// What service tiers charge instead; for each dimension the first that holds counts.
     #[serde(default)]
-    tiers: Box<[Row]>,
+    pub(super) tiers: Vec<Row>,
+    /// What the overlay adds at any tier, each that holds, or says instead.
+    #[serde(skip)]
+    pub(super) added: Vec<Row>,
 }
 
 /// One set of prices and when it holds.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Row {
+pub(super) struct Row {
     tier: Option<&'static str>,
-    from: Option<&'static str>,
+    pub(super) from: Option<&'static str>,
     between: Option<Hours>,
-    usd: Rates,
+    pub(super) usd: Rates,
     #[serde(default)]
     unpriced: Box<[&'static str]>,
     #[serde(default)]
-    beside: Box<[&'static str]>,
+    terms: Terms,
+    /// Where it is from, if not from the table.
+    #[serde(skip)]
+    origin: Option<Origin>,
 }
 
-/// What usage can count and a price can be for, in the order in which parts are listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Dimension {
-    Input,
-    CacheRead,
-    CacheWrite,
-    #[serde(rename = "cache_write_1h")]
-    CacheWriteHour,
-    InputAudio,
-    CacheReadAudio,
-    Output,
-    Reasoning,
-    OutputAudio,
+/// How counts are charged, where that is not one price for each.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Terms {
+    /// Charged once in a call, however many.
+    #[serde(default)]
+    pub(super) once: Vec<Dimension>,
+    /// Every call has some, so that not to tell how many is not to have none.
+    #[serde(default)]
+    pub(super) always: Vec<Dimension>,
+    /// The price is the lowest of several, and what chooses among them is not told.
+    #[serde(default)]
+    pub(super) at_least: Vec<Dimension>,
+    /// Any sound is charged as so many seconds at least.
+    pub(super) least_seconds: Option<u64>,
 }
 
-impl Dimension {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Input => "input",
-            Self::CacheRead => "cache_read",
-            Self::CacheWrite => "cache_write",
-            Self::CacheWriteHour => "cache_write_1h",
-            Self::InputAudio => "input_audio",
-            Self::CacheReadAudio => "cache_read_audio",
-            Self::Output => "output",
-            Self::Reasoning => "reasoning",
-            Self::OutputAudio => "output_audio",
-        }
+impl Terms {
+    fn add(&mut self, more: &Self) {
+        self.once.extend(&more.once);
+        self.always.extend(&more.always);
+        self.at_least.extend(&more.at_least);
+        self.least_seconds = self.least_seconds.or(more.least_seconds);
     }
 }
 
-/// The price of a million tokens of one dimension.
+/// The price of one dimension, for as much of it as its unit says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rate {
     base: NanoUsd,
@@ -117,7 +122,7 @@ impl Rate {
         Self { base, cliffs: Box::default() }
     }
 
-    /// What a million tokens cost in a call with so many input tokens.
+    /// What it costs in a call with so many input tokens.
     pub(super) fn at(&self, input_tokens: u64) -> NanoUsd {
         let passed = self.cliffs.iter().rev().find(|(start, _)| input_tokens > *start);
         passed.map_or(self.base, |(_, price)| *price)
@@ -136,7 +141,7 @@ pub(super) struct Priced(pub(super) Dimension, pub(super) Rate);
 
 /// A rate for each dimension that has one.
 #[derive(Debug)]
-struct Rates(Box<[Priced]>);
+pub(super) struct Rates(pub(super) Box<[Priced]>);
 
 /// What a model charges at one moment, at one tier.
 #[derive(Debug, Default)]
@@ -144,8 +149,10 @@ pub(super) struct Tariff<'a> {
     pub(super) rates: Vec<&'a Priced>,
     /// Charges that every call has or that hide in its totals, and that have no price here.
     pub(super) unpriced: Vec<&'static str>,
-    /// Charges that a call may add and its usage does not show.
-    pub(super) beside: Vec<&'static str>,
+    /// How counts are charged, where that is not one price for each.
+    pub(super) terms: Terms,
+    /// Where prices are from that are not the table's.
+    pub(super) origins: Vec<(Dimension, Origin)>,
     /// The day from which it holds, where the table says one.
     pub(super) from: Option<&'static str>,
     /// The times of day at which it holds, where it changes with them.
@@ -162,20 +169,18 @@ impl<'a> Tariff<'a> {
         for priced in &row.usd.0 {
             if self.rate(priced.0).is_none() {
                 self.rates.push(priced);
+                self.origins.extend(row.origin.map(|origin| (priced.0, origin)));
             }
         }
-        add_new(&mut self.unpriced, &row.unpriced);
-        add_new(&mut self.beside, &row.beside);
+        let known = &mut self.unpriced;
+        for name in &row.unpriced {
+            if !known.contains(name) {
+                known.push(name);
+            }
+        }
+        self.terms.add(&row.terms);
         self.from = self.from.max(row.from);
         self.between = self.between.or(row.between);
-    }
-}
-
-fn add_new(names: &mut Vec<&'static str>, more: &[&'static str]) {
-    for name in more {
-        if !names.contains(name) {
-            names.push(name);
-        }
     }
 }
 
@@ -184,7 +189,11 @@ impl Table {
     /// test reads them; were they unreadable, nothing would have a price.
     pub(super) fn embedded() -> &'static Self {
         static TABLE: OnceLock<Table> = OnceLock::new();
-        TABLE.get_or_init(|| serde_json::from_str(TEXT).unwrap_or_default())
+        TABLE.get_or_init(|| {
+            let mut table = serde_json::from_str(TEXT).unwrap_or_default();
+            overlay::lay(overlay::embedded(), &mut table);
+            table
+        })
     }
 
     pub(super) fn provider(&self, id: &str) -> Option<&Provider> {
@@ -223,7 +232,12 @@ pub(super) struct Found<'a> {
 impl Model {
     /// What it charges at a moment; `tier` is one that the table may know, in lower case. The
     /// second value says whether the table does.
-    pub(super) fn tariff(&self, moment: &Moment, tier: Option<&str>) -> (Tariff<'_>, bool) {
+    pub(super) fn tariff<'a>(
+        &'a self,
+        seller: &'a Provider,
+        moment: &Moment,
+        tier: Option<&str>,
+    ) -> (Tariff<'a>, bool) {
         let mut tariff = Tariff::default();
         let mut listed = false;
         for row in &self.tiers {
@@ -232,6 +246,8 @@ impl Model {
                 listed = true;
             }
         }
+        let added = self.added.iter().chain(&seller.added);
+        added.filter(|row| row.holds(moment)).for_each(|row| tariff.add(row));
         let standard = self.prices.iter().rev().find(|row| row.holds(moment));
         if let Some(row) = standard.or(self.prices.first()) {
             tariff.add(row);
@@ -251,6 +267,10 @@ impl Model {
 }
 
 impl Row {
+    pub(super) fn with_origin(self, origin: Origin) -> Self {
+        Self { origin: Some(origin), ..self }
+    }
+
     fn holds(&self, moment: &Moment) -> bool {
         self.from.is_none_or(|day| day <= moment.day.as_str())
             && self.between.is_none_or(|hours| hours.contain(moment.minute))
@@ -332,6 +352,10 @@ impl<'de> Visitor<'de> for RateText {
 mod tests {
     use super::*;
 
+    fn nobody() -> Provider {
+        serde_json::from_str(r#"{"id":"p","url":{"is":"p"},"models":[]}"#).expect("a provider")
+    }
+
     fn moment(day: &str) -> Moment {
         Moment { day: day.into(), minute: 0 }
     }
@@ -357,9 +381,9 @@ mod tests {
     fn audio_and_cache_prices_stand_beside_one_for_cached_audio() {
         let table = Table::embedded();
         let rows = table.providers.iter().flat_map(|provider| &provider.models);
-        let mut seen = 0;
+        let (mut seen, nobody) = (0, nobody());
         for model in rows {
-            let (tariff, _) = model.tariff(&moment("2026-11-21"), None);
+            let (tariff, _) = model.tariff(&nobody, &moment("2026-11-21"), None);
             let has = |dimension| tariff.rate(dimension).is_some();
             if has(Dimension::InputAudio) && has(Dimension::CacheRead) {
                 assert!(has(Dimension::CacheReadAudio), "{}", model.id);
@@ -393,8 +417,9 @@ mod tests {
                          {"tier":"flex","usd":{"input":"0.7","output":"0.7"}}]}"#,
         )
         .expect("a model");
+        let nobody = nobody();
         let at = |day, tier, dimension, tokens| {
-            let (tariff, listed) = model.tariff(&moment(day), tier);
+            let (tariff, listed) = model.tariff(&nobody, &moment(day), tier);
             (tariff.rate(dimension).map(|rate| rate.at(tokens).0 / 1_000_000), tariff.from, listed)
         };
         assert_eq!(at("2026-01-31", None, Dimension::Input, 0), (Some(1_000), None, false));
@@ -415,7 +440,7 @@ mod tests {
             (Some(2_000), february, false)
         );
         assert_eq!(model.tiers(&moment("2026-02-14")), ["flex"]);
-        let (tariff, _) = model.tariff(&moment("2026-02-15"), Some("flex"));
+        let (tariff, _) = model.tariff(&nobody, &moment("2026-02-15"), Some("flex"));
         assert_eq!(tariff.rates.len(), 2, "one rate for a dimension");
         assert_eq!(tariff.unpriced, ["request"]);
     }

@@ -257,7 +257,6 @@ mod tests {
         );
         let expected = ClaimedDurations {
             total: Some(millis(1750)),
-            load: None,
             prompt: Some(millis(250)),
             output: Some(millis(1500)),
             ..ClaimedDurations::default()
