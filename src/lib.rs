@@ -8,7 +8,7 @@
 //!              ▼
 //!        decode: content-encoding off ─► SSE | NDJSON | JSON
 //!              ▼                                         observe   PURE: no I/O, no clock
-//!        dialect: openai | ollama | unknown
+//!        dialect: openai | anthropic | gemini | ollama | unknown
 //!              ▼
 //!        Observation  (one plain struct)  ─► price
 //!              ▼

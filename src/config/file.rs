@@ -190,6 +190,8 @@ pub enum Dialect {
     Ollama,
     /// Anthropic's.
     Anthropic,
+    /// Google's, of the Gemini API and of Vertex AI.
+    Gemini,
     /// Cohere's own and its compatible routes.
     Cohere,
     /// None that we read: status, times and bytes only.
@@ -203,6 +205,7 @@ impl Dialect {
             Self::Openai => "openai",
             Self::Ollama => "ollama",
             Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
             Self::Cohere => "cohere",
             Self::Unknown => "unknown",
         }

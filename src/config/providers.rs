@@ -28,7 +28,7 @@ const OPENAI_ERROR: &str =
     r#"{"error":{"message":"{message}","type":"proxy_error","param":null,"code":"{code}"}}"#;
 const ANTHROPIC_ERROR: &str =
     r#"{"type":"error","error":{"type":"api_error","message":"{message}"}}"#;
-const GOOGLE_ERROR: &str = r#"{"error":{"message":"{message}","status":"{code}"}}"#;
+const GOOGLE_ERROR: &str = r#"{"error":{"code":{status},"message":"{message}","status":"{code}"}}"#;
 const OLLAMA_ERROR: &str = r#"{"error":"{message}"}"#;
 const MISTRAL_ERROR: &str =
     r#"{"object":"error","message":"{message}","type":"proxy_error","param":null,"code":"{code}"}"#;
@@ -46,6 +46,11 @@ const fn unread(name: &'static str, spelling: &'static str, shape: &'static str)
     Provider { name, spelling, dialect: Dialect::Unknown, asks: false, marker: None, shape }
 }
 
+/// One of Google's two ways to its models.
+const fn google(name: &'static str, spelling: &'static str) -> Provider {
+    Provider { dialect: Dialect::Gemini, ..unread(name, spelling, GOOGLE_ERROR) }
+}
+
 /// Names and spellings as in the registry of `gen_ai.provider.name`; where that has none, the name.
 const PROVIDERS: [Provider; 30] = [
     Provider { asks: true, ..openai_like("openai", "openai") },
@@ -56,8 +61,8 @@ const PROVIDERS: [Provider; 30] = [
         dialect: Dialect::Anthropic,
         ..unread("anthropic", "anthropic", ANTHROPIC_ERROR)
     },
-    Provider { marker: Some("x-goog-api-key"), ..unread("gemini", "gcp.gemini", GOOGLE_ERROR) },
-    unread("vertex", "gcp.vertex_ai", GOOGLE_ERROR),
+    Provider { marker: Some("x-goog-api-key"), ..google("gemini", "gcp.gemini") },
+    google("vertex", "gcp.vertex_ai"),
     unread("bedrock", "aws.bedrock", MESSAGE_ERROR),
     Provider { dialect: Dialect::Cohere, ..unread("cohere", "cohere", MESSAGE_ERROR) },
     unread("watsonx", "ibm.watsonx.ai", OPENAI_ERROR),
@@ -221,6 +226,7 @@ mod tests {
     fn every_error_is_json_that_tells_the_message() {
         for provider in &PROVIDERS {
             let text = provider.shape().0.replace("{code}", "busy").replace("{message}", "told");
+            let text = text.replace("{status}", "503");
             let json: serde_json::Value = serde_json::from_str(&text).unwrap();
             assert!(json.is_object(), "{}", provider.name);
             assert!(text.contains("told"), "{}", provider.name);
@@ -233,6 +239,7 @@ mod tests {
         assert_eq!(find("xai").unwrap().spelling, "x_ai");
         assert_eq!(find("gemini").unwrap().marker().unwrap(), "x-goog-api-key");
         assert_eq!(find("anthropic").unwrap().dialect, Dialect::Anthropic);
+        assert_eq!(find("vertex").unwrap().dialect, Dialect::Gemini);
         assert_eq!(find("ollama").unwrap().dialect, Dialect::Ollama);
         assert_eq!(find("acme"), None);
     }

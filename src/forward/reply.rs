@@ -38,7 +38,7 @@ pub(super) fn to(
         Error::NoRoute => format!("clearspan: {error}; it serves {}", places(settings)),
         _ => format!("clearspan: {error}"),
     };
-    let body = if asked.head_only { Bytes::new() } else { fill(shape, error.reason(), &message) };
+    let body = if asked.head_only { Bytes::new() } else { fill(shape, error, &message) };
     let mut response = Response::new(body);
     *response.status_mut() = error.status();
     let headers = response.headers_mut();
@@ -65,8 +65,11 @@ fn places(settings: &Settings) -> String {
     places.collect::<Vec<_>>().join(", ")
 }
 
-fn fill(shape: &ErrorShape, code: &str, message: &str) -> Bytes {
-    let text = shape.0.replace("{code}", &escape(code)).replace("{message}", &escape(message));
+fn fill(shape: &ErrorShape, error: &Error, message: &str) -> Bytes {
+    // The message comes last: it may hold what looks like a hole.
+    let text = shape.0.replace("{code}", &escape(error.reason()));
+    let text = text.replace("{status}", error.status().as_str());
+    let text = text.replace("{message}", &escape(message));
     Bytes::from(text)
 }
 
@@ -89,11 +92,11 @@ mod tests {
 
     #[test]
     fn a_message_cannot_break_the_json_it_stands_in() {
-        let shape = ErrorShape(r#"{"error":{"message":"{message}","code":"{code}"}}"#.into());
-        let body = fill(&shape, "busy", "a \"quote\" \\ and\na line");
-        assert_eq!(
-            body,
-            r#"{"error":{"message":"a \"quote\" \\ and\u000aa line","code":"busy"}}"#.as_bytes()
+        let shape = ErrorShape(
+            r#"{"error":{"code":{status},"message":"{message}","status":"{code}"}}"#.into(),
         );
+        let body = fill(&shape, &Error::Busy, "a \"quote\" \\ and\na line {status}");
+        let expected = r#"{"error":{"code":503,"message":"a \"quote\" \\ and\u000aa line {status}","status":"busy"}}"#;
+        assert_eq!(body, expected.as_bytes());
     }
 }

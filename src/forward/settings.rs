@@ -158,7 +158,7 @@ impl Endpoint {
 }
 
 /// How an answer of our own looks, so that the provider's SDK can read it: JSON text with the holes
-/// `{code}` and `{message}`, filled with JSON-escaped text.
+/// `{code}` and `{message}`, filled with JSON-escaped text, and `{status}`, filled with the number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorShape(pub String);
 

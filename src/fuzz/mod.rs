@@ -9,7 +9,7 @@ mod tape;
 #[cfg(test)]
 mod corpus;
 
-use crate::observe::decode::{encoding, json, ndjson, sse};
+use crate::observe::decode::{elements, encoding, json, ndjson, sse};
 use crate::observe::price;
 use crate::{config, forward};
 
@@ -20,11 +20,13 @@ pub type Property = fn(&[u8]);
 pub const TARGETS: &[(&str, Property)] = &[
     ("sse", sse::fuzz),
     ("ndjson", ndjson::fuzz),
+    ("elements", elements::fuzz),
     ("json", json::fuzz),
     ("encoding", encoding::fuzz),
     ("openai", |input| tape::spoken("openai", input)),
     ("anthropic", |input| tape::spoken("anthropic", input)),
     ("ollama", |input| tape::spoken("ollama", input)),
+    ("gemini", |input| tape::spoken("gemini", input)),
     ("unknown", |input| tape::spoken("unknown", input)),
     ("tape", tape::fuzz),
     ("config", config::fuzz::load_text),

@@ -10,7 +10,7 @@ use super::blame;
 use super::decode::body::{Body, Limits, Piece};
 use super::decode::encoding::Fault;
 use super::decode::json::Document;
-use super::decode::media::Shape;
+use super::decode::media::{Media, Shape};
 use super::dialect::{self, Answer, Call, Context, Reads};
 use super::head::{RequestHead, ResponseHead};
 use super::marks::Marks;
@@ -209,7 +209,7 @@ impl Observer {
         }
         let bodiless = self.http.method == "HEAD" || matches!(head.status, 101 | 204 | 205 | 304);
         let read = match self.call.reads {
-            Reads::All | Reads::Small => true,
+            Reads::All | Reads::Elements | Reads::Small => true,
             Reads::Errors => head.status >= 400,
         };
         let read = read && !bodiless && !head.is_ours;
@@ -221,7 +221,11 @@ impl Observer {
         self.response = Some(Response {
             body: if read {
                 let limits = limits(&self.settings, self.call.reads);
-                Body::new(head.media, &head.content_encoding, limits)
+                let media = match head.media {
+                    Media::Json if self.call.reads == Reads::Elements => Media::Elements,
+                    media => media,
+                };
+                Body::new(media, &head.content_encoding, limits)
             } else {
                 Body::unread()
             },
@@ -275,7 +279,7 @@ impl Observer {
         let answer = &mut **answer;
         let mut reader = Reader { answer, facts, marks, notes, document, too_long, is_end: true };
         body.finish(&mut |piece| reader.read(piece, at));
-        facts.streamed = matches!(body.shape(), Some(Shape::Sse | Shape::Ndjson));
+        facts.streamed = body.shape().is_some_and(Shape::is_stream);
         if body.skipped() > 0 {
             notes.add(Note::EventTooLong);
         }
@@ -374,7 +378,7 @@ impl Response {
 
     fn is_terminated(&self, facts: &ResponseFacts) -> bool {
         match self.body.shape() {
-            Some(Shape::Sse | Shape::Ndjson) => {
+            Some(shape) if shape.is_stream() => {
                 self.answer.as_ref().is_some_and(|answer| answer.is_terminated(facts))
             }
             _ => self.document == Some(Ok(())),
@@ -436,7 +440,7 @@ fn stream_usage(milestone: Milestone) -> Option<StreamUsage> {
 
 fn limits(settings: &Settings, reads: Reads) -> Limits {
     let document = match reads {
-        Reads::All => settings.decoded_bytes,
+        Reads::All | Reads::Elements => settings.decoded_bytes,
         Reads::Small | Reads::Errors => settings.decoded_bytes.min(SMALL),
     };
     Limits { event: settings.event_bytes, document, decoded: settings.decoded_bytes }
@@ -800,7 +804,7 @@ mod tests {
         let causes = [Cause::Complete, Cause::ClientGone, Cause::UpstreamReset("reset")];
         let mut random = fastrand::Rng::with_seed(4);
         for _ in 0..3000 {
-            let dialect = *random.choice(&["openai", "ollama", "unknown"]).unwrap();
+            let dialect = *random.choice(&["openai", "ollama", "gemini", "unknown"]).unwrap();
             let mut observer =
                 observer(dialect, "POST /v1/chat/completions 1.1\n", random.usize(..40));
             for _ in 0..random.usize(..12) {

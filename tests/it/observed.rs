@@ -28,6 +28,11 @@ fn is_call(recording: &&Value) -> bool {
         "completions",
         "embeddings",
         "ollama.chat",
+        "generateContent",
+        "streamGenerateContent",
+        "embedContent",
+        "predict",
+        "interactions",
         "responses",
         "responses.compact",
         "responses.retrieve",
@@ -69,14 +74,16 @@ fn base64(text: &[u8]) -> Vec<u8> {
 
 fn fixture(recording: &Value) -> Fixture {
     let text = |key: &str| recording[key].as_str().unwrap().to_owned();
-    let dialect = match text("provider").as_str() {
-        own @ ("ollama" | "cohere") => own.to_owned(),
-        _ => "openai".to_owned(),
+    let provider = text("provider");
+    let dialect = match provider.as_str() {
+        own @ ("ollama" | "cohere") => own,
+        "gemini" | "vertex" => "gemini",
+        _ => "openai",
     };
     Fixture {
         name: text("id"),
-        upstream_dialect: dialect,
-        provider: text("provider"),
+        upstream_dialect: dialect.to_owned(),
+        provider,
         mount: String::new(),
         request: Request {
             method: text("method"),
@@ -115,6 +122,56 @@ fn values(fixture: &Fixture) -> Vec<Value> {
 fn last<'a>(values: &'a [Value], pointer: &str) -> Option<&'a Value> {
     let mut found = values.iter().filter_map(|value| value.pointer(pointer));
     found.rfind(|value| !value.is_null() && **value != "")
+}
+
+/// The sum of `counts`, where one is there.
+fn added(counts: [Option<u64>; 2]) -> Option<u64> {
+    counts.into_iter().flatten().reduce(|one, more| one + more)
+}
+
+/// Google's own routes.
+fn check_google(fixture: &Fixture, seen: &Observation) {
+    let (name, values) = (&fixture.name, values(fixture));
+    let request: Value = serde_json::from_slice(&fixture.request.body).unwrap();
+    let target = fixture.request.target.split('?').next().unwrap();
+    if target.ends_with("/interactions") {
+        assert_eq!(seen.request.model.as_deref(), request["model"].as_str(), "{name}");
+        let count =
+            |key: &str| last(&values, &format!("/interaction/usage/{key}")).and_then(Value::as_u64);
+        let input = added([count("total_input_tokens"), count("total_tool_use_tokens")]);
+        let output = added([count("total_output_tokens"), count("total_thought_tokens")]);
+        return check_usage(seen, name, input, output);
+    }
+    let (model, verb) = target.rsplit('/').next().unwrap().split_once(':').unwrap();
+    assert_eq!(seen.request.model.as_deref(), Some(model), "{name}");
+    assert_eq!(seen.request.stream, verb == "streamGenerateContent", "{name}");
+    let model = last(&values, "/modelVersion").and_then(Value::as_str);
+    assert_eq!(seen.response.model.as_deref(), model, "{name}");
+    let listed = ["contents", "requests", "instances"].iter().find_map(|it| request[it].as_array());
+    assert_eq!(seen.request.messages, listed.map(|it| it.len() as u32), "{name}");
+    let declared = |tool: &Value| tool["functionDeclarations"].as_array().map_or(0, Vec::len);
+    let tools = request["tools"].as_array().map_or(0, |tools| tools.iter().map(declared).sum());
+    assert_eq!(seen.request.tools as usize, tools, "{name}");
+    let parts = values.iter().filter_map(|it| it.pointer("/candidates/0/content/parts"));
+    let parts = parts.filter_map(Value::as_array).flatten();
+    let calls = parts.filter(|part| part.get("functionCall").is_some()).count();
+    assert_eq!(seen.response.tool_calls as usize, calls, "{name}");
+    let reason = last(&values, "/candidates/0/finishReason").and_then(Value::as_str);
+    let told = seen.response.finish_reasons.first().and_then(Option::as_deref);
+    assert_eq!(told, reason, "{name}");
+    let count = |key: &str| last(&values, &format!("/usageMetadata/{key}")).and_then(Value::as_u64);
+    let predicted = last(&values, "/predictions/0/embeddings/statistics/token_count");
+    let input = added([count("promptTokenCount"), count("toolUsePromptTokenCount")]);
+    let output = added([count("candidatesTokenCount"), count("thoughtsTokenCount")]);
+    check_usage(seen, name, input.or(predicted.and_then(Value::as_u64)), output);
+    let cached = seen.usage.value().and_then(|usage| usage.cache_read);
+    assert_eq!(cached, count("cachedContentTokenCount"), "{name}");
+    // Where all is told, all is in it.
+    if let Known::Value(usage) = seen.usage
+        && let Some(total) = count("totalTokenCount")
+    {
+        assert_eq!(added([usage.input, usage.output]), Some(total), "{name}");
+    }
 }
 
 /// What a response, a batch or a run says at its end.
@@ -174,6 +231,9 @@ fn check_chunks(seen: &Observation, name: &str, values: &[Value]) {
 }
 
 fn check(fixture: &Fixture, seen: &Observation) {
+    if fixture.upstream_dialect == "gemini" && !fixture.request.target.contains("/openai/") {
+        return check_google(fixture, seen);
+    }
     let name = &fixture.name;
     let values = values(fixture);
     if ["/responses", "/runs", "/batches"].iter().any(|it| fixture.request.target.contains(it)) {

@@ -1,6 +1,7 @@
 //! One body, from copied bytes on the wire to frames or one document. Knows no provider.
 
 use super::Frame;
+use super::elements::Elements;
 use super::encoding::{Encoding, Fault};
 use super::json::{Document, Json};
 use super::media::{Media, Shape};
@@ -10,7 +11,7 @@ use super::sse::{Event, Sse};
 /// What comes out of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
-    /// One event or line of a stream.
+    /// One event, line or element of a stream.
     Frame(Frame<'a>),
     /// The one document, at the end.
     Document(Document<'a>),
@@ -28,7 +29,7 @@ impl<'a> From<Event<'a>> for Piece<'a> {
 /// The bounds of one body, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The longest event or line.
+    /// The longest event, line or element.
     pub event: usize,
     /// The longest document.
     pub document: usize,
@@ -58,6 +59,7 @@ enum Parser {
     Undecided(Vec<u8>),
     Sse(Sse),
     Ndjson(Ndjson),
+    Elements(Elements),
     Json(Json),
     Opaque,
 }
@@ -123,16 +125,18 @@ impl Body {
             Parser::Undecided(_) => None,
             Parser::Sse(_) => Some(Shape::Sse),
             Parser::Ndjson(_) => Some(Shape::Ndjson),
+            Parser::Elements(_) => Some(Shape::Elements),
             Parser::Json(_) => Some(Shape::Json),
             Parser::Opaque => Some(Shape::Opaque),
         }
     }
 
-    /// Events and lines that were over the limit.
+    /// Events, lines and elements that were over the limit.
     pub fn skipped(&self) -> u64 {
         match &self.framing.parser {
             Parser::Sse(sse) => sse.skipped(),
             Parser::Ndjson(ndjson) => ndjson.skipped(),
+            Parser::Elements(elements) => elements.skipped(),
             Parser::Undecided(_) | Parser::Json(_) | Parser::Opaque => 0,
         }
     }
@@ -143,6 +147,7 @@ impl Body {
             Parser::Undecided(head) => head.capacity(),
             Parser::Sse(sse) => sse.held(),
             Parser::Ndjson(ndjson) => ndjson.held(),
+            Parser::Elements(elements) => elements.held(),
             Parser::Json(json) => json.held(),
             Parser::Opaque => 0,
         };
@@ -166,6 +171,7 @@ impl Framing {
             }
             Parser::Sse(sse) => sse.push(bytes, |event| sink(event.into())),
             Parser::Ndjson(ndjson) => ndjson.push(bytes, |frame| sink(Piece::Frame(frame))),
+            Parser::Elements(elements) => elements.push(bytes, |frame| sink(Piece::Frame(frame))),
             Parser::Json(json) => json.push(bytes),
             Parser::Opaque => (),
         }
@@ -176,6 +182,7 @@ impl Framing {
         self.parser = match shape {
             Shape::Sse => Parser::Sse(Sse::new(self.limits.event)),
             Shape::Ndjson => Parser::Ndjson(Ndjson::new(self.limits.event)),
+            Shape::Elements => Parser::Elements(Elements::new(self.limits.event)),
             Shape::Json => Parser::Json(Json::new(self.limits.document)),
             Shape::Opaque => Parser::Opaque,
         };
@@ -195,6 +202,7 @@ impl Framing {
         match &mut self.parser {
             Parser::Sse(sse) => sse.resync(),
             Parser::Ndjson(ndjson) => ndjson.resync(),
+            Parser::Elements(elements) => elements.resync(),
             Parser::Json(json) => json.resync(),
             Parser::Undecided(_) | Parser::Opaque => (),
         }
@@ -205,6 +213,7 @@ impl Framing {
         match &mut self.parser {
             Parser::Sse(sse) => sse.finish(|event| sink(event.into())),
             Parser::Ndjson(ndjson) => ndjson.finish(|frame| sink(Piece::Frame(frame))),
+            Parser::Elements(elements) => elements.finish(),
             Parser::Json(json) => json.finish(|document| sink(Piece::Document(document))),
             Parser::Undecided(_) | Parser::Opaque => (),
         }
@@ -240,6 +249,8 @@ mod tests {
             (Media::Sse, "data: 1\n\n", vec!["frame 1"]),
             (Media::Sse, "{\"error\":1}", vec!["whole {\"error\":1}"]),
             (Media::Ndjson, "{}\n{}\n", vec!["frame {}", "frame {}"]),
+            (Media::Elements, "[{},\n[2]]", vec!["frame {}", "frame [2]"]),
+            (Media::Elements, "{\"error\":1}", vec!["whole {\"error\":1}"]),
             (Media::Json, " {} ", vec!["whole  {} "]),
             (Media::Json, "", vec!["whole "]),
             (Media::Unknown, "<html>", vec![]),

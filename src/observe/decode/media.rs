@@ -26,6 +26,8 @@ pub enum Media {
     Ndjson,
     /// `application/json`, `application/problem+json`.
     Json,
+    /// The same, where a list is a stream of its elements.
+    Elements,
     /// Sound, pictures, forms: never read.
     Opaque,
     /// Anything else, or nothing: the first bytes decide.
@@ -40,10 +42,19 @@ pub enum Shape {
     Sse,
     /// Read as lines of JSON.
     Ndjson,
+    /// Read as the elements of one JSON list.
+    Elements,
     /// Read as one JSON document.
     Json,
     /// Not read.
     Opaque,
+}
+
+impl Shape {
+    /// Whether it comes in frames.
+    pub fn is_stream(self) -> bool {
+        matches!(self, Self::Sse | Self::Ndjson | Self::Elements)
+    }
 }
 
 impl Media {
@@ -81,13 +92,16 @@ impl Media {
         match body.first() {
             None if head.len() < LOOK => None,
             Some(b'{' | b'[') if self == Self::Ndjson => Some(Shape::Ndjson),
+            Some(b'[') if self == Self::Elements => Some(Shape::Elements),
             Some(b'{' | b'[') => Some(Shape::Json),
             Some(b':') => Some(Shape::Sse),
             _ => match self {
                 Self::Sse => Some(Shape::Sse),
                 Self::Ndjson => Some(Shape::Ndjson),
                 // No JSON begins like the name of an event's field.
-                Self::Json if !body.starts_with(b"d") && !body.starts_with(b"e") => {
+                Self::Json | Self::Elements
+                    if !body.starts_with(b"d") && !body.starts_with(b"e") =>
+                {
                     Some(Shape::Json)
                 }
                 _ => events(body),
@@ -100,7 +114,7 @@ impl Media {
         match self {
             Self::Sse => Shape::Sse,
             Self::Ndjson => Shape::Ndjson,
-            Self::Json => Shape::Json,
+            Self::Json | Self::Elements => Shape::Json,
             Self::Opaque | Self::Unknown => Shape::Opaque,
         }
     }
@@ -154,6 +168,9 @@ mod tests {
             (Media::Unknown, "dataset", Shape::Opaque),
             (Media::Unknown, "<html>", Shape::Opaque),
             (Media::Ndjson, "{}", Shape::Ndjson),
+            (Media::Elements, "\n[{", Shape::Elements),
+            (Media::Elements, "{", Shape::Json),
+            (Media::Elements, "data: {}", Shape::Sse),
             (Media::Opaque, "{}", Shape::Opaque),
         ] {
             assert_eq!(media.shape(head.as_bytes()), Some(shape), "{media:?} {head}");
@@ -164,7 +181,7 @@ mod tests {
     fn a_decision_does_not_depend_on_how_much_is_seen() {
         let heads =
             ["data: {}", "event: x", "eventually", "id: 1", "retry:2", "\u{feff}\n {}", "<html>"];
-        for media in [Media::Sse, Media::Ndjson, Media::Json, Media::Unknown] {
+        for media in [Media::Sse, Media::Ndjson, Media::Json, Media::Elements, Media::Unknown] {
             for head in heads {
                 let whole = media.shape(head.as_bytes());
                 for end in 0..head.len() {

@@ -1,4 +1,4 @@
-//! Bytes become frames: content encoding off, then SSE, NDJSON or one JSON document. Knows no
+//! Bytes become frames: content encoding off, then SSE, NDJSON, a list's elements or one JSON document. Knows no
 //! provider and never fails.
 
 /// Content encodings off, with a limit; the only place that decompresses.
@@ -7,6 +7,8 @@ pub mod encoding;
 pub mod sse;
 /// JSON, one a line.
 pub mod ndjson;
+/// JSON, one an element of a list.
+pub mod elements;
 /// One JSON document.
 pub mod json;
 /// What a body is: by its content type, and by its first bytes.
@@ -14,10 +16,10 @@ pub mod media;
 /// One body, from bytes on the wire to frames.
 pub mod body;
 
-/// One event of a stream, or one line.
+/// One event of a stream, one line, or one element of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// The event's name; empty where it has none, and for lines.
+    /// The event's name; empty where it has none, and for lines and elements.
     pub name: &'a [u8],
     /// Its data: usually JSON.
     pub data: &'a [u8],

@@ -9,6 +9,8 @@ pub mod openai;
 pub mod ollama;
 /// Anthropic's Messages.
 pub mod anthropic;
+/// Google's Gemini, and Vertex AI around it.
+pub mod gemini;
 /// Cohere's own routes.
 pub mod cohere;
 /// llama.cpp's own routes.
@@ -126,6 +128,8 @@ pub type ReadRequest = fn(&[u8], &mut RequestFacts) -> Result<(), Unread>;
 pub enum Reads {
     /// Each, whatever its size.
     All,
+    /// As `All`; a list in JSON is the stream of its elements.
+    Elements,
     /// Each that is small, and streams.
     Small,
     /// Small errors only.
@@ -218,26 +222,49 @@ fn compatible(method: &str, path: &str) -> Found {
     }
 }
 
+fn named(upstream: Option<&Upstream>) -> &str {
+    upstream.map_or("unknown", |upstream| &upstream.dialect)
+}
+
+fn found(dialect: &str, method: &str, path: &str) -> Found {
+    match dialect {
+        "openai" | "ollama" if anthropic::is_spoken_at(path) => anthropic::find(method, path),
+        "openai" if gemini::is_spoken_at(path) => gemini::find(method, path),
+        "anthropic" => anthropic::find(method, path),
+        "openai" => compatible(method, path),
+        "ollama" => ollama::find(method, path),
+        "gemini" => match gemini::guest(path) {
+            Some(guest) => found(guest.dialect, method, guest.path).at(guest.route),
+            None => gemini::find(method, path),
+        },
+        "cohere" => cohere::find(method, path),
+        _ => Found::Other { route: None, usage: method == "POST" },
+    }
+}
+
 /// The model that a path names, where the format has it there. One that the body names comes first.
 pub fn model(upstream: Option<&Upstream>, path: &str) -> Option<String> {
-    let model = match upstream.map_or("unknown", |upstream| &upstream.dialect) {
+    let model = match named(upstream) {
+        "gemini" => gemini::model(path),
+        "openai" if gemini::is_spoken_at(path) => gemini::model(path),
         "openai" => openai::deployment(path),
         _ => None,
     };
     model.map(|model| model[..model.floor_char_boundary(MODEL)].to_owned())
 }
 
+impl Found {
+    /// The same under the name of another path, where there is one.
+    fn at(mut self, name: Option<&'static str>) -> Self {
+        let (Self::Call(Call { route, .. }) | Self::Other { route, .. }) = &mut self;
+        *route = name.or(*route);
+        self
+    }
+}
+
 /// How to read a call of `method` to `path` (mount and query taken off).
 pub fn find(upstream: Option<&Upstream>, method: &str, path: &str) -> Call {
-    let found = match upstream.map_or("unknown", |upstream| &upstream.dialect) {
-        "openai" | "ollama" if anthropic::is_spoken_at(path) => anthropic::find(method, path),
-        "anthropic" => anthropic::find(method, path),
-        "openai" => compatible(method, path),
-        "ollama" => ollama::find(method, path),
-        "cohere" => cohere::find(method, path),
-        _ => Found::Other { route: None, usage: method == "POST" },
-    };
-    match found {
+    match found(named(upstream), method, path) {
         Found::Call(call) => call,
         Found::Other { route, usage } => unknown::call(route, usage),
     }

@@ -1,15 +1,11 @@
 //! What no dialect knows: errors, and usage where providers commonly put it. Knows no route, and
 //! reads small answers only.
 
-use serde::de::SeqAccess;
-
 use super::{Answer, Call, Content, Context, ReadRequest, Reads};
 use crate::observe::decode::Frame;
-use crate::observe::observation::{RequestFacts, ResponseFacts, Usage};
+use crate::observe::observation::{RequestFacts, ResponseFacts};
 use crate::observe::shapes::failure::{Failure, Word};
-use crate::observe::shapes::lenient::{
-    Count, Flag, Into, Lenient, Object, Text, Unread, fields, read,
-};
+use crate::observe::shapes::lenient::{Flag, Object, Text, Unread, fields, read};
 use crate::observe::shapes::tokens::{Counting, Tokens};
 
 /// A call that is not read further than its usage, or, without `usage`, its errors.
@@ -51,7 +47,6 @@ struct Unknown {
     is_error: bool,
     error: String,
     tokens: Tokens,
-    gemini: Gemini,
 }
 
 fields! {
@@ -60,9 +55,7 @@ fields! {
         inner: Inner<'de> = "response",
         message: Inner<'de> = "message",
         usage: Object<Tokens> = "usage",
-        gemini: Object<Gemini> = "usageMetadata",
         model: Text<'de> = "model",
-        model_version: Text<'de> = "modelVersion",
         error: Failure<'de> = "error",
         code: Word = "code",
         kind: Text<'de> = "type",
@@ -77,68 +70,9 @@ fields! {
     }
 }
 
-fields! {
-    /// Gemini's counts: thoughts are not part of the candidates, nor tool use of the prompt.
-    #[derive(Clone, Copy)]
-    struct Gemini {
-        prompt: Count = "promptTokenCount",
-        cached: Count = "cachedContentTokenCount",
-        candidates: Count = "candidatesTokenCount",
-        thoughts: Count = "thoughtsTokenCount",
-        tool_use: Count = "toolUsePromptTokenCount",
-    }
-}
-
-impl Gemini {
-    fn merge(&mut self, later: &Self) {
-        let put = |count: &mut Count, later: Count| count.0 = later.0.or(count.0);
-        put(&mut self.prompt, later.prompt);
-        put(&mut self.cached, later.cached);
-        put(&mut self.candidates, later.candidates);
-        put(&mut self.thoughts, later.thoughts);
-        put(&mut self.tool_use, later.tool_use);
-    }
-
-    fn usage(&self) -> Option<Usage> {
-        let sum = |one: Count, more: Count| match (one.0, more.0) {
-            (None, None) => None,
-            (one, more) => Some(one.unwrap_or(0).saturating_add(more.unwrap_or(0))),
-        };
-        let usage = Usage {
-            input: sum(self.prompt, self.tool_use),
-            output: sum(self.candidates, self.thoughts),
-            cache_read: self.cached.0,
-            reasoning: self.thoughts.0,
-            ..Usage::default()
-        };
-        (usage.input.is_some() || usage.output.is_some()).then_some(usage)
-    }
-}
-
-/// A document, or a list of them: Gemini streams so.
-struct Documents<'a> {
-    answer: &'a mut Unknown,
-    facts: &'a mut ResponseFacts,
-}
-
-impl<'de> Lenient<'de> for Documents<'_> {
-    fn object<A: serde::de::MapAccess<'de>>(&mut self, object: A) -> Result<(), A::Error> {
-        let mut outer = Outer::default();
-        outer.object(object)?;
-        self.answer.apply(&outer, false, self.facts);
-        Ok(())
-    }
-
-    fn list<A: SeqAccess<'de>>(&mut self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(Into(self))?.is_some() {}
-        Ok(())
-    }
-}
-
 impl Unknown {
     fn apply(&mut self, outer: &Outer<'_>, named_error: bool, facts: &mut ResponseFacts) {
-        for model in [&outer.model, &outer.model_version, &outer.message.model, &outer.inner.model]
-        {
+        for model in [&outer.model, &outer.message.model, &outer.inner.model] {
             model.replace(&mut facts.model, 256);
         }
         for usage in [outer.usage, outer.message.usage, outer.inner.usage] {
@@ -147,10 +81,6 @@ impl Unknown {
                 facts.usage = self.tokens.usage(Counting::default());
                 facts.reported_cost = self.tokens.reported_cost().or(facts.reported_cost);
             }
-        }
-        if let Some(gemini) = outer.gemini.0 {
-            self.gemini.merge(&gemini);
-            facts.usage = self.gemini.usage();
         }
         let nested = &outer.inner.error;
         let failure = if nested.is_some { nested } else { &outer.error };
@@ -173,7 +103,10 @@ impl Answer for Unknown {
     }
 
     fn document(&mut self, body: &[u8], facts: &mut ResponseFacts) -> Result<(), Unread> {
-        read(body, &mut Documents { answer: self, facts })
+        let mut outer = Outer::default();
+        read(body, &mut outer)?;
+        self.apply(&outer, false, facts);
+        Ok(())
     }
 
     fn is_terminated(&self, _: &ResponseFacts) -> bool {
@@ -202,7 +135,6 @@ mod tests {
             r#"{"usage":{"prompt_tokens":3,"completion_tokens":4}}"#,
             r#"{"type":"response.completed","response":{"usage":{"input_tokens":3,"output_tokens":4}}}"#,
             r#"{"type":"message_start","message":{"usage":{"input_tokens":3,"output_tokens":4}}}"#,
-            r#"{"usageMetadata":{"promptTokenCount":2,"toolUsePromptTokenCount":1,"candidatesTokenCount":1,"thoughtsTokenCount":3}}"#,
         ] {
             let usage = facts(200, &[body, r#"{"usage":null}"#]).usage.unwrap();
             assert_eq!((usage.input, usage.output), (Some(3), Some(4)), "{body}");
@@ -220,17 +152,5 @@ mod tests {
         assert_eq!(error(failed).unwrap(), "server_error");
         assert_eq!(error(r#"{"response":{"error":null},"error":null,"code":"x"}"#), None);
         assert_eq!(facts(403, &[r#"{"detail":"no"}"#]).error.unwrap(), "403");
-    }
-
-    #[test]
-    fn a_list_of_documents_is_a_stream() {
-        let context = Context { status: 200, provider: "x", operation: None };
-        let (mut answer, mut facts) = (answer(context), ResponseFacts::default());
-        let body = br#"[{"usageMetadata":{"promptTokenCount":5}},
-            {"usageMetadata":{"promptTokenCount":5,"candidatesTokenCount":7},"modelVersion":"g"}]"#;
-        answer.document(body, &mut facts).unwrap();
-        let usage = facts.usage.unwrap();
-        assert_eq!((usage.input, usage.output), (Some(5), Some(7)));
-        assert_eq!(facts.model.unwrap(), "g");
     }
 }

@@ -128,7 +128,7 @@ impl<'de, T: Lenient<'de>> Visitor<'de> for Into<'_, T> {
 /// twice, the later one is read on top of the earlier.
 macro_rules! fields {
     ($(#[$doc:meta])* $vis:vis struct $name:ident<$life:lifetime> {
-        $($(#[$field_doc:meta])* $field:ident: $type:ty = $key:literal,)*
+        $($(#[$field_doc:meta])* $field:ident: $type:ty = $key:pat,)*
     }) => {
         $(#[$doc])*
         #[derive(Debug, Default)]
@@ -139,7 +139,7 @@ macro_rules! fields {
         }
     };
     ($(#[$doc:meta])* $vis:vis struct $name:ident {
-        $($(#[$field_doc:meta])* $field:ident: $type:ty = $key:literal,)*
+        $($(#[$field_doc:meta])* $field:ident: $type:ty = $key:pat,)*
     }) => {
         $(#[$doc])*
         #[derive(Debug, Default)]
@@ -149,7 +149,7 @@ macro_rules! fields {
             $crate::observe::shapes::lenient::fields!(@object 'de $($field = $key,)*);
         }
     };
-    (@object $life:lifetime $($field:ident = $key:literal,)*) => {
+    (@object $life:lifetime $($field:ident = $key:pat,)*) => {
         fn object<A: serde::de::MapAccess<$life>>(&mut self, mut object: A) -> Result<(), A::Error> {
             use $crate::observe::shapes::lenient::{Into, Text};
             let mut key = Text::default();

@@ -1,0 +1,269 @@
+//! What Google counted, in the spellings of its three interfaces, and the one nesting it becomes: thoughts
+//! stand beside the candidates, what tools brought beside the prompt, and a count of zero is left out.
+//! Knows no answer around it.
+
+use serde::de::SeqAccess;
+
+use super::WORD;
+use crate::observe::observation::{ResponseFacts, Units, Usage};
+use crate::observe::shapes::lenient::{Count, Into, Lenient, Text, fields};
+
+fields! {
+    /// `usageMetadata`, or an interaction's `usage`.
+    pub(super) struct Counts {
+        prompt: Count = "promptTokenCount" | "total_input_tokens",
+        /// Part of the prompt.
+        cached: Count = "cachedContentTokenCount" | "total_cached_tokens",
+        candidates: Count = "candidatesTokenCount" | "responseTokenCount" | "total_output_tokens",
+        thoughts: Count = "thoughtsTokenCount" | "total_thought_tokens",
+        tool_use: Count = "toolUsePromptTokenCount" | "total_tool_use_tokens",
+        total: Count = "totalTokenCount" | "total_tokens",
+        prompt_parts: Parts = "promptTokensDetails" | "promptTokenDetails" | "input_tokens_by_modality",
+        tool_use_parts: Parts = "toolUsePromptTokensDetails" | "tool_use_tokens_by_modality",
+        cached_parts: Parts = "cacheTokensDetails" | "cached_tokens_by_modality",
+        candidates_parts: Parts = "candidatesTokensDetails" | "responseTokensDetails" | "output_tokens_by_modality",
+        searches: Searches = "grounding_tool_count",
+        tier: Tier = "serviceTier" | "trafficType",
+    }
+}
+
+/// What of some tokens is neither text nor a document, where that is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Parts {
+    audio: Option<u64>,
+    image: Option<u64>,
+    video: Option<u64>,
+}
+
+fields! {
+    struct Part<'de> {
+        modality: Text<'de> = "modality",
+        tokens: Count = "tokenCount" | "tokens",
+    }
+}
+
+impl<'de> Lenient<'de> for Parts {
+    fn list<A: SeqAccess<'de>>(&mut self, mut list: A) -> Result<(), A::Error> {
+        loop {
+            let mut part = Part::default();
+            if list.next_element_seed(Into(&mut part))?.is_none() {
+                return Ok(());
+            }
+            let tokens = match part.modality.as_str() {
+                "AUDIO" | "audio" => &mut self.audio,
+                "IMAGE" | "image" => &mut self.image,
+                "VIDEO" | "video" => &mut self.video,
+                _ => continue,
+            };
+            *tokens = sum(*tokens, Some(part.tokens.0.unwrap_or(0)));
+        }
+    }
+}
+
+/// Searches of the web, of all that grounded an interaction.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Searches(Option<u64>);
+
+fields! {
+    struct Grounding<'de> {
+        kind: Text<'de> = "type",
+        count: Count = "count",
+    }
+}
+
+impl<'de> Lenient<'de> for Searches {
+    fn list<A: SeqAccess<'de>>(&mut self, mut list: A) -> Result<(), A::Error> {
+        loop {
+            let mut grounding = Grounding::default();
+            if list.next_element_seed(Into(&mut grounding))?.is_none() {
+                return Ok(());
+            }
+            if grounding.kind.as_str() == "google_search" {
+                self.0 = sum(self.0, grounding.count.0);
+            }
+        }
+    }
+}
+
+/// What was bought, in the word that prices know it by.
+#[derive(Debug, Default)]
+pub(super) struct Tier(Option<String>);
+
+impl Lenient<'_> for Tier {
+    fn text(&mut self, text: &str) {
+        let word = text[..text.floor_char_boundary(WORD)].to_ascii_lowercase();
+        self.0 = match word.as_str() {
+            "" | "unspecified" | "service_tier_unspecified" | "traffic_type_unspecified" => None,
+            // Vertex's words for what the Gemini API calls so.
+            "on_demand_priority" => Some("priority".to_owned()),
+            "on_demand_flex" => Some("flex".to_owned()),
+            _ => Some(word),
+        };
+    }
+}
+
+impl Tier {
+    /// Tells it, where there is one.
+    pub(super) fn tell(&self, facts: &mut ResponseFacts) {
+        if self.0.is_some() && facts.service_tier != self.0 {
+            facts.service_tier.clone_from(&self.0);
+        }
+    }
+}
+
+impl Counts {
+    /// Lays a later report over this one: each tells all up to then.
+    pub(super) fn merge(&mut self, later: &Self) {
+        let put = |count: &mut Count, later: Count| count.0 = later.0.or(count.0);
+        put(&mut self.prompt, later.prompt);
+        put(&mut self.cached, later.cached);
+        put(&mut self.candidates, later.candidates);
+        put(&mut self.thoughts, later.thoughts);
+        put(&mut self.tool_use, later.tool_use);
+        put(&mut self.total, later.total);
+        for (parts, later) in [
+            (&mut self.prompt_parts, later.prompt_parts),
+            (&mut self.tool_use_parts, later.tool_use_parts),
+            (&mut self.cached_parts, later.cached_parts),
+            (&mut self.candidates_parts, later.candidates_parts),
+        ] {
+            if later != Parts::default() {
+                *parts = later;
+            }
+        }
+        self.searches.0 = later.searches.0.or(self.searches.0);
+    }
+
+    /// Input with what tools brought, output with thoughts; none where nothing was counted.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        let input = sum(self.prompt.0, self.tool_use.0);
+        let told = sum(self.candidates.0, self.thoughts.0);
+        let left = || self.total.0?.checked_sub(input?);
+        let (prompt, tools) = (self.prompt_parts, self.tool_use_parts);
+        let input_audio = sum(prompt.audio, tools.audio);
+        let input_image = sum(prompt.image, tools.image);
+        let usage = Usage {
+            input,
+            output: told.or_else(left),
+            cache_read: self.cached.0,
+            reasoning: self.thoughts.0,
+            input_audio,
+            input_image,
+            input_video: sum(prompt.video, tools.video),
+            cache_read_audio: within(self.cached_parts.audio, input_audio),
+            cache_read_image: within(self.cached_parts.image, input_image),
+            output_audio: self.candidates_parts.audio,
+            output_image: self.candidates_parts.image,
+            units: Units { web_searches: self.searches.0, ..Units::default() },
+            ..Usage::default()
+        };
+        (usage.input.is_some() || usage.output.is_some()).then_some(usage)
+    }
+}
+
+/// A document's pages are pictures once they are cached, and none before: what is no part of the
+/// whole is left out.
+fn within(part: Option<u64>, whole: Option<u64>) -> Option<u64> {
+    part.filter(|part| whole.is_some_and(|whole| *part <= whole))
+}
+
+/// Both, where one is known.
+pub(super) fn sum(one: Option<u64>, more: Option<u64>) -> Option<u64> {
+    match (one, more) {
+        (None, None) => None,
+        (one, more) => Some(one.unwrap_or(0).saturating_add(more.unwrap_or(0))),
+    }
+}
+
+/// Of an answer whose beginning was lost: a document that begins at `usageMetadata`. It can be read if
+/// what follows closes one object.
+pub(super) fn tail(body: &[u8]) -> Option<Vec<u8>> {
+    // Within a text the quotes would have a backslash before them.
+    let at = memchr::memmem::rfind(body, b"\"usageMetadata\"")?;
+    Some([b"{", body.get(at..)?].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::shapes::lenient::read;
+
+    fn counts(json: &str) -> Counts {
+        let mut counts = Counts::default();
+        read(json.as_bytes(), &mut counts).unwrap();
+        counts
+    }
+
+    fn usage(json: &str) -> Usage {
+        counts(json).usage().unwrap()
+    }
+
+    #[test]
+    fn thoughts_and_what_tools_brought_are_added() {
+        let found = usage(
+            r#"{"promptTokenCount":900,"cachedContentTokenCount":512,"candidatesTokenCount":40,
+            "thoughtsTokenCount":302,"toolUsePromptTokenCount":7,"totalTokenCount":1249}"#,
+        );
+        assert_eq!((found.input, found.output), (Some(907), Some(342)));
+        assert_eq!((found.cache_read, found.reasoning), (Some(512), Some(302)));
+    }
+
+    #[test]
+    fn a_count_of_zero_is_left_out() {
+        let blocked = usage(r#"{"promptTokenCount":5,"totalTokenCount":5}"#);
+        assert_eq!((blocked.input, blocked.output), (Some(5), Some(0)));
+        let vectors = usage(r#"{"promptTokenCount":5}"#);
+        assert_eq!((vectors.input, vectors.output), (Some(5), None));
+        assert_eq!(usage(r#"{"promptTokenCount":5,"totalTokenCount":4}"#).output, None);
+        assert_eq!(counts(r#"{"trafficType":"ON_DEMAND","totalTokenCount":4}"#).usage(), None);
+        let audio = usage(r#"{"promptTokenCount":5,"promptTokensDetails":[{"modality":"AUDIO"}]}"#);
+        assert_eq!((audio.input_audio, audio.input_image), (Some(0), None));
+    }
+
+    #[test]
+    fn each_kind_of_token_is_told_apart() {
+        let found = usage(
+            r#"{"promptTokenCount":1000,"cachedContentTokenCount":90,"candidatesTokenCount":1300,
+            "promptTokensDetails":[{"modality":"TEXT","tokenCount":10},{"modality":"IMAGE","tokenCount":258},
+              {"modality":"AUDIO","tokenCount":32},{"modality":"VIDEO","tokenCount":700}],
+            "toolUsePromptTokensDetails":[{"modality":"IMAGE","tokenCount":2}],
+            "cacheTokensDetails":[{"modality":"AUDIO","tokenCount":30},{"modality":"IMAGE","tokenCount":60}],
+            "candidatesTokensDetails":[{"modality":"IMAGE","tokenCount":1290},{"modality":"AUDIO","tokenCount":1}]}"#,
+        );
+        let input = (found.input_image, found.input_audio, found.input_video);
+        assert_eq!(input, (Some(260), Some(32), Some(700)));
+        assert_eq!((found.cache_read_audio, found.cache_read_image), (Some(30), Some(60)));
+        assert_eq!((found.output_image, found.output_audio), (Some(1290), Some(1)));
+    }
+
+    #[test]
+    fn cached_pages_of_a_document_are_no_pictures() {
+        let found = usage(
+            r#"{"promptTokenCount":1344,"cachedContentTokenCount":1274,
+            "promptTokensDetails":[{"modality":"TEXT","tokenCount":54},{"modality":"DOCUMENT","tokenCount":1290}],
+            "cacheTokensDetails":[{"modality":"TEXT","tokenCount":51},{"modality":"IMAGE","tokenCount":1223}]}"#,
+        );
+        assert_eq!((found.cache_read, found.cache_read_image), (Some(1274), None));
+    }
+
+    #[test]
+    fn what_was_bought_is_told_in_the_words_of_prices() {
+        let tier = |json: &str| {
+            let mut facts = ResponseFacts::default();
+            counts(json).tier.tell(&mut facts);
+            facts.service_tier
+        };
+        for (json, expected) in [
+            (r#"{"serviceTier":"standard"}"#, Some("standard")),
+            (r#"{"trafficType":"ON_DEMAND"}"#, Some("on_demand")),
+            (r#"{"trafficType":"ON_DEMAND_PRIORITY"}"#, Some("priority")),
+            (r#"{"trafficType":"ON_DEMAND_FLEX"}"#, Some("flex")),
+            (r#"{"trafficType":"ON_DEMAND_OFFPEAK"}"#, Some("on_demand_offpeak")),
+            (r#"{"trafficType":"PROVISIONED_THROUGHPUT"}"#, Some("provisioned_throughput")),
+            (r#"{"trafficType":"TRAFFIC_TYPE_UNSPECIFIED"}"#, None),
+            ("{}", None),
+        ] {
+            assert_eq!(tier(json).as_deref(), expected, "{json}");
+        }
+    }
+}
