@@ -456,33 +456,38 @@ fn the_upstream_receives_one_unambiguous_request_or_none() {
         "[limits]\nheader_seconds = 0.2\nclient_idle_seconds = 0.2\nclient_stall_seconds = 0.2\n";
     let config = upstream("openai", &upstream_.url(), "paths = [\"/v1/\"]");
     let proxy = Start::new(config + limits).start();
-    let mut faults = Vec::new();
-    for version in ["HTTP/1.1", "HTTP/1.0"] {
-        for (shapes, most) in [(AMBIGUOUS, 1), (ODD, 2)] {
-            for shape in shapes {
-                let requests = smuggle(&proxy, &upstream_, version, shape);
-                let clear = requests.iter().all(|request| is_unambiguous(&request.head));
-                if requests.len() > most || !clear {
-                    let heads: Vec<_> = requests.into_iter().map(|request| request.head).collect();
-                    faults.push(format!("{version} {shape:?} became {heads:?}"));
-                }
-            }
-        }
+    let shapes = [(AMBIGUOUS, 1), (ODD, 2)];
+    let shapes = shapes.iter().flat_map(|(shapes, most)| shapes.iter().map(move |it| (it, *most)));
+    let versions = ["HTTP/1.1", "HTTP/1.0"];
+    let cases: Vec<_> =
+        versions.iter().flat_map(|it| shapes.clone().map(move |case| (it, case))).collect();
+    for (number, (version, (shape, _))) in cases.iter().enumerate() {
+        smuggle(&proxy, number, version, shape);
     }
-    assert!(faults.is_empty(), "{faults:#?}");
-}
-
-/// What reaches the upstream when another request hides behind `shape`.
-fn smuggle(proxy: &Proxy, upstream: &Answering, version: &str, shape: &str) -> Vec<Request> {
-    let hidden = "GET /v1/hidden HTTP/1.1\r\nHost: x\r\nX-Key: stolen\r\n\r\n";
-    let mut client = Client::connect(proxy.address);
-    client.send(format!("POST /v1/first {version}\r\nHost: x\r\n{shape}{hidden}"));
-    client.wire.until_ended();
+    proxy.wait_for_metric("nothing runs", |metrics| {
+        metrics.sum("clearspan_requests_active", &[]) == 0.0
+    });
     // What came before this has arrived by now.
     assert_eq!(exchange(proxy.address, get("/v1/last")).head.status(), 200);
-    let mut requests = upstream.requests();
-    requests.retain(|request| request.head.target() != "/v1/last");
-    requests
+    let requests = upstream_.requests();
+    let faults = cases.iter().enumerate().filter_map(|(number, (version, (shape, most)))| {
+        let of_case = |request: &&Request| request.head.target().ends_with(&format!("/{number}"));
+        let heads: Vec<_> = requests.iter().filter(of_case).map(|request| &request.head).collect();
+        let good = heads.len() <= *most && heads.iter().all(|head| is_unambiguous(head));
+        (!good).then(|| format!("{version} {shape:?} became {heads:?}"))
+    });
+    let faults: Vec<_> = faults.collect();
+    assert!(faults.is_empty(), "{faults:#?}");
+    let told = |request: &Request| request.head.target().starts_with("/v1/");
+    assert!(requests.iter().all(told), "{requests:?}");
+}
+
+/// Sends a request in this shape, and another that hides behind it; both name their case.
+fn smuggle(proxy: &Proxy, number: usize, version: &str, shape: &str) {
+    let hidden = format!("GET /v1/hidden/{number} HTTP/1.1\r\nHost: x\r\nX-Key: stolen\r\n\r\n");
+    let mut client = Client::connect(proxy.address);
+    client.send(format!("POST /v1/first/{number} {version}\r\nHost: x\r\n{shape}{hidden}"));
+    client.wire.until_ended();
 }
 
 /// One length or one coding, one host, and no field that another parser could read as two.
