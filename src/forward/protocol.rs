@@ -72,10 +72,11 @@ pub(super) async fn serve<S>(
             _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
         },
     };
+    // Each in memory of its own: a connection need not be as large as the other kind is.
     if is_http2 {
-        http2(forward, io, arrival, phase, &limits).await;
+        Box::pin(http2(forward, io, arrival, phase, limits)).await;
     } else {
-        http1(forward, io, arrival, phase).await;
+        Box::pin(http1(forward, io, arrival, phase)).await;
     }
 }
 
@@ -124,7 +125,7 @@ async fn http2<S>(
     mut io: ClientIo<S>,
     arrival: Arrival,
     mut phase: watch::Receiver<Phase>,
-    limits: &Limits,
+    limits: Limits,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -136,7 +137,7 @@ async fn http2<S>(
         let exchange = Arc::clone(&forward).exchange(arrival, request);
         async { Ok::<_, Infallible>(exchange.await) }
     });
-    let server = wire::http2_server(streams.clone(), limits);
+    let server = wire::http2_server(streams.clone(), &limits);
     let mut connection = std::pin::pin!(server.serve_connection(io, service));
     let mut told_to_leave = false;
     loop {

@@ -82,7 +82,7 @@ pub(crate) fn run(
 fn warm(stage: &mut Stage, proxies: &[Option<Process>; 3]) -> Result<(), Failure> {
     for (target, proxy) in PROXIES.into_iter().zip(proxies) {
         if proxy.is_some() {
-            let load = Load::Unary { body: 1000, connections: 16, seconds: 0.3 };
+            let load = Load::Unary { body: 1000, connections: 16, seconds: 0.3, held: true };
             slice::run(stage, target, proxy.as_ref(), load)?;
             slice::run(stage, target, proxy.as_ref(), unpaced(100, 1, Asks::Client))?;
         }
@@ -116,20 +116,23 @@ fn one_round(
 /// All slices, in the order of the table.
 fn plan(seconds: f64) -> Vec<Slice> {
     let mut slices = Vec::new();
-    for (body, size) in [(1000, "1 KB"), (200_000, "200 KB"), (4_000_000, "4 MB")] {
-        slices.push(Slice {
-            part: Part::Cpu,
-            load: Load::Unary { body, connections: 8, seconds },
-            direct: false,
-            repeats: 1,
-            measures: vec![Measure {
-                label: format!("CPU per unary request, {size}"),
-                unit: "µs",
-                of: Sample::cpu_us_per_request,
-                compare: Compare::Ratio,
-                aim: Some(1.3),
-            }],
-        });
+    let sizes = [(1000, "1 KB"), (200_000, "200 KB"), (4_000_000, "4 MB")];
+    for (held, asking) in [(true, ""), (false, ", not asked about usage")] {
+        for (body, size) in sizes {
+            slices.push(Slice {
+                part: Part::Cpu,
+                load: Load::Unary { body, connections: 8, seconds, held },
+                direct: false,
+                repeats: 1,
+                measures: vec![Measure {
+                    label: format!("CPU per unary request, {size}{asking}"),
+                    unit: "µs",
+                    of: Sample::cpu_us_per_request,
+                    compare: Compare::Ratio,
+                    aim: Some(1.3),
+                }],
+            });
+        }
     }
     slices.push(shared(seconds));
     slices.push(throughput(seconds));
@@ -161,7 +164,7 @@ fn shared(seconds: f64) -> Slice {
 fn throughput(seconds: f64) -> Slice {
     Slice {
         part: Part::Cpu,
-        load: Load::Unary { body: 1000, connections: 64, seconds },
+        load: Load::Unary { body: 1000, connections: 64, seconds, held: true },
         direct: false,
         repeats: 1,
         measures: vec![Measure {
@@ -184,7 +187,7 @@ fn latency(seconds: f64) -> Slice {
     };
     Slice {
         part: Part::Latency,
-        load: Load::Unary { body: 1000, connections: 1, seconds: seconds / 4.0 },
+        load: Load::Unary { body: 1000, connections: 1, seconds: seconds / 4.0, held: true },
         direct: true,
         repeats: REPEATS,
         measures: vec![

@@ -76,7 +76,10 @@ const TURN: &str = "Please look at the log below and tell me what went wrong.\\n
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Want {
     /// In one piece.
-    Unary,
+    Unary {
+        /// Of an upstream that Clearspan asks about usage where it can.
+        held: bool,
+    },
     /// As a stream, and who asks for its usage.
     Stream(Asks),
 }
@@ -93,14 +96,17 @@ pub(crate) enum Asks {
 impl Want {
     /// Where such a request goes.
     pub(crate) fn path(self) -> &'static str {
-        if self == Self::Stream(Asks::Nobody) { OBSERVED_PATH } else { PATH }
+        match self {
+            Self::Stream(Asks::Nobody) | Self::Unary { held: false } => OBSERVED_PATH,
+            _ => PATH,
+        }
     }
 }
 
 /// The body of a request: a conversation of turns, `bytes` long.
 pub(crate) fn request_body(bytes: usize, want: Want) -> Bytes {
     let tail = match want {
-        Want::Unary => r#""}],"model":"gpt-4o","temperature":0.7}"#,
+        Want::Unary { .. } => r#""}],"model":"gpt-4o","temperature":0.7}"#,
         Want::Stream(Asks::Client) => {
             r#""}],"model":"gpt-4o","stream":true,"stream_options":{"include_usage":true}}"#
         }
