@@ -15,7 +15,7 @@ lint:
 
 # Against a bare hyper pass-through and nginx
 bench *args:
-    cargo bench --locked {{ args }}
+    cargo bench --locked --bench proxy {{ args }}
 
 # One property for so many seconds, on any bytes
 fuzz target seconds="300" *args:
