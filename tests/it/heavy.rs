@@ -238,9 +238,7 @@ fn silent_streams(streams: usize) {
     proxy.wait_for_metric("20 requests", ended(20));
     let before = proxy.memory_kib();
     let mut open: Vec<_> = (0..streams).map(|_| open_stream(proxy.address, &origin)).collect();
-    // Until the cold path has read them all.
-    thread::sleep(Duration::from_millis(300));
-    let each = (proxy.memory_kib() - before) as f64 / streams as f64;
+    let each = (settled_memory_kib(&proxy) - before) as f64 / streams as f64;
     println!("{streams} silent streams: {each:.1} KiB each");
     assert!(each < 80.0, "{each} KiB for each stream");
     for (_, upstream) in &mut open {
@@ -468,5 +466,19 @@ fn requests_that_are_too_much_pass_and_are_read_up_to_a_bound() {
     ] {
         let request = post_with(CHAT, fields, &body);
         check(what, &request, answer.as_bytes(), "complete", note);
+    }
+}
+
+/// The memory once it no longer moves: the cold path has read what there was.
+fn settled_memory_kib(proxy: &Proxy) -> usize {
+    let (deadline, mut last) = (Instant::now() + PATIENCE, 0);
+    loop {
+        let now = proxy.memory_kib();
+        if now == last {
+            return now;
+        }
+        assert!(Instant::now() < deadline, "memory never settles: {now} KiB");
+        last = now;
+        thread::sleep(Duration::from_millis(100));
     }
 }

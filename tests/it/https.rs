@@ -27,15 +27,6 @@ fn config(url: &str, tls: &str, more: &str) -> String {
     format!("{server}tls = {tls}\n{upstream}{more}")
 }
 
-/// Waits for a line on standard error.
-fn wait_for_warning(proxy: &Proxy, text: &str) {
-    let deadline = Instant::now() + PATIENCE;
-    while !proxy.stderr().iter().any(|line| line.contains(text)) {
-        assert!(Instant::now() < deadline, "{text} never came in {:#?}", proxy.stderr());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[test]
 fn http_inside_tls_is_forwarded_and_reported_as_https() {
     let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
@@ -149,7 +140,7 @@ fn a_new_certificate_is_taken_while_a_stream_runs_on_the_old_one() {
     }
     let new = authority.issue();
     new.write(folder.path());
-    wait_for_warning(&proxy, "new connections get the new certificate");
+    proxy.wait_until_said("new connections get the new certificate");
     assert_eq!(client.shown(proxy.address), new.der);
     upstream.send([&chunk(b"data: 2\n\n"), &b"0\r\n\r\n"[..]].concat());
     while !seen.ends_with("data: 2\n\n\r\n0\r\n\r\n") {
@@ -167,10 +158,10 @@ fn a_pair_that_cannot_be_used_is_refused_once_and_the_old_one_stays() {
     let key = folder.path().join("tls.key");
     std::fs::write(&key, authority.issue().key).unwrap();
     proxy.signal("HUP");
-    wait_for_warning(&proxy, "is not the key of this certificate");
+    proxy.wait_until_said("is not the key of this certificate");
     std::fs::remove_file(&key).unwrap();
     proxy.signal("HUP");
-    wait_for_warning(&proxy, "No such file");
+    proxy.wait_until_said("No such file");
     // The same state is looked at again, on request and in time.
     proxy.signal("HUP");
     std::thread::sleep(Duration::from_millis(2500));
@@ -181,7 +172,7 @@ fn a_pair_that_cannot_be_used_is_refused_once_and_the_old_one_stays() {
     let new = authority.issue();
     new.write(folder.path());
     proxy.signal("HUP");
-    wait_for_warning(&proxy, "new connections get the new certificate");
+    proxy.wait_until_said("new connections get the new certificate");
     assert_eq!(client.shown(proxy.address), new.der);
 }
 
@@ -208,7 +199,7 @@ fn files_behind_a_link_that_is_swapped_are_taken() {
     let proxy = https("http://127.0.0.1:1", &files(folder.path()), "");
     link("..two", "..new");
     std::fs::rename(folder.path().join("..new"), folder.path().join("..data")).unwrap();
-    wait_for_warning(&proxy, "new connections get the new certificate");
+    proxy.wait_until_said("new connections get the new certificate");
     assert_eq!(authority.client().shown(proxy.address), second.der);
 }
 
