@@ -66,6 +66,10 @@ pub fn read(
 
 /// `x-ratelimit-PART-KIND`, `x-tokenlimit-PART`, `anthropic-ratelimit-KIND-PART`.
 fn meaning(name: &[u8]) -> Option<(&'static str, Part)> {
+    // Most headers end here.
+    if !matches!(name.first(), Some(b'x' | b'X' | b'a' | b'A')) {
+        return None;
+    }
     let after = |prefix: &str| {
         let (start, rest) = name.split_at_checked(prefix.len())?;
         let rest = start.eq_ignore_ascii_case(prefix.as_bytes()).then_some(rest)?;
