@@ -69,6 +69,7 @@ async fn forward(request: Request<Incoming>, pool: Arc<Pool>) -> Result<Response
 }
 
 /// The upstream speaks HTTP/2, which names its host in the target and knows no connection's fields.
+#[expect(clippy::disallowed_methods, reason = "in which order fields stand is nobody's measure")]
 fn to_http_2(request: &mut Request<Incoming>, host: SocketAddr) -> Result<(), Broken> {
     *request.version_mut() = Version::HTTP_2;
     *request.uri_mut() = format!("http://{host}{}", request.uri().path()).parse()?;
