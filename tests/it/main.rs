@@ -73,6 +73,9 @@ mod golden;
 /// Recorded exchanges, read as another reads them.
 #[cfg(test)]
 mod observed;
+/// Recorded exchanges, fact by fact as an independent reader found them.
+#[cfg(test)]
+mod expected;
 /// What real services were recorded to send.
 #[cfg(test)]
 mod recordings;
