@@ -79,6 +79,9 @@ mod expected;
 /// What real services were recorded to send.
 #[cfg(test)]
 mod recordings;
+/// What calls cost, by the price pages' arithmetic.
+#[cfg(test)]
+mod costs;
 /// Real clients and a real server.
 #[cfg(test)]
 mod real;
