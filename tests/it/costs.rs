@@ -397,15 +397,15 @@ impl Worked {
         }
     }
 
-    /// Total and what it leaves out, as the library says.
-    fn computed(&self) -> (u64, String) {
+    /// Total and what it leaves out for this usage, as the library says.
+    fn computed(&self, usage: Usage) -> (u64, String) {
         let call = Call {
             who: Who::Named(self.provider),
             answered: Some(self.model),
             asked: None,
             tier: Some(self.tier).filter(|tier| !tier.is_empty()),
             place: None,
-            usage: Some(self.usage()),
+            usage: Some(usage),
             at: UNIX_EPOCH + Duration::from_secs(NOW),
             worked: None,
         };
@@ -421,7 +421,7 @@ fn calls_cost_what_the_price_pages_arithmetic_comes_to() {
     for worked in &WORKED {
         let Worked { page, provider, model, tier, used, nanos, .. } = worked;
         let expected = (*nanos, worked.left_out.join(", "));
-        let (printed, computed) = (worked.printed(), worked.computed());
+        let (printed, computed) = (worked.printed(), worked.computed(worked.usage()));
         println!(
             "{provider} {model} {tier} | {used} | {} = {nanos} | prices {}, library {} | {page}",
             worked.arithmetic(),
@@ -431,5 +431,36 @@ fn calls_cost_what_the_price_pages_arithmetic_comes_to() {
         assert_eq!(worked.sum(), *nanos, "{model} {tier} {used}");
         assert_eq!(computed, expected, "library: {model} {tier} {used}");
         assert_eq!(printed, expected, "prices: {model} {tier} {used}");
+    }
+}
+
+/// What calls cost by the providers' own account: who, the model, input, of it cached, output, nano-dollars.
+/// Each was told beside the counts in a real answer: by `usage.cost` (OpenRouter), `cost_in_usd_ticks` (xAI),
+/// or a gateway's estimate.
+const TOLD: [(&str, &str, u64, u64, u64, u64); 10] = [
+    ("openai", "gpt-5-2025-08-07", 13, 0, 11, 126_250),
+    ("openrouter", "openai/gpt-5-mini-2025-08-07", 73, 0, 162, 342_250),
+    ("openrouter", "anthropic/claude-4.5-haiku-20251001", 625, 0, 152, 1_385_000),
+    ("openrouter", "anthropic/claude-haiku-4.5", 626, 0, 106, 1_156_000),
+    // Of OpenRouter too, at the makers' own prices.
+    ("xai", "grok-4", 687, 679, 187, 3_338_250),
+    ("openai", "text-embedding-3-small", 7, 0, 0, 140),
+    ("xai", "grok-4.3", 478, 320, 91, 489_000),
+    ("xai", "grok-4.3", 235, 128, 2_525, 6_471_850),
+    ("xai", "grok-4.3", 595, 384, 106, 605_550),
+    ("xai", "grok-4.3", 470, 192, 81, 588_400),
+];
+
+#[test]
+fn calls_cost_what_their_providers_said_that_they_cost() {
+    for (provider, model, input, cached, output, nanos) in TOLD {
+        let worked = Worked { provider, model, ..NOTHING };
+        let usage = Usage {
+            input: Some(input),
+            cache_read: Some(cached),
+            output: Some(output),
+            ..Usage::default()
+        };
+        assert_eq!(worked.computed(usage), (nanos, String::new()), "{provider} {model}");
     }
 }
