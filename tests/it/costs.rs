@@ -53,7 +53,7 @@ const OF_OPENAI: Worked = Worked { page: OPENAI, provider: "openai", ..NOTHING }
 const OF_ANTHROPIC: Worked = Worked { page: CLAUDE, provider: "anthropic", ..NOTHING };
 const OF_GOOGLE: Worked = Worked { page: GEMINI, provider: "gemini", ..NOTHING };
 
-const WORKED: [Worked; 30] = [
+const WORKED: [Worked; 31] = [
     Worked {
         model: "gpt-4o-mini",
         used: "--input 1200 --cached 1024 --output 310",
@@ -322,6 +322,22 @@ const WORKED: [Worked; 30] = [
         sum: &[(17, "3", MILLION), (6, "15", MILLION), (1, "6", THOUSAND)],
         nanos: 6_141_000,
         left_out: &["request"],
+        ..NOTHING
+    },
+    // 19 tokens asked and 10 175 of what was read; 498 said after 95 305 of reasoning; 48 searches.
+    Worked {
+        page: "docs.perplexity.ai/getting-started/pricing",
+        provider: "perplexity",
+        model: "sonar-deep-research",
+        used: "--input 10194 --output 95803 --reasoning 95305 --web-searches 48",
+        sum: &[
+            (10_194, "2", MILLION),
+            (498, "8", MILLION),
+            (95_305, "3", MILLION),
+            (48, "5", THOUSAND),
+        ],
+        nanos: 550_287_000,
+        left_out: &["citation"],
         ..NOTHING
     },
 ];
