@@ -772,6 +772,38 @@ mod tests {
     }
 
     #[test]
+    fn every_dialect_hears_how_long_an_error_asks_to_wait() {
+        // Google's own error stands before other publishers' models too.
+        let body = br#"{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","message":"m","details":[
+            {"@type":"type.googleapis.com/google.rpc.QuotaFailure"},
+            {"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"48s"}]}}"#;
+        for (dialect, path) in [
+            ("openai", "/v1/chat/completions"),
+            ("openai", "/v1/responses"),
+            ("openai", "/v1/threads/t/runs"),
+            ("openai", "/completion"),
+            ("openai", "/v1/novelties"),
+            ("anthropic", "/v1/messages"),
+            ("gemini", "/v1beta/models/g:generateContent"),
+            ("gemini", "/v1/projects/p/locations/l/publishers/anthropic/models/c:rawPredict"),
+            ("cohere", "/v2/chat"),
+            ("ollama", "/api/chat"),
+        ] {
+            let mut observer = observer(dialect, &format!("POST {path} 1.1\n"), 0);
+            observer.see(at(1), Entry::Head(b"429 1.1\ncontent-type: application/json\n"));
+            observer.see(at(2), Entry::Body(Answered, body));
+            let seen = observer.finish(&ended(3, Cause::Complete));
+            assert_eq!(seen.http.retry_after, Some(Duration::from_secs(48)), "{dialect} {path}");
+            assert_eq!(seen.error_type.as_deref(), Some("resource_exhausted"), "{path}");
+        }
+        let mut batch = observer("openai", "GET /v1/batches/b 1.1\n", 0);
+        batch.see(at(1), Entry::Head(b"429 1.1\n"));
+        batch.see(at(2), Entry::Body(Answered, body));
+        let seen = batch.finish(&ended(3, Cause::Complete));
+        assert_eq!(seen.http.retry_after, Some(Duration::from_secs(48)));
+    }
+
+    #[test]
     fn many_chunks_and_one_token_are_suspicious() {
         let mut observer = chat();
         observer.see(at(2), Entry::Head(SSE));
