@@ -10,6 +10,8 @@ pub mod shapes;
 pub mod dialect;
 /// Taped entries become an observation.
 pub mod observer;
+/// The pieces of a response, each where it belongs.
+pub mod reader;
 /// Heads, as they stand on the tape.
 pub mod head;
 /// What gateways' headers say of an answer.
@@ -22,6 +24,8 @@ pub mod until;
 pub mod marks;
 /// How it ended, what went wrong, and what is known of the usage.
 pub mod verdict;
+/// Whether a reported usage can be right.
+pub mod doubts;
 /// Whose fault an error was, and which limit it met.
 pub mod blame;
 /// What could not be read, each said once.

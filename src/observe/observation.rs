@@ -399,6 +399,8 @@ pub struct Usage {
     pub input_video: Option<u64>,
     /// Of the output: pictures.
     pub output_image: Option<u64>,
+    /// The provider tells a total too, and it is not the sum of what it tells beside it.
+    pub is_uneven: bool,
     /// What is billed beside tokens.
     pub units: Units,
 }
@@ -630,7 +632,8 @@ pub enum Note {
     EncodingBroken,
     /// Decompressed bytes above the limit were not read.
     EncodingTooLarge,
-    /// Many content chunks but at most one output token reported: the usage is suspicious.
+    /// The reported usage cannot be right: many chunks and one token, a prompt and no input, a total that
+    /// is not its parts' sum, parts beyond their whole (`observe::doubts`).
     UsageSuspicious,
 }
 

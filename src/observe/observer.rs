@@ -12,22 +12,22 @@ use super::decode::encoding::Fault;
 use super::decode::json::Document;
 use super::decode::media::{Media, Shape};
 use super::dialect::{self, Answer, Call, Context, Reads};
+use super::doubts;
 use super::estimate::Grounds;
 use super::head::{RequestHead, ResponseHead};
-use super::kept::{Came, Kept};
+use super::kept::Kept;
 use super::marks::Marks;
 use super::notes::Notes;
 use super::observation::{
     Ending, Estimate, HttpFacts, Known, Note, Observation, RequestFacts, ResponseFacts, StreamUsage,
 };
+use super::reader::Reader;
 use super::shapes::lenient::Unread;
 use super::verdict::{self, Evidence, Reading};
 use crate::tape::{Cause, Direction, End, Entry, Ids, Milestone, Start, Upstream, Vitals};
 
 /// The longest document that is read where no dialect knows it.
 const SMALL: usize = 256 << 10;
-/// More chunks than this with at most one token of output are suspicious.
-const SUSPICIOUS_CHUNKS: u64 = 5;
 
 /// Reads one exchange as it comes.
 #[derive(Debug)]
@@ -329,8 +329,9 @@ impl Observer {
         let conversation = &mut self.request_facts.conversation;
         let named = conversation.take().or(self.conversation);
         *conversation = named.filter(|_| self.settings.client_ids);
-        let few = usage.value().and_then(|usage| usage.output).is_some_and(|output| output <= 1);
-        if few && self.facts.chunks > SUSPICIOUS_CHUNKS {
+        let is_odd =
+            |usage| doubts::is_odd(usage, self.call.operation, &self.request_facts, &self.facts);
+        if usage.value().is_some_and(is_odd) {
             self.notes.add(Note::UsageSuspicious);
         }
         Observation {
@@ -414,53 +415,6 @@ impl Response {
                 self.answer.as_ref().is_some_and(|answer| answer.is_terminated(facts))
             }
             _ => self.document == Some(Ok(())),
-        }
-    }
-}
-
-/// Where the pieces of a response go.
-struct Reader<'a> {
-    answer: &'a mut dyn Answer,
-    facts: &'a mut ResponseFacts,
-    kept: &'a mut Kept,
-    marks: &'a mut Marks,
-    notes: &'a mut Notes,
-    document: &'a mut Option<Result<(), Unread>>,
-    too_long: &'a mut bool,
-    // The body ended.
-    is_end: bool,
-}
-
-impl Reader<'_> {
-    fn read(&mut self, piece: Piece<'_>, at: Duration) {
-        match piece {
-            Piece::Frame(frame) => {
-                let before = self.facts.usage;
-                let read = self.answer.frame(frame, self.facts);
-                // What the body's end cuts off is a piece of an event, and none that is unreadable.
-                if read.is_err() && self.is_end {
-                    return;
-                }
-                self.facts.events += 1;
-                let says = matches!(read, Ok(content) if content.is_some());
-                self.kept.answer(frame.data, Came { says, before, since: self.facts.usage });
-                match read {
-                    Ok(content) if says => {
-                        self.facts.chunks += 1;
-                        self.marks.content(content, at);
-                    }
-                    Ok(_) => (),
-                    Err(_) => self.notes.add(Note::EventUnreadable),
-                }
-            }
-            Piece::Document(Document::Whole(body)) => {
-                let before = self.facts.usage;
-                *self.document = Some(self.answer.document(body, self.facts));
-                let since = self.facts.usage;
-                self.kept.answer(body, Came { says: true, before, since });
-            }
-            Piece::Document(Document::Tail(body)) => self.answer.tail(body, self.facts),
-            Piece::Document(Document::TooLong) => *self.too_long = true,
         }
     }
 }
@@ -888,6 +842,13 @@ mod tests {
         observer.see(at(3), Entry::Body(Answered, body.as_bytes()));
         let seen = observer.finish(&ended(5, Cause::Complete));
         assert_eq!(seen.notes, [Note::UsageSuspicious]);
+        let mut observer = chat();
+        observer.see(at(2), Entry::Head(SSE));
+        let end =
+            END.replace("\"completion_tokens\":2", "\"completion_tokens\":2,\"total_tokens\":9");
+        observer.see(at(3), Entry::Body(Answered, end.as_bytes()));
+        let seen = observer.finish(&ended(5, Cause::Complete));
+        assert_eq!(seen.notes, [Note::UsageSuspicious], "the total is another");
     }
 
     #[test]
