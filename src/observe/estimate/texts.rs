@@ -4,7 +4,7 @@
 use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
 use super::sample::Sample;
-use crate::observe::shapes::lenient::{Filled, Into, Lenient, Text, read};
+use crate::observe::shapes::lenient::{Filled, Into, Lenient, List, Text, fields, read};
 use crate::observe::shapes::raw::Raw;
 
 /// What stands under a key.
@@ -16,6 +16,9 @@ enum Meaning {
     TextsOrJson,
     /// Whatever it is, the model reads or writes it as it stands: a text, or JSON.
     Json,
+    /// What the model may call. Functions of the client's are read as they stand; what the provider or
+    /// the model brings itself has texts that nobody shows.
+    Tools,
     /// What a model reads and is no text: pictures, sound, files, or what the provider keeps.
     Unseen,
     /// Nothing that is read or written as text.
@@ -36,9 +39,10 @@ fn request(key: &str) -> Meaning {
         | "requests" | "instances" | "input_prefix" | "input_suffix" | "tool_plan"
         | "tool_results" | "outputs" => Meaning::Texts,
         "input" => Meaning::TextsOrJson,
-        "arguments" | "args" | "tools" | "functions" | "response" | "parameters"
-        | "response_format" | "responseSchema" | "response_schema" | "output_format"
-        | "output_config" | "json_schema" | "format" | "documents" => Meaning::Json,
+        "tools" => Meaning::Tools,
+        "arguments" | "args" | "functions" | "response" | "parameters" | "response_format"
+        | "responseSchema" | "response_schema" | "output_format" | "output_config"
+        | "json_schema" | "format" | "documents" => Meaning::Json,
         "image_url"
         | "input_audio"
         | "audio_url"
@@ -88,6 +92,23 @@ pub(super) fn answered(json: &[u8], to: &mut Sample) {
     let _read = read(json, &mut Walk { keys: answer, to, here: false, only_text: true });
 }
 
+fields! {
+    struct Tool<'de> {
+        kind: Text<'de> = "type",
+        named: Filled = "name" | "function" | "functionDeclarations" | "function_declarations",
+    }
+}
+
+impl Tool<'_> {
+    /// The client's own function; some formats have no word for that.
+    fn is_function(&self) -> bool {
+        match self.kind.as_str() {
+            "" => self.named.0,
+            kind => matches!(kind, "function" | "custom"),
+        }
+    }
+}
+
 /// A walk through a document.
 struct Walk<'a> {
     keys: Keys,
@@ -114,6 +135,15 @@ impl Walk<'_> {
                 let mut raw = Raw::default();
                 object.next_value_seed(Into(&mut raw))?;
                 self.json(meaning, raw.0);
+                Ok(())
+            }
+            Meaning::Tools => {
+                let mut raw = Raw::default();
+                object.next_value_seed(Into(&mut raw))?;
+                let mut tools = List::<Tool<'_>>::default();
+                let _read = read(raw.0.as_bytes(), &mut tools);
+                self.only_text &= tools.iter().all(Tool::is_function);
+                self.json(Meaning::Json, raw.0);
                 Ok(())
             }
             Meaning::Unseen => {
@@ -293,6 +323,10 @@ mod tests {
                 "HiS",
             ),
             (r#"{"message":"Hi","chat_history":[{"role":"USER","message":"before"}]}"#, "Hibefore"),
+            (
+                r#"{"tools":[{"functionDeclarations":[{}]}],"contents":[{"parts":[{"text":"Hi"}]}]}"#,
+                "[{\"functionDeclarations\":[{}]}]Hi",
+            ),
             (r#"{"images":[],"previous_response_id":null,"input":"Hi"}"#, "Hi"),
         ] {
             assert_eq!(prompt(json), (expected.to_owned(), true), "{json}");
@@ -309,6 +343,9 @@ mod tests {
             r#"{"input":[{"content":[{"type":"input_file","file_id":"f"}]}]}"#,
             r#"{"input":"Hi","previous_response_id":"resp_1"}"#,
             r#"{"contents":[],"cachedContent":"cachedContents/1"}"#,
+            r#"{"input":"Hi","tools":[{"type":"web_search"}]}"#,
+            r#"{"messages":[],"tools":[{"name":"f","input_schema":{}},{"type":"bash_20250124","name":"bash"}]}"#,
+            r#"{"contents":[],"tools":[{"googleSearch":{}}]}"#,
         ] {
             assert!(!prompt(json).1, "{json}");
         }
