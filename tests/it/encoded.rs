@@ -115,7 +115,7 @@ fn a_compressed_request_beyond_its_bound_or_broken_is_noted_and_passes() {
         ("gzip", gzip(long.as_bytes()), "encoding_too_large", Some("m")),
         ("deflate", zlib(long.as_bytes()), "encoding_too_large", Some("m")),
         ("zstd", ASKED.into(), "encoding_broken", None),
-        ("gzip", cut(gzip(ASKED.as_bytes())), "encoding_broken", None),
+        ("gzip", cut(gzip(ASKED.as_bytes())), "encoding_broken", Some("m")),
         ("aes128gcm", ASKED.into(), "encoding_unknown", None),
     ] {
         let fields = format!("Content-Encoding: {encoding}\r\n");
