@@ -5,10 +5,13 @@
 mod sample;
 /// The texts of a JSON document, by the keys that they stand under.
 mod texts;
+/// Where the text stood in the event before.
+mod template;
 /// Tokens of a text.
 mod tokenizer;
 
 use sample::Sample;
+use template::Template;
 use tokenizer::Tokenizer;
 
 use super::observation::{Estimate, Operation, RequestFacts, ResponseFacts, Usage};
@@ -25,6 +28,7 @@ const PRIMING: u64 = 3;
 pub struct Texts {
     prompt: Sample,
     answer: Sample,
+    template: Template,
     // All that was asked with is text, and it was read to its end.
     prompt_is_whole: bool,
 }
@@ -47,7 +51,12 @@ pub struct Grounds<'a> {
 impl Texts {
     /// Nothing yet; of each text at most so many bytes are kept.
     pub fn new(limit: usize) -> Self {
-        Self { prompt: Sample::new(limit), answer: Sample::new(limit), prompt_is_whole: false }
+        Self {
+            prompt: Sample::new(limit),
+            answer: Sample::new(limit),
+            template: Template::default(),
+            prompt_is_whole: false,
+        }
     }
 
     /// Whether an estimate can be made of calls of this kind.
@@ -64,12 +73,17 @@ impl Texts {
 
     /// Gathers what an event of the answer, or all of it, says.
     pub fn answer(&mut self, json: &[u8]) {
-        texts::answered(json, &mut self.answer);
+        if let Some(text) = self.template.text(json) {
+            self.answer.push(text);
+            return;
+        }
+        let only = texts::answered(json, &mut self.answer);
+        self.template.learn(json, only);
     }
 
     /// Bytes of its buffers.
     pub fn held(&self) -> usize {
-        self.prompt.held() + self.answer.held()
+        self.prompt.held() + self.answer.held() + self.template.held()
     }
 
     /// What the call used, as far as its texts tell; none where they tell nothing.
@@ -148,6 +162,31 @@ mod tests {
         assert_eq!((found.tokenizer, found.own, found.sampled), ("o200k_base", true, false));
         let other = estimate(&texts, &asked("claude-x"), &ResponseFacts::default());
         assert_eq!((other.tokenizer, other.own), ("o200k_base", false));
+    }
+
+    #[test]
+    fn events_that_begin_alike_are_counted_as_if_each_were_read_in_full() {
+        let mut random = fastrand::Rng::with_seed(3);
+        let pieces = ["", "Hi", " wor", r"né\n", r#"\""#, r#"{\"a\":1}"#, "]}", "👩"];
+        let events: Vec<_> = (0..400)
+            .map(|_| {
+                let piece = random.choice(pieces).unwrap();
+                let pad = "x".repeat(random.usize(..9));
+                match random.u8(..8) {
+                    0 => format!(r#"{{"choices":[{{"delta":{{"reasoning":"{piece}"}}}}],"p":"{pad}"}}"#),
+                    1 => format!(r#"{{"choices":[{{"delta":{{"content":"","tool_calls":[{{"function":{{"arguments":"{piece}"}}}}]}}}}]}}"#),
+                    2 => format!(r#"{{"choices":[{{"delta":{{"content":null,"refusal":"{piece}"}}}}]}}"#),
+                    _ => format!(r#"{{"choices":[{{"delta":{{"content":"{piece}"}}}}],"p":"{pad}"}}"#),
+                }
+            })
+            .collect();
+        let (mut quick, mut full) = (Texts::new(1 << 20), Sample::new(1 << 20));
+        for event in &events {
+            quick.answer(event.as_bytes());
+            texts::answered(event.as_bytes(), &mut full);
+            assert_eq!(quick.answer.text(), full.text(), "{event}");
+        }
+        assert!(quick.template.held() > 0);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The texts of a JSON document, by the keys that they stand under, whatever the format around them:
 //! what is asked, what is answered. Knows no dialect, and keeps nothing but a sample.
 
+use std::ops::Range;
+
 use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
 use super::sample::Sample;
@@ -81,15 +83,20 @@ fn answer(key: &str) -> Meaning {
 
 /// Gathers what a request asks with, and says whether it is all text.
 pub(super) fn asked(json: &[u8], to: &mut Sample) -> bool {
-    let mut walk = Walk { keys: request, to, here: false, only_text: true };
+    let mut walk = Walk::new(request, to);
     // What cannot be read ends what is gathered: whoever called knows.
     let _read = read(json, &mut walk);
     walk.only_text
 }
 
-/// Gathers what an answer, or an event of it, says.
-pub(super) fn answered(json: &[u8], to: &mut Sample) {
-    let _read = read(json, &mut Walk { keys: answer, to, here: false, only_text: true });
+/// Gathers what an answer, or an event of it, says; where it says it in one text that stands there as it is
+/// meant, tells the place.
+pub(super) fn answered(json: &[u8], to: &mut Sample) -> Option<Range<usize>> {
+    let mut walk = Walk::new(answer, to);
+    let read = read(json, &mut walk);
+    let (address, length) = walk.only.filter(|_| walk.texts == 1 && read.is_ok())?;
+    let start = address.checked_sub(json.as_ptr() as usize)?;
+    Some(start..start.checked_add(length)?)
 }
 
 fields! {
@@ -116,9 +123,21 @@ struct Walk<'a> {
     // A text that stands here is one of those that are looked for.
     here: bool,
     only_text: bool,
+    // Texts, and where the last one stands in memory and how long it is, if it stands as it is meant.
+    texts: u32,
+    only: Option<(usize, usize)>,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(keys: Keys, to: &'a mut Sample) -> Self {
+        Self { keys, to, here: false, only_text: true, texts: 0, only: None }
+    }
+
+    fn push(&mut self, text: &str) {
+        self.to.push(text);
+        self.texts = self.texts.saturating_add(1);
+    }
+
     /// What stands under a key.
     fn value<'de, A: MapAccess<'de>>(
         &mut self,
@@ -166,7 +185,7 @@ impl Walk<'_> {
                 self.here = true;
                 let _read = read(raw.as_bytes(), self);
             }
-            Some(b'{' | b'[') => self.to.push(raw),
+            Some(b'{' | b'[') => self.push(raw),
             _ => (),
         }
     }
@@ -174,8 +193,17 @@ impl Walk<'_> {
 
 impl<'de> Lenient<'de> for Walk<'_> {
     fn text(&mut self, text: &str) {
-        if self.here {
-            self.to.push(text);
+        if self.here && !text.is_empty() {
+            self.push(text);
+            self.only = None;
+        }
+    }
+
+    fn borrowed(&mut self, text: &'de str) {
+        let before = self.texts;
+        self.text(text);
+        if self.texts > before {
+            self.only = Some((text.as_ptr() as usize, text.len()));
         }
     }
 
