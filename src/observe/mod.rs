@@ -10,6 +10,10 @@ pub mod shapes;
 pub mod dialect;
 /// Taped entries become an observation.
 pub mod observer;
+/// A WebSocket: of each call within it an observation.
+pub mod session;
+/// The calls of a session.
+pub mod turns;
 /// Heads, as they stand on the tape.
 pub mod head;
 /// What gateways' headers say of an answer.

@@ -11,13 +11,15 @@ use super::decode::body::{Body, Limits, Piece};
 use super::decode::encoding::Fault;
 use super::decode::json::Document;
 use super::decode::media::{Media, Shape};
+use super::decode::websocket::Extensions;
 use super::dialect::{self, Answer, Call, Context, Reads};
 use super::head::{RequestHead, ResponseHead};
 use super::marks::Marks;
 use super::notes::Notes;
 use super::observation::{
-    HttpFacts, Known, Note, Observation, RequestFacts, ResponseFacts, StreamUsage,
+    HttpFacts, Known, Note, Observation, Part, RequestFacts, ResponseFacts, StreamUsage,
 };
+use super::session::{Common, Session};
 use super::shapes::lenient::Unread;
 use super::verdict::{self, Evidence, Reading};
 use crate::tape::{Cause, Direction, End, Entry, Ids, Milestone, Start, Upstream, Vitals};
@@ -44,6 +46,8 @@ pub struct Observer {
     conversation: Option<String>,
     stream_usage: Option<StreamUsage>,
     response: Option<Response>,
+    // In the response's stead, once the connection became a WebSocket on which calls are made.
+    session: Option<Box<Session>>,
     facts: ResponseFacts,
     marks: Marks,
     notes: Notes,
@@ -99,6 +103,7 @@ impl Observer {
             conversation: head.conversation,
             stream_usage: None,
             response: None,
+            session: None,
             facts: ResponseFacts::default(),
             notes: Notes::default(),
             last: Duration::ZERO,
@@ -115,6 +120,9 @@ impl Observer {
                 self.marks.milestone(milestone, at);
             }
             Entry::Head(head) => self.begin_response(head, at),
+            Entry::Body(direction, bytes) if self.session.is_some() => {
+                self.converse(direction, bytes, at);
+            }
             Entry::Body(Direction::Request, bytes) => {
                 if let Some(request) = &mut self.request {
                     request.push(bytes, &mut |_| ());
@@ -124,6 +132,7 @@ impl Observer {
             Entry::Gap(Direction::Request, _) => {
                 self.notes.add(Note::RequestTorn);
                 self.end_request(false);
+                self.session.iter_mut().for_each(|session| session.tear(Direction::Request));
             }
             Entry::Gap(Direction::Response, _) => self.tear_response(),
         }
@@ -133,12 +142,47 @@ impl Observer {
     pub fn held(&self) -> usize {
         let request = self.request.as_ref().map_or(0, Body::held);
         let response = self.response.as_ref().map_or(0, |response| response.body.held());
-        request + response
+        request + response + self.session.as_ref().map_or(0, |session| session.held())
+    }
+
+    /// The calls of a session that ended since this was last asked.
+    pub fn turns(&mut self) -> Vec<Observation> {
+        let Some(session) = &mut self.session else { return Vec::new() };
+        session.ended(&Common {
+            ids: &self.ids,
+            started: self.started,
+            client: self.client,
+            upstream: self.upstream.as_ref(),
+            http: &self.http,
+            conversation: self.conversation.as_deref(),
+            client_ids: self.settings.client_ids,
+        })
+    }
+
+    /// The exchange is over, as `vitals` tell it, and with it what is open of a session's calls, which
+    /// `turns` tells then. Nothing is to be seen after it.
+    pub fn close(&mut self, vitals: &Vitals) {
+        let end = self.end(vitals);
+        self.see_tears(vitals);
+        self.session.iter_mut().for_each(|session| session.close(end.cause, end.at));
+    }
+
+    fn end(&self, vitals: &Vitals) -> End {
+        vitals.end().unwrap_or(End { at: self.last, cause: Cause::ClientGone })
+    }
+
+    /// Reads what is said on a connection that became a WebSocket.
+    fn converse(&mut self, direction: Direction, bytes: &[u8], at: Duration) {
+        let Self { session: Some(session), marks, notes, .. } = self else { return };
+        if direction == Direction::Response && !bytes.is_empty() {
+            marks.bytes(at);
+        }
+        session.see(direction, bytes, at, notes);
     }
 
     /// The exchange is over, as `vitals` tell it.
     pub fn finish(mut self, vitals: &Vitals) -> Observation {
-        let end = vitals.end().unwrap_or(End { at: self.last, cause: Cause::ClientGone });
+        let end = self.end(vitals);
         self.see_tears(vitals);
         self.end_request(false);
         self.end_response();
@@ -156,6 +200,7 @@ impl Observer {
         }
         if vitals.response_torn.load(Relaxed) {
             self.notes.add(Note::ResponseTorn);
+            self.session.iter_mut().for_each(|session| session.tear(Direction::Response));
             if let Some(response) = &mut self.response {
                 response.torn = true;
             }
@@ -198,6 +243,10 @@ impl Observer {
             return;
         }
         self.http.status = Some(head.status).filter(|&status| status > 0);
+        if let Some(dialogue) = dialect::dialogue(self.call.route).filter(|_| head.is_websocket) {
+            let agreed = Extensions::of(&head.extensions);
+            self.session = Some(Box::new(Session::new(dialogue, agreed, &self.settings)));
+        }
         if !head.is_ours {
             self.marks.times.head = Some(at);
             std::mem::take(&mut head.gateway).tell(&mut self.facts);
@@ -260,6 +309,7 @@ impl Observer {
 
     fn tear_response(&mut self) {
         self.notes.add(Note::ResponseTorn);
+        self.session.iter_mut().for_each(|session| session.tear(Direction::Response));
         self.marks.tear();
         if let Some(response) = &mut self.response {
             response.torn = true;
@@ -324,6 +374,7 @@ impl Observer {
             self.notes.add(Note::UsageSuspicious);
         }
         Observation {
+            part: self.session.as_ref().map_or(Part::Exchange, |session| session.part()),
             ids: self.ids,
             started: self.started,
             client: self.client,

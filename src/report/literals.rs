@@ -30,6 +30,7 @@ fn upstream(name: &str, provider: &str, address: &str, port: u16) -> Option<Arc<
 
 fn posted(path: &str, route: Option<&'static str>, status: Option<u16>) -> Observation {
     Observation {
+        part: Part::Exchange,
         ids: Ids {
             trace: [0xab; 16],
             parent: None,

@@ -11,6 +11,8 @@ mod reel;
 mod pen;
 /// The last bytes of a torn body.
 mod tail;
+/// A `traceparent`, read.
+pub mod trace_context;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};

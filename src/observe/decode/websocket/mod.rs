@@ -114,6 +114,11 @@ impl Messages {
         }
     }
 
+    /// Nobody here knows what frames mean.
+    pub fn refuse(&mut self) {
+        self.stop(Fault::Unknown);
+    }
+
     /// Bytes are missing from here.
     pub fn tear(&mut self) {
         if self.fault.is_none() {
