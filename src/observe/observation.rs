@@ -45,8 +45,8 @@ pub enum Part {
     Turn {
         /// Its place among them, from 1.
         number: u64,
-        /// The trace of the session's own span.
-        session: [u8; 16],
+        /// The trace of the session's own span, where the call names another, and in it its parent.
+        session: Option<[u8; 16]>,
     },
 }
 
@@ -55,9 +55,9 @@ pub enum Part {
 pub struct Observation {
     /// What it is about.
     pub part: Part,
-    /// Trace and span ids, drawn when the request head was read. Of a turn: `parent` is its CLIENT
-    /// span's, which the call itself may name, in a trace of its own; `client_span` follows from the
-    /// session's and the turn's number.
+    /// Trace and span ids, drawn when the request head was read. Of a turn, `client_span` follows from
+    /// the session's and its number, and where the call names a trace of its own, `trace` and `parent`
+    /// are those.
     pub ids: Ids,
     /// The wall clock at zero, the moment the request head was read.
     pub started: SystemTime,

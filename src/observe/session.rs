@@ -190,7 +190,7 @@ impl Common<'_> {
             ..self.http.clone()
         };
         Observation {
-            part: Part::Turn { number: turn.number, session: self.ids.trace },
+            part: Part::Turn { number: turn.number, session: turn.context.map(|_| self.ids.trace) },
             ids: self.ids(turn.number, turn.context),
             started: self.started + turn.began,
             client: self.client,
@@ -215,11 +215,14 @@ impl Common<'_> {
 
     /// A turn's ids: the same whenever its tape is read again.
     fn ids(&self, number: u64, context: Option<([u8; 16], [u8; 8], u8)>) -> Ids {
-        let (trace, parent, flags) =
-            context.unwrap_or((self.ids.trace, self.ids.server_span, self.ids.flags));
         let drawn = u64::from_be_bytes(self.ids.client_span);
         let client_span = mixed(drawn ^ mixed(number)).max(1).to_be_bytes();
-        Ids { trace, parent: Some(parent), client_span, flags, ..*self.ids }
+        match context {
+            Some((trace, parent, flags)) => {
+                Ids { trace, parent: Some(parent), flags, client_span, ..*self.ids }
+            }
+            None => Ids { client_span, ..*self.ids },
+        }
     }
 }
 

@@ -312,7 +312,8 @@ mod tests {
     #[test]
     fn only_so_many_calls_are_kept_open() {
         let mut turns = turns();
-        (0..OPEN as u64).for_each(|millis| drop(begin(&mut turns, millis)));
+        let numbers: Vec<_> = (0..OPEN as u64).map(|millis| begin(&mut turns, millis)).collect();
+        assert_eq!(numbers.last(), Some(&(OPEN as u64)));
         assert!(!turns.forgot());
         begin(&mut turns, 1000);
         assert!(turns.forgot() && turns.get(1).is_none() && turns.get(2).is_some());
