@@ -79,6 +79,11 @@ impl Turn {
         }
     }
 
+    /// When it was asked for is not known: how long its first word took is not either.
+    pub fn forget_asking(&mut self) {
+        (self.marks.times.sent, self.marks.times.sent_all) = (None, None);
+    }
+
     fn read(&mut self, data: &[u8], now: Duration) -> Result<(), Unread> {
         let at = now.saturating_sub(self.began);
         self.last = now;

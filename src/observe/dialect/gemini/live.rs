@@ -188,8 +188,12 @@ impl Dialogue for Live {
         let number = match self.open {
             Some(number) => number,
             None if is_answer => {
-                let at = self.asked.take().unwrap_or(turns.now());
-                self.begin(at, turns)
+                let asked = self.asked.take();
+                let number = self.begin(asked.unwrap_or(turns.now()), turns);
+                // When the model heard that it was its turn, nobody told.
+                let unasked = turns.get(number).filter(|_| asked.is_none());
+                unasked.into_iter().for_each(Turn::forget_asking);
+                number
             }
             None => return Ok(()),
         };

@@ -20,6 +20,7 @@ fields! {
 fields! {
     #[derive(Clone, Copy)]
     pub(super) struct InputDetails {
+        text: Count = "text_tokens",
         audio: Count = "audio_tokens",
         image: Count = "image_tokens",
         cached: Count = "cached_tokens",
@@ -31,6 +32,7 @@ fields! {
 fields! {
     #[derive(Clone, Copy)]
     pub(super) struct CachedDetails {
+        text: Count = "text_tokens",
         audio: Count = "audio_tokens",
         image: Count = "image_tokens",
     }
@@ -53,15 +55,21 @@ impl Spent {
             output: self.output.0,
             cache_read: input.cached.0,
             input_audio: input.audio.0,
-            input_image: input.image.0,
+            input_image: input.image.0.or(rest(self.input, input.text, input.audio)),
             cache_read_audio: cached.audio.0,
-            cache_read_image: cached.image.0,
+            cache_read_image: cached.image.0.or(rest(input.cached, cached.text, cached.audio)),
             output_audio: self.output_details.audio.0,
             units: Units { input_audio_time: seconds, ..Units::default() },
             ..Usage::default()
         };
         (usage != Usage::default()).then_some(usage)
     }
+}
+
+/// None where text and sound are all: models that knew no pictures did not count them.
+fn rest(all: Count, text: Count, audio: Count) -> Option<u64> {
+    let both = text.0?.checked_add(audio.0?)?;
+    (all.0 == Some(both)).then_some(0)
 }
 
 #[cfg(test)]
@@ -88,6 +96,19 @@ mod tests {
         assert_eq!((found.input_audio, found.input_image), (Some(10), Some(3)));
         assert_eq!((found.cache_read, found.cache_read_audio), (Some(64), Some(4)));
         assert_eq!((found.cache_read_image, found.output_audio), (Some(0), Some(91)));
+    }
+
+    #[test]
+    fn there_are_no_pictures_where_words_and_sound_are_all() {
+        let told = |text: u64| {
+            usage(&format!(
+                r#"{{"input_tokens":10,"input_token_details":{{"text_tokens":{text},"audio_tokens":4,"cached_tokens":3,
+                "cached_tokens_details":{{"text_tokens":3,"audio_tokens":0}}}}}}"#
+            ))
+            .map(|it| (it.input_image, it.cache_read_image))
+        };
+        assert_eq!(told(6), Some((Some(0), Some(0))));
+        assert_eq!(told(5), Some((None, Some(0))), "something is not told apart");
     }
 
     #[test]
