@@ -69,6 +69,8 @@ pub struct RequestHead {
     pub media: Media,
     /// `Content-Encoding`, several joined with commas.
     pub content_encoding: String,
+    /// `Content-Length`, in bytes; 0 where it says none.
+    pub content_length: usize,
     /// `User-Agent`.
     pub user_agent: Option<String>,
     /// The conversation that it belongs to, where a header names it.
@@ -88,6 +90,8 @@ pub struct ResponseHead {
     pub media: Media,
     /// `Content-Encoding`, several joined with commas.
     pub content_encoding: String,
+    /// `Content-Length`, in bytes; 0 where it says none.
+    pub content_length: usize,
     /// The upstream's id of the exchange.
     pub request_id: Option<String>,
     /// What gateways say of the answer.
@@ -130,6 +134,8 @@ impl RequestHead {
                 read.media = media(value);
             } else if name.eq_ignore_ascii_case(b"content-encoding") {
                 join(&mut read.content_encoding, value);
+            } else if name.eq_ignore_ascii_case(b"content-length") {
+                read.content_length = number(value).unwrap_or(0);
             } else if name.eq_ignore_ascii_case(b"user-agent") {
                 read.user_agent = Some(bounded(value, USER_AGENT));
             } else if name.eq_ignore_ascii_case(b"idempotency-key") {
@@ -165,6 +171,8 @@ impl ResponseHead {
                 read.media = media(value);
             } else if name.eq_ignore_ascii_case(b"content-encoding") {
                 join(&mut read.content_encoding, value);
+            } else if name.eq_ignore_ascii_case(b"content-length") {
+                read.content_length = number(value).unwrap_or(0);
             } else if name.eq_ignore_ascii_case(b"clearspan-error") {
                 read.is_ours = true;
             } else if name.eq_ignore_ascii_case(b"upgrade") {

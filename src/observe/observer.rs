@@ -77,7 +77,8 @@ impl Observer {
         let model = dialect::model(start.upstream.as_deref(), path);
         let request = call
             .request
-            .map(|_| Body::new(head.media, &head.content_encoding, limits(&settings, call.reads)));
+            .map(|_| Body::new(head.media, &head.content_encoding, limits(&settings, call.reads)))
+            .map(|body| body.announced(head.content_length));
         let http = HttpFacts {
             method: head.method,
             path: head.path,
@@ -274,7 +275,7 @@ impl Observer {
                     Media::Json if self.call.reads == Reads::Elements => Media::Elements,
                     media => media,
                 };
-                Body::new(media, &head.content_encoding, limits)
+                Body::new(media, &head.content_encoding, limits).announced(head.content_length)
             } else {
                 Body::unread()
             },

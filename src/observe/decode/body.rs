@@ -51,6 +51,8 @@ struct Framing {
     limits: Limits,
     parser: Parser,
     empty: bool,
+    // Bytes that are to come, as far as that is known.
+    announced: usize,
 }
 
 #[derive(Debug)]
@@ -77,7 +79,15 @@ impl Body {
             Media::Opaque => Encoding::default(),
             _ => Encoding::new(encoding, limits.decoded),
         };
-        Self { encoding, framing: Framing { media, limits, parser, empty: true } }
+        Self { encoding, framing: Framing { media, limits, parser, empty: true, announced: 0 } }
+    }
+
+    /// With so many `bytes` to come, as its head says. It is believed only for memory, and in part.
+    pub fn announced(mut self, bytes: usize) -> Self {
+        if self.encoding.is_identity() {
+            self.framing.announced = bytes;
+        }
+        self
     }
 
     /// A body that nobody reads.
@@ -183,7 +193,7 @@ impl Framing {
             Shape::Sse => Parser::Sse(Sse::new(self.limits.event)),
             Shape::Ndjson => Parser::Ndjson(Ndjson::new(self.limits.event)),
             Shape::Elements => Parser::Elements(Elements::new(self.limits.event)),
-            Shape::Json => Parser::Json(Json::new(self.limits.document)),
+            Shape::Json => Parser::Json(Json::new(self.limits.document, self.announced)),
             Shape::Opaque => Parser::Opaque,
         };
         self.push(bytes, sink);
