@@ -145,12 +145,13 @@ fn each_conversation_gives_the_calls_beside_it_deflated_or_not() {
     assert!(all.len() >= 8, "only {} conversations", all.len());
 }
 
+/// The chunks in which a piece comes, by its place.
+type Cut<'a> = dyn Fn(usize, &[u8]) -> Vec<Vec<u8>> + 'a;
+
 /// However the pieces are cut, the same is told.
 fn check_cuts(of: &Conversation, agreed: &str) {
     let pieces = sent(of, agreed);
-    let told = |cut: &dyn Fn(usize, &[u8]) -> Vec<Vec<u8>>| {
-        format!("{:?}", observe(of, agreed, &pieces, cut))
-    };
+    let told = |cut: &Cut<'_>| format!("{:?}", observe(of, agreed, &pieces, cut));
     let expected = told(&|_, bytes| vec![bytes.to_vec()]);
     for (place, (_, _, bytes)) in pieces.iter().enumerate() {
         for at in 1..bytes.len() {
