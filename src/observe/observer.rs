@@ -1,6 +1,9 @@
 //! Taped entries in, one `Observation` out. Knows no format: decoders and dialects do the reading;
 //! this is who hands what to whom. It never fails, whatever comes in whatever order.
 
+/// Where the connection became a WebSocket.
+mod sessions;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -11,23 +14,25 @@ use super::decode::body::{Body, Limits, Piece};
 use super::decode::encoding::Fault;
 use super::decode::json::Document;
 use super::decode::media::{Media, Shape};
-use super::decode::websocket::Extensions;
 use super::dialect::{self, Answer, Call, Context, Reads};
+use super::doubts;
+use super::estimate::Grounds;
 use super::head::{RequestHead, ResponseHead};
+use super::kept::Kept;
 use super::marks::Marks;
 use super::notes::Notes;
 use super::observation::{
-    HttpFacts, Known, Note, Observation, Part, RequestFacts, ResponseFacts, StreamUsage,
+    Ending, Estimate, HttpFacts, Known, Note, Observation, Part, RequestFacts, ResponseFacts,
+    StreamUsage,
 };
-use super::session::{Common, Session};
+use super::reader::Reader;
+use super::session::Session;
 use super::shapes::lenient::Unread;
 use super::verdict::{self, Evidence, Reading};
-use crate::tape::{Cause, Direction, End, Entry, Ids, Milestone, Start, Upstream, Vitals};
+use crate::tape::{Cause, Direction, Entry, Ids, Milestone, Start, Upstream, Vitals};
 
 /// The longest document that is read where no dialect knows it.
 const SMALL: usize = 256 << 10;
-/// More chunks than this with at most one token of output are suspicious.
-const SUSPICIOUS_CHUNKS: u64 = 5;
 
 /// Reads one exchange as it comes.
 #[derive(Debug)]
@@ -49,6 +54,7 @@ pub struct Observer {
     // In the response's stead, once the connection became a WebSocket on which calls are made.
     session: Option<Box<Session>>,
     facts: ResponseFacts,
+    kept: Kept,
     marks: Marks,
     notes: Notes,
     last: Duration,
@@ -92,6 +98,7 @@ impl Observer {
         };
         Self {
             marks: Marks::new(settings.stall),
+            kept: Kept::new(call.operation, &settings),
             settings,
             ids: start.ids,
             started: start.started,
@@ -133,7 +140,7 @@ impl Observer {
             Entry::Gap(Direction::Request, _) => {
                 self.notes.add(Note::RequestTorn);
                 self.end_request(false);
-                self.session.iter_mut().for_each(|session| session.tear(Direction::Request));
+                self.tear_session(Direction::Request);
             }
             Entry::Gap(Direction::Response, _) => self.tear_response(),
         }
@@ -143,42 +150,10 @@ impl Observer {
     pub fn held(&self) -> usize {
         let request = self.request.as_ref().map_or(0, Body::held);
         let response = self.response.as_ref().map_or(0, |response| response.body.held());
-        request + response + self.session.as_ref().map_or(0, |session| session.held())
-    }
-
-    /// The calls of a session that ended since this was last asked.
-    pub fn turns(&mut self) -> Vec<Observation> {
-        let Some(session) = &mut self.session else { return Vec::new() };
-        session.ended(&Common {
-            ids: &self.ids,
-            started: self.started,
-            client: self.client,
-            upstream: self.upstream.as_ref(),
-            http: &self.http,
-            conversation: self.conversation.as_deref(),
-            client_ids: self.settings.client_ids,
-        })
-    }
-
-    /// The exchange is over, as `vitals` tell it, and with it what is open of a session's calls, which
-    /// `turns` tells then. Nothing is to be seen after it.
-    pub fn close(&mut self, vitals: &Vitals) {
-        let end = self.end(vitals);
-        self.see_tears(vitals);
-        self.session.iter_mut().for_each(|session| session.close(end.cause, end.at));
-    }
-
-    fn end(&self, vitals: &Vitals) -> End {
-        vitals.end().unwrap_or(End { at: self.last, cause: Cause::ClientGone })
-    }
-
-    /// Reads what is said on a connection that became a WebSocket.
-    fn converse(&mut self, direction: Direction, bytes: &[u8], at: Duration) {
-        let Self { session: Some(session), marks, notes, .. } = self else { return };
-        if direction == Direction::Response && !bytes.is_empty() {
-            marks.bytes(at);
-        }
-        session.see(direction, bytes, at, notes);
+        request
+            + response
+            + self.kept.held()
+            + self.session.as_ref().map_or(0, |session| session.held())
     }
 
     /// The exchange is over, as `vitals` tell it.
@@ -194,34 +169,23 @@ impl Observer {
         self.conclude(end.cause)
     }
 
-    /// What was not kept may leave no gap on the tape.
-    fn see_tears(&mut self, vitals: &Vitals) {
-        if vitals.request_torn.load(Relaxed) {
-            self.notes.add(Note::RequestTorn);
-        }
-        if vitals.response_torn.load(Relaxed) {
-            self.notes.add(Note::ResponseTorn);
-            self.session.iter_mut().for_each(|session| session.tear(Direction::Response));
-            if let Some(response) = &mut self.response {
-                response.torn = true;
-            }
-        }
-    }
-
     /// The request's body ended, `well` or not: reads what there is of it.
     fn end_request(&mut self, well: bool) {
         let (Some(mut body), Some(read)) = (self.request.take(), self.call.request) else {
             return;
         };
         let (facts, mut outcome, mut too_long) = (&mut self.request_facts, None, false);
-        let in_path = facts.model.take();
+        let (in_path, torn) = (facts.model.take(), self.notes.has(Note::RequestTorn));
+        let kept = &mut self.kept;
         body.finish(&mut |piece| match piece {
-            Piece::Document(Document::Whole(bytes)) => outcome = Some(read(bytes, facts)),
+            Piece::Document(Document::Whole(bytes)) => {
+                let result = *outcome.insert(read(bytes, facts));
+                kept.ask(bytes, result.is_ok() && !torn);
+            }
             Piece::Document(Document::TooLong) => too_long = true,
             Piece::Document(Document::Tail(_)) | Piece::Frame(_) => (),
         });
         facts.model = facts.model.take().or(in_path);
-        let torn = self.notes.has(Note::RequestTorn);
         if self.call.operation.is_none() || body.is_empty() || torn {
             return;
         }
@@ -244,10 +208,7 @@ impl Observer {
             return;
         }
         self.http.status = Some(head.status).filter(|&status| status > 0);
-        if let Some(dialogue) = dialect::dialogue(self.call.route).filter(|_| head.is_websocket) {
-            let agreed = Extensions::of(&head.extensions);
-            self.session = Some(Box::new(Session::new(dialogue, agreed, &self.settings)));
-        }
+        self.begin_session(&head);
         if !head.is_ours {
             self.marks.times.head = Some(at);
             std::mem::take(&mut head.gateway).tell(&mut self.facts);
@@ -290,7 +251,7 @@ impl Observer {
     }
 
     fn read_response(&mut self, bytes: &[u8], at: Duration) {
-        let Self { response: Some(response), facts, marks, notes, .. } = self else {
+        let Self { response: Some(response), facts, kept, marks, notes, .. } = self else {
             return;
         };
         if bytes.is_empty() {
@@ -303,14 +264,14 @@ impl Observer {
         if let Response { body, answer: Some(answer), document, too_long, .. } = response {
             let answer = &mut **answer;
             let mut reader =
-                Reader { answer, facts, marks, notes, document, too_long, is_end: false };
+                Reader { answer, facts, kept, marks, notes, document, too_long, is_end: false };
             body.push(bytes, &mut |piece| reader.read(piece, at));
         }
     }
 
     fn tear_response(&mut self) {
         self.notes.add(Note::ResponseTorn);
-        self.session.iter_mut().for_each(|session| session.tear(Direction::Response));
+        self.tear_session(Direction::Response);
         self.marks.tear();
         if let Some(response) = &mut self.response {
             response.torn = true;
@@ -320,7 +281,7 @@ impl Observer {
 
     /// The response's body ended: reads what is left of it.
     fn end_response(&mut self) {
-        let Self { response: Some(response), facts, marks, notes, call, .. } = self else {
+        let Self { response: Some(response), facts, kept, marks, notes, call, .. } = self else {
             return;
         };
         let at = response.last_bytes;
@@ -328,7 +289,8 @@ impl Observer {
             return;
         };
         let answer = &mut **answer;
-        let mut reader = Reader { answer, facts, marks, notes, document, too_long, is_end: true };
+        let mut reader =
+            Reader { answer, facts, kept, marks, notes, document, too_long, is_end: true };
         body.finish(&mut |piece| reader.read(piece, at));
         facts.streamed = body.shape().is_some_and(Shape::is_stream);
         if body.skipped() > 0 {
@@ -364,14 +326,17 @@ impl Observer {
         let ending = verdict::ending(&evidence);
         let error_type = verdict::error_type(&evidence, ending);
         let usage = verdict::usage(&evidence, ending);
+        let estimate = usage.value().map_or_else(|| self.estimate(&evidence, ending), |_| None);
         let limit_hit = blame::limit_hit(&evidence, ending);
         let error_side = blame::side(&evidence, ending);
         self.http.retry_after = self.http.retry_after.or(self.facts.retry_after);
+        self.facts.raw_usage = self.kept.raw_usage();
         let conversation = &mut self.request_facts.conversation;
         let named = conversation.take().or(self.conversation);
         *conversation = named.filter(|_| self.settings.client_ids);
-        let few = usage.value().and_then(|usage| usage.output).is_some_and(|output| output <= 1);
-        if few && self.facts.chunks > SUSPICIOUS_CHUNKS {
+        let is_odd =
+            |usage| doubts::is_odd(usage, self.call.operation, &self.request_facts, &self.facts);
+        if usage.value().is_some_and(is_odd) {
             self.notes.add(Note::UsageSuspicious);
         }
         Observation {
@@ -396,9 +361,25 @@ impl Observer {
             error_side,
             limit_hit,
             usage,
+            estimate,
             cost: Known::Unknown("not_priced"),
             notes: self.notes.into_vec(),
         }
+    }
+
+    /// What its texts come to, where usage is missing though a model answered.
+    fn estimate(&self, evidence: &Evidence<'_>, ending: Ending) -> Option<Estimate> {
+        let (texts, response) = (self.kept.texts.as_ref()?, self.response.as_ref()?);
+        let answered = response.is_due && !verdict::failed(evidence, ending);
+        // What is made in the background is told once it is fetched.
+        let owed = self.facts.pending || self.facts.background;
+        texts.estimate(Grounds {
+            operation: self.call.operation.filter(|_| answered && !owed)?,
+            request: &self.request_facts,
+            response: &self.facts,
+            answer_is_read: response.is_read() && !self.notes.has(Note::ResponseTorn),
+            stands_in: self.settings.estimates_stand_in,
+        })
     }
 
     /// What was read of the answer.
@@ -424,6 +405,12 @@ impl Observer {
 }
 
 impl Response {
+    /// All of it that came was read, up to where it broke off.
+    fn is_read(&self) -> bool {
+        let decoded = matches!(self.body.fault(), None | Some(Fault::Short));
+        decoded && self.body.skipped() == 0 && !self.too_long && !self.is_foreign()
+    }
+
     fn is_foreign(&self) -> bool {
         self.body.shape() == Some(Shape::Opaque) && !self.body.is_empty()
     }
@@ -434,46 +421,6 @@ impl Response {
                 self.answer.as_ref().is_some_and(|answer| answer.is_terminated(facts))
             }
             _ => self.document == Some(Ok(())),
-        }
-    }
-}
-
-/// Where the pieces of a response go.
-struct Reader<'a> {
-    answer: &'a mut dyn Answer,
-    facts: &'a mut ResponseFacts,
-    marks: &'a mut Marks,
-    notes: &'a mut Notes,
-    document: &'a mut Option<Result<(), Unread>>,
-    too_long: &'a mut bool,
-    // The body ended.
-    is_end: bool,
-}
-
-impl Reader<'_> {
-    fn read(&mut self, piece: Piece<'_>, at: Duration) {
-        match piece {
-            Piece::Frame(frame) => {
-                let read = self.answer.frame(frame, self.facts);
-                // What the body's end cuts off is a piece of an event, and none that is unreadable.
-                if read.is_err() && self.is_end {
-                    return;
-                }
-                self.facts.events += 1;
-                match read {
-                    Ok(content) if content.is_some() => {
-                        self.facts.chunks += 1;
-                        self.marks.content(content, at);
-                    }
-                    Ok(_) => (),
-                    Err(_) => self.notes.add(Note::EventUnreadable),
-                }
-            }
-            Piece::Document(Document::Whole(body)) => {
-                *self.document = Some(self.answer.document(body, self.facts));
-            }
-            Piece::Document(Document::Tail(body)) => self.answer.tail(body, self.facts),
-            Piece::Document(Document::TooLong) => *self.too_long = true,
         }
     }
 }
@@ -505,6 +452,7 @@ mod tests {
 
     use super::*;
     use crate::observe::observation::{Ending, Operation};
+    use crate::tape::End;
     use Direction::{Request, Response as Answered};
 
     const REQUEST: &str =
@@ -787,7 +735,7 @@ mod tests {
         for _ in 0..100 {
             observer.see(at(3), Entry::Body(Answered, delta("word").as_bytes()));
         }
-        assert_eq!(observer.held(), 0);
+        assert!((400..=1024).contains(&observer.held()), "no more than its text");
         assert!(size_of::<Observer>() <= 2560, "{}", size_of::<Observer>());
     }
 
@@ -824,6 +772,75 @@ mod tests {
     }
 
     #[test]
+    fn every_dialect_hears_how_long_an_error_asks_to_wait() {
+        // Google's own error stands before other publishers' models too.
+        let body = br#"{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","message":"m","details":[
+            {"@type":"type.googleapis.com/google.rpc.QuotaFailure"},
+            {"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"48s"}]}}"#;
+        for (dialect, path) in [
+            ("openai", "/v1/chat/completions"),
+            ("openai", "/v1/responses"),
+            ("openai", "/v1/threads/t/runs"),
+            ("openai", "/completion"),
+            ("openai", "/v1/novelties"),
+            ("anthropic", "/v1/messages"),
+            ("gemini", "/v1beta/models/g:generateContent"),
+            ("gemini", "/v1/projects/p/locations/l/publishers/anthropic/models/c:rawPredict"),
+            ("cohere", "/v2/chat"),
+            ("ollama", "/api/chat"),
+        ] {
+            let mut observer = observer(dialect, &format!("POST {path} 1.1\n"), 0);
+            observer.see(at(1), Entry::Head(b"429 1.1\ncontent-type: application/json\n"));
+            observer.see(at(2), Entry::Body(Answered, body));
+            let seen = observer.finish(&ended(3, Cause::Complete));
+            assert_eq!(seen.http.retry_after, Some(Duration::from_secs(48)), "{dialect} {path}");
+            assert_eq!(seen.error_type.as_deref(), Some("resource_exhausted"), "{path}");
+        }
+        let mut batch = observer("openai", "GET /v1/batches/b 1.1\n", 0);
+        batch.see(at(1), Entry::Head(b"429 1.1\n"));
+        batch.see(at(2), Entry::Body(Answered, body));
+        let seen = batch.finish(&ended(3, Cause::Complete));
+        assert_eq!(seen.http.retry_after, Some(Duration::from_secs(48)));
+    }
+
+    #[test]
+    fn an_answer_without_usage_is_estimated_where_a_model_answered() {
+        let body =
+            r#"{"model":"gpt-4o","stream":true,"messages":[{"content":"Say hello to the world"}]}"#;
+        let told = |status: &str, stream: &str, cause: Cause, settings: Settings| {
+            let mut observer = observer("openai", "POST /v1/chat/completions 1.1\n", 0);
+            observer.kept = Kept::new(observer.call.operation, &settings);
+            observer.settings = Arc::new(settings);
+            observer.see(at(1), Entry::Body(Request, body.as_bytes()));
+            observer.see(at(1), Entry::At(Milestone::RequestEnd));
+            let head = format!("{status} 1.1\ncontent-type: text/event-stream\n");
+            observer.see(at(2), Entry::Head(head.as_bytes()));
+            observer.see(at(3), Entry::Body(Answered, stream.as_bytes()));
+            let seen = observer.finish(&ended(4, cause));
+            seen.estimate.map(|it| (it.usage.input, it.usage.output, it.stands_in))
+        };
+        let cut = ["Hello", ",", " world", "!"].map(delta).concat();
+        let done = cut.clone() + "data: [DONE]\n\n";
+        let usual = || Settings::default();
+        let expected = Some((Some(11), Some(4), false));
+        assert_eq!(told("200", &done, Cause::Complete, usual()), expected, "nobody asked");
+        assert_eq!(told("200", &cut, Cause::ClientGone, usual()), expected, "the client left");
+        assert_eq!(told("200", &cut, Cause::UpstreamReset("reset"), usual()), expected, "cut");
+        let stands_in = Settings { estimates_stand_in: true, ..usual() };
+        let found = told("200", &done, Cause::Complete, stands_in);
+        assert_eq!(found, Some((Some(11), Some(4), true)));
+        let reported = cut.clone() + END;
+        assert_eq!(told("200", &reported, Cause::Complete, usual()), None, "it is reported");
+        let error = r#"{"error":{"code":"x"}}"#;
+        assert_eq!(told("400", error, Cause::Complete, usual()), None, "no model answered");
+        let off = Settings { estimate_bytes: 0, ..usual() };
+        assert_eq!(told("200", &done, Cause::Complete, off), None, "nobody wants it");
+        let short = Settings { event_bytes: 60, ..usual() };
+        let unread = told("200", &(cut + &delta(&"x".repeat(60))), Cause::ClientGone, short);
+        assert_eq!(unread, Some((Some(11), None, false)), "not all of it was read");
+    }
+
+    #[test]
     fn many_chunks_and_one_token_are_suspicious() {
         let mut observer = chat();
         observer.see(at(2), Entry::Head(SSE));
@@ -832,6 +849,13 @@ mod tests {
         observer.see(at(3), Entry::Body(Answered, body.as_bytes()));
         let seen = observer.finish(&ended(5, Cause::Complete));
         assert_eq!(seen.notes, [Note::UsageSuspicious]);
+        let mut observer = chat();
+        observer.see(at(2), Entry::Head(SSE));
+        let end =
+            END.replace("\"completion_tokens\":2", "\"completion_tokens\":2,\"total_tokens\":9");
+        observer.see(at(3), Entry::Body(Answered, end.as_bytes()));
+        let seen = observer.finish(&ended(5, Cause::Complete));
+        assert_eq!(seen.notes, [Note::UsageSuspicious], "the total is another");
     }
 
     #[test]

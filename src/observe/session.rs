@@ -208,6 +208,8 @@ impl Common<'_> {
             error_side,
             limit_hit,
             usage,
+            // Texts of calls on a socket are not counted.
+            estimate: None,
             cost: Known::Unknown("not_priced"),
             notes: turn.notes.into_vec(),
         }

@@ -54,6 +54,10 @@ struct Facts<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     usage_missing: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    estimated_input_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimated_output_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     cost_usd: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cost_basis: Option<&'static str>,
@@ -101,6 +105,8 @@ pub(super) fn line(of: &Observation, outcome: &Outcome<'_>, to: &mut Vec<u8>) {
         input_tokens: input,
         output_tokens: output,
         usage_missing: reason(&of.usage).filter(|_| call),
+        estimated_input_tokens: of.estimate.and_then(|it| it.usage.input),
+        estimated_output_tokens: of.estimate.and_then(|it| it.usage.output),
         cost_usd: cost.map(|it| it.total.usd()),
         cost_basis: cost.map(|it| it.basis.as_str()),
         unpriced: reason(&of.cost).filter(|_| call),

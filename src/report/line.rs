@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::outcome::{Outcome, Severity};
 use super::timing;
-use crate::observe::observation::{CostBasis, Ending, Known, NanoUsd, Observation, Part};
+use crate::observe::observation::{CostBasis, Ending, Known, NanoUsd, Observation, Part, Usage};
 
 const RESET: &str = "\u{1b}[0m";
 
@@ -110,24 +110,39 @@ fn ending(of: &Observation, to: &mut String) -> fmt::Result {
 }
 
 fn usage_and_cost(of: &Observation, to: &mut String) -> fmt::Result {
-    let usage = match &of.usage {
-        Known::Value(usage) => usage,
-        Known::Unknown(reason) => return write!(to, "  ? tok ({})", Words(reason)),
-    };
+    match (&of.usage, &of.estimate) {
+        (Known::Value(usage), _) => {
+            to.push_str("  ");
+            tokens(usage, to)?;
+        }
+        (Known::Unknown(reason), None) => return write!(to, "  ? tok ({})", Words(reason)),
+        (Known::Unknown(reason), Some(estimate)) => {
+            to.push_str("  ≈ ");
+            tokens(&estimate.usage, to)?;
+            write!(to, " ({})", Words(reason))?;
+        }
+    }
+    match &of.cost {
+        Known::Value(cost) if cost.basis == CostBasis::LowerBound => {
+            write!(to, "  ≥ {}", Usd(cost.total))
+        }
+        Known::Value(cost) if cost.basis == CostBasis::Estimated => {
+            write!(to, "  ≈ {}", Usd(cost.total))
+        }
+        Known::Value(cost) => write!(to, "  {}", Usd(cost.total)),
+        Known::Unknown(reason) => write!(to, "  unpriced ({})", Words(reason)),
+    }
+}
+
+fn tokens(usage: &Usage, to: &mut String) -> fmt::Result {
     let count = |count: Option<u64>| count.map_or_else(|| "?".to_owned(), |it| it.to_string());
-    write!(to, "  {}", count(usage.input))?;
+    to.push_str(&count(usage.input));
     // Embeddings have no output.
     if usage.output.is_some() {
         write!(to, "→{}", count(usage.output))?;
     }
     to.push_str(" tok");
-    match &of.cost {
-        Known::Value(cost) if cost.basis == CostBasis::LowerBound => {
-            write!(to, "  ≥ {}", Usd(cost.total))
-        }
-        Known::Value(cost) => write!(to, "  {}", Usd(cost.total)),
-        Known::Unknown(reason) => write!(to, "  unpriced ({})", Words(reason)),
-    }
+    Ok(())
 }
 
 /// Client-chosen text must not steer a terminal, nor break a line.
@@ -205,6 +220,8 @@ mod tests {
         let told = [literals::session(), literals::turn()].map(|it| line(&it, false));
         let turn = "chat gpt-4o-mini → stop  412→96 tok  $0.00012  400 ms  stream";
         assert_eq!(told, ["GET /v1/responses → 101  1.2 s  2 calls", turn]);
+        let cut = "chat gpt-4o-mini → client_canceled  ≈ 412→37 tok (canceled)  ≈ $0.000084  ttft 310 ms  1.2 s  stream";
+        assert_eq!(line(&literals::estimated_chat(), false), cut);
         let mut least = literals::embeddings();
         if let Known::Value(cost) = &mut least.cost {
             cost.basis = CostBasis::LowerBound;

@@ -74,6 +74,7 @@ fn what_is_declared_is_what_is_emitted() {
     .unwrap();
     let all = literals::all().into_iter().chain([
         literals::resold(),
+        literals::estimated_chat(),
         literals::session(),
         literals::turn(),
     ]);

@@ -46,6 +46,9 @@ mod smuggling;
 /// Too much of everything, at constant memory.
 #[cfg(test)]
 mod heavy;
+/// What comes compressed, or in huge pieces.
+#[cfg(test)]
+mod encoded;
 /// How it ends.
 #[cfg(test)]
 mod shutdown;
