@@ -9,7 +9,7 @@ mod tape;
 #[cfg(test)]
 mod corpus;
 
-use crate::observe::decode::{elements, encoding, json, ndjson, sse};
+use crate::observe::decode::{elements, encoding, json, ndjson, sse, websocket};
 use crate::observe::price;
 use crate::{config, forward};
 
@@ -23,6 +23,7 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("elements", elements::fuzz),
     ("json", json::fuzz),
     ("encoding", encoding::fuzz),
+    ("websocket", websocket::fuzz),
     ("openai", |input| tape::spoken("openai", input)),
     ("anthropic", |input| tape::spoken("anthropic", input)),
     ("ollama", |input| tape::spoken("ollama", input)),

@@ -72,7 +72,12 @@ fn what_is_declared_is_what_is_emitted() {
         nowhere(),
     )
     .unwrap();
-    let all = literals::all().into_iter().chain([literals::resold(), literals::estimated_chat()]);
+    let all = literals::all().into_iter().chain([
+        literals::resold(),
+        literals::estimated_chat(),
+        literals::session(),
+        literals::turn(),
+    ]);
     all.for_each(|it| reporter.report(&it));
     handle.flush(Duration::from_secs(10));
     let mut keys = BTreeSet::new();
