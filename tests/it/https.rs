@@ -156,7 +156,10 @@ fn a_pair_that_cannot_be_used_is_refused_once_and_the_old_one_stays() {
     let proxy = https("http://127.0.0.1:1", &old.write(folder.path()), "");
     let client = authority.client();
     let key = folder.path().join("tls.key");
-    std::fs::write(&key, authority.issue().key).unwrap();
+    // At once: half a key would be one more state that is looked at.
+    let other = folder.path().join("other.key");
+    std::fs::write(&other, authority.issue().key).unwrap();
+    std::fs::rename(&other, &key).unwrap();
     proxy.signal("HUP");
     proxy.wait_until_said("is not the key of this certificate");
     std::fs::remove_file(&key).unwrap();
