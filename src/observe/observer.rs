@@ -11,12 +11,12 @@ use super::decode::body::{Body, Limits, Piece};
 use super::decode::encoding::Fault;
 use super::decode::json::Document;
 use super::decode::media::{Media, Shape};
-use super::dialect::{self, Answer, Call, Context, Reads};
+use super::dialect::{self, Answer, Call, Content, Context, Reads};
 use super::head::{RequestHead, ResponseHead};
 use super::marks::Marks;
 use super::notes::Notes;
 use super::observation::{
-    HttpFacts, Known, Note, Observation, RequestFacts, ResponseFacts, StreamUsage,
+    HttpFacts, Known, Note, Observation, Operation, RequestFacts, ResponseFacts, StreamUsage, Usage,
 };
 use super::shapes::lenient::Unread;
 use super::verdict::{self, Evidence, Reading};
@@ -55,6 +55,8 @@ pub struct Observer {
 struct Response {
     body: Body,
     answer: Option<Box<dyn Answer>>,
+    // Where the body is the answer itself, and no message that tells of it.
+    content: Option<Bytes>,
     // A body must come, and end with a terminator.
     is_due: bool,
     is_ours: bool,
@@ -64,6 +66,15 @@ struct Response {
     last_bytes: Duration,
 }
 
+/// What a body is whose bytes are the answer itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bytes {
+    /// A text, which is told at once.
+    Text,
+    /// Sound or a picture, made as it comes.
+    Stream,
+}
+
 impl Observer {
     /// Begins with what is known when the request's head was read.
     pub fn new(start: Start, settings: Arc<Settings>) -> Self {
@@ -71,9 +82,7 @@ impl Observer {
         let path = head.path.get(start.mount..).filter(|path| !path.is_empty()).unwrap_or("/");
         let call = dialect::find(start.upstream.as_deref(), &head.method, path);
         let model = dialect::model(start.upstream.as_deref(), path);
-        let request = call
-            .request
-            .map(|_| Body::new(head.media, &head.content_encoding, limits(&settings, call.reads)));
+        let request = call.request.map(|_| head.body(limits(&settings, call.reads)));
         let http = HttpFacts {
             method: head.method,
             path: head.path,
@@ -121,10 +130,7 @@ impl Observer {
                 }
             }
             Entry::Body(Direction::Response, bytes) => self.read_response(bytes, at),
-            Entry::Gap(Direction::Request, _) => {
-                self.notes.add(Note::RequestTorn);
-                self.end_request(false);
-            }
+            Entry::Gap(Direction::Request, _) => self.tear_request(),
             Entry::Gap(Direction::Response, _) => self.tear_response(),
         }
     }
@@ -209,7 +215,7 @@ impl Observer {
         }
         let bodiless = self.http.method == "HEAD" || matches!(head.status, 101 | 204 | 205 | 304);
         let read = match self.call.reads {
-            Reads::All | Reads::Elements | Reads::Small => true,
+            Reads::All | Reads::Elements | Reads::Media | Reads::Small => true,
             Reads::Errors => head.status >= 400,
         };
         let read = read && !bodiless && !head.is_ours;
@@ -220,14 +226,14 @@ impl Observer {
         };
         self.response = Some(Response {
             body: if read {
-                let limits = limits(&self.settings, self.call.reads);
-                let media = match head.media {
-                    Media::Json if self.call.reads == Reads::Elements => Media::Elements,
-                    media => media,
-                };
-                Body::new(media, &head.content_encoding, limits)
+                head.body(self.call.reads, limits(&self.settings, self.call.reads))
             } else {
                 Body::unread()
+            },
+            content: match head.media {
+                _ if !head.is_content(self.call.reads) => None,
+                Media::Text => Some(Bytes::Text),
+                _ => Some(Bytes::Stream),
             },
             answer: read.then(|| (self.call.answer)(context)),
             is_due: read && (200..300).contains(&head.status),
@@ -250,11 +256,25 @@ impl Observer {
             marks.bytes(at);
         }
         response.last_bytes = at;
+        // What comes at one moment is one chunk.
+        if response.content == Some(Bytes::Stream) && marks.times.last_chunk != Some(at) {
+            facts.chunks += 1;
+            marks.content(Content { other: true, ..Content::default() }, at);
+        }
         if let Response { body, answer: Some(answer), document, too_long, .. } = response {
             let answer = &mut **answer;
             let mut reader =
                 Reader { answer, facts, marks, notes, document, too_long, is_end: false };
             body.push(bytes, &mut |piece| reader.read(piece, at));
+        }
+    }
+
+    /// What follows a gap is read of a form alone: it tells where its next field begins.
+    fn tear_request(&mut self) {
+        self.notes.add(Note::RequestTorn);
+        match &mut self.request {
+            Some(body) if body.shape() == Some(Shape::Form) => body.resync(),
+            _ => self.end_request(false),
         }
     }
 
@@ -279,7 +299,10 @@ impl Observer {
         let answer = &mut **answer;
         let mut reader = Reader { answer, facts, marks, notes, document, too_long, is_end: true };
         body.finish(&mut |piece| reader.read(piece, at));
-        facts.streamed = body.shape().is_some_and(Shape::is_stream);
+        facts.streamed = match response.content {
+            Some(content) => content == Bytes::Stream,
+            None => body.shape().is_some_and(Shape::is_stream),
+        };
         if body.skipped() > 0 {
             notes.add(Note::EventTooLong);
         }
@@ -303,12 +326,12 @@ impl Observer {
             error: self.facts.error.as_deref(),
             is_call: self.call.operation.is_some(),
             streamed: self.facts.streamed,
-            reading: self.reading(),
+            reading: self.reading(cause),
             asked: !self.call.asks
                 || self.request_facts.include_usage == Some(true)
                 || self.stream_usage.is_some_and(StreamUsage::is_asked),
             pending: self.facts.pending,
-            usage: self.facts.usage,
+            usage: self.told_usage(),
         };
         let ending = verdict::ending(&evidence);
         let error_type = verdict::error_type(&evidence, ending);
@@ -349,12 +372,30 @@ impl Observer {
         }
     }
 
+    /// The usage as the answer told it; the characters that were spoken, as the request did.
+    fn told_usage(&self) -> Option<Usage> {
+        let asked = self.request_facts.media.as_ref().filter(|_| self.facts.chunks > 0);
+        let spoken = asked.and_then(|asked| asked.characters);
+        let Some(characters) = spoken.filter(|_| self.call.operation == Some(Operation::Speech))
+        else {
+            return self.facts.usage;
+        };
+        let mut usage = self.facts.usage.unwrap_or_default();
+        usage.units.characters = Some(characters);
+        Some(usage)
+    }
+
     /// What was read of the answer.
-    fn reading(&self) -> Reading {
+    fn reading(&self, cause: Cause) -> Reading {
         let torn = self.notes.has(Note::ResponseTorn);
         let Some(response) = &self.response else {
             return if torn { Reading::Torn } else { Reading::Whole };
         };
+        if response.content.is_some() {
+            // It has no end of its own: the framing's is all there is.
+            let whole = cause == Cause::Complete && !response.body.is_empty();
+            return if whole { Reading::Whole } else { Reading::Short };
+        }
         if !response.is_due || response.is_terminated(&self.facts) {
             return Reading::Whole;
         }
@@ -440,7 +481,7 @@ fn stream_usage(milestone: Milestone) -> Option<StreamUsage> {
 
 fn limits(settings: &Settings, reads: Reads) -> Limits {
     let document = match reads {
-        Reads::All | Reads::Elements => settings.decoded_bytes,
+        Reads::All | Reads::Elements | Reads::Media => settings.decoded_bytes,
         Reads::Small | Reads::Errors => settings.decoded_bytes.min(SMALL),
     };
     Limits { event: settings.event_bytes, document, decoded: settings.decoded_bytes }
@@ -452,7 +493,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::observe::observation::{Ending, Operation};
+    use crate::observe::observation::Ending;
     use Direction::{Request, Response as Answered};
 
     const REQUEST: &str =

@@ -60,13 +60,13 @@ pub struct Model {
 
 impl Model {
     /// As a call on the path of this name.
-    fn call(self, route: &'static str) -> Found {
+    fn call(self, route: &'static str, reads: Reads) -> Found {
         Found::Call(Call {
             route: Some(route),
             operation: Some(self.operation),
             request: Some(self.request),
             answer: self.answer,
-            reads: Reads::All,
+            reads,
             asks: self.asks,
         })
     }
@@ -100,6 +100,8 @@ impl Fetch {
 pub enum Post {
     /// A call to a model, read by the dialect.
     Model(Model),
+    /// The same; the answer is pictures, sound, or what was heard.
+    Media(Model),
     /// No new answer, but one that another call made.
     Fetch(Fetch),
     /// A call that may report usage, though its format is not read yet.
@@ -112,7 +114,8 @@ impl Post {
     /// What a call of `method` is.
     fn found(self, method: &str, route: &'static str) -> Found {
         match self {
-            Self::Model(model) if method == "POST" => model.call(route),
+            Self::Model(model) if method == "POST" => model.call(route, Reads::All),
+            Self::Media(model) if method == "POST" => model.call(route, Reads::Media),
             Self::Fetch(fetch) if method == fetch.method => fetch.call(route),
             Self::Usage if method == "POST" => Found::Other { route: Some(route), usage: true },
             _ => Found::Other { route: Some(route), usage: false },
@@ -130,6 +133,8 @@ pub enum Reads {
     All,
     /// As `All`; a list in JSON is the stream of its elements.
     Elements,
+    /// As `All`, without the middle of long texts in base64; sound and plain text are the answer itself.
+    Media,
     /// Each that is small, and streams.
     Small,
     /// Small errors only.

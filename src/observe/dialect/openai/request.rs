@@ -136,8 +136,8 @@ fn fill(
         dimensions: request.dimensions.whole(),
         messages,
         tools: request.tools.0.unwrap_or(0).saturating_add(request.functions.0.unwrap_or(0)),
-        conversation: None,
         stored: request.store.0 == Some(true),
+        ..RequestFacts::default()
     };
     Ok(())
 }
