@@ -50,6 +50,12 @@ struct Facts<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     output_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    images: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    characters: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_audio_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     usage_missing: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cost_usd: Option<f64>,
@@ -66,7 +72,7 @@ struct Facts<'a> {
 pub(super) fn line(of: &Observation, outcome: &Outcome<'_>, to: &mut Vec<u8>) {
     let call = of.operation.is_some();
     let usage = of.usage.value().copied().filter(|_| call).unwrap_or_default();
-    let Usage { input, output, .. } = usage;
+    let Usage { input, output, units, .. } = usage;
     let cost = of.cost.value().filter(|_| call);
     let upstream = of.upstream.as_deref();
     let facts = Facts {
@@ -96,6 +102,9 @@ pub(super) fn line(of: &Observation, outcome: &Outcome<'_>, to: &mut Vec<u8>) {
         stream: of.response.streamed,
         input_tokens: input,
         output_tokens: output,
+        images: units.images,
+        characters: units.characters,
+        input_audio_seconds: units.input_audio_time.map(|it| it.as_secs_f64()),
         usage_missing: reason(&of.usage).filter(|_| call),
         cost_usd: cost.map(|it| it.total.usd()),
         cost_basis: cost.map(|it| it.basis.as_str()),
@@ -168,6 +177,14 @@ mod tests {
             r#""time_to_first_chunk_seconds":0.31,"duration_seconds":1.2}"#,
         );
         assert_eq!(told(&literals::streamed_chat()), expected);
+    }
+
+    #[test]
+    fn what_is_billed_beside_tokens_is_told() {
+        let found = told(&literals::media(literals::units()));
+        let expected =
+            r#""stream":false,"images":2,"characters":25,"input_audio_seconds":3.3,"cost"#;
+        assert!(found.contains(expected), "{found}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::outcome::{Outcome, Severity};
 use super::timing;
-use crate::observe::observation::{CostBasis, Ending, Known, NanoUsd, Observation};
+use crate::observe::observation::{CostBasis, Ending, Known, NanoUsd, Observation, Units};
 
 const RESET: &str = "\u{1b}[0m";
 
@@ -109,6 +109,10 @@ fn usage_and_cost(of: &Observation, to: &mut String) -> fmt::Result {
         Known::Value(usage) => usage,
         Known::Unknown(reason) => return write!(to, "  ? tok ({})", Words(reason)),
     };
+    if usage.input.is_none() && usage.output.is_none() && usage.units != Units::default() {
+        units(&usage.units, to)?;
+        return cost(of, to);
+    }
     let count = |count: Option<u64>| count.map_or_else(|| "?".to_owned(), |it| it.to_string());
     write!(to, "  {}", count(usage.input))?;
     // Embeddings have no output.
@@ -116,6 +120,20 @@ fn usage_and_cost(of: &Observation, to: &mut String) -> fmt::Result {
         write!(to, "→{}", count(usage.output))?;
     }
     to.push_str(" tok");
+    cost(of, to)
+}
+
+/// What is billed beside tokens, where these are not told.
+fn units(units: &Units, to: &mut String) -> fmt::Result {
+    match *units {
+        Units { images: Some(images), .. } => write!(to, "  {images} img"),
+        Units { input_audio_time: Some(heard), .. } => write!(to, "  {} heard", Human(heard)),
+        Units { characters: Some(characters), .. } => write!(to, "  {characters} chars"),
+        _ => write!(to, "  ? tok"),
+    }
+}
+
+fn cost(of: &Observation, to: &mut String) -> fmt::Result {
     match &of.cost {
         Known::Value(cost) if cost.basis == CostBasis::LowerBound => {
             write!(to, "  ≥ {}", Usd(cost.total))
@@ -202,6 +220,13 @@ mod tests {
             cost.basis = CostBasis::LowerBound;
         }
         assert!(line(&least, false).contains("8 tok  ≥ $0.00000016"));
+        let all = literals::units();
+        let heard = Units { images: None, ..all };
+        let spoken = Units { input_audio_time: None, ..heard };
+        for (units, told) in [(all, "2 img"), (heard, "3.3 s heard"), (spoken, "25 chars")] {
+            let expected = format!("image_generation pictures → 200  {told}  $0.00000016  1.2 s");
+            assert_eq!(line(&literals::media(units), false), expected);
+        }
     }
 
     #[test]

@@ -14,7 +14,9 @@ use super::labels::{Label, Labels};
 use super::names::{self, Instruments};
 use super::outcome::{self, Outcome};
 use super::{spans, timing};
-use crate::observe::observation::{Ending, Known, LimitHit, Observation, Operation, Side, Usage};
+use crate::observe::observation::{
+    Ending, Known, LimitHit, Observation, Operation, Side, Units, Usage,
+};
 use crate::tape::Upstream;
 
 /// What all workers share.
@@ -174,6 +176,9 @@ struct Bound {
     cost_per_call: Records,
     cost: Adds<f64>,
     tokens: [Adds<u64>; 13],
+    images: Adds<u64>,
+    characters: Adds<u64>,
+    heard: Adds<f64>,
     stalls: Adds<u64>,
     tool_calls: Adds<u64>,
     unpriced: Adds<u64>,
@@ -351,6 +356,21 @@ impl Series {
             if let Some(count) = count {
                 adds.add(&to.tokens, || with(&self.own, [names::TOKEN_KIND.of(kind)]), count);
             }
+        }
+        self.units(to, &usage.units);
+    }
+
+    /// What is billed beside tokens.
+    fn units(&self, to: &Instruments, units: &Units) {
+        let (bound, labels) = (&self.bound, || self.own.clone());
+        if let Some(images) = units.images {
+            bound.images.add(&to.images, labels, images);
+        }
+        if let Some(characters) = units.characters {
+            bound.characters.add(&to.characters, labels, characters);
+        }
+        if let Some(heard) = units.input_audio_time {
+            bound.heard.add(&to.heard, labels, heard.as_secs_f64());
         }
     }
 
