@@ -46,6 +46,9 @@ mod smuggling;
 /// Too much of everything, at constant memory.
 #[cfg(test)]
 mod heavy;
+/// Pictures and sound.
+#[cfg(test)]
+mod media;
 /// How it ends.
 #[cfg(test)]
 mod shutdown;

@@ -5,6 +5,7 @@
 //! `ImageEditParams`).
 
 use super::super::{Answer, Content, Context, Model};
+use super::tail;
 use crate::observe::decode::Frame;
 use crate::observe::observation::{
     MediaRequest, Operation, RequestFacts, ResponseFacts, Units, Usage,
@@ -160,16 +161,9 @@ impl Answer for Images {
     }
 
     fn tail(&mut self, body: &[u8], facts: &mut ResponseFacts) {
-        // Within a text the quotes would have a backslash before them.
-        let found = memchr::memmem::rfind(body, b"\"usage\"").and_then(|at| body.get(at..));
-        let Some(rest) = found else {
-            return;
-        };
-        let body = [b"{", rest].concat();
-        let mut whole = Whole::default();
-        // If what follows closes one object, `usage` stood at its top.
-        if read(&body, &mut whole).is_ok() {
-            self.count(&whole, None, facts);
+        if let Some(document) = tail::document(body) {
+            // Without its pictures, which then are not known to be none.
+            self.document(&document, facts).ok();
         }
     }
 

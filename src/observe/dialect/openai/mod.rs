@@ -9,6 +9,8 @@ mod answer;
 mod responses;
 /// Runs of assistants.
 mod runs;
+/// What is left of a torn answer.
+mod tail;
 /// Batches.
 mod batches;
 /// Runs of evaluations.

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::super::{Answer, Content, Context, Model};
+use super::tail;
 use crate::observe::decode::Frame;
 use crate::observe::observation::{Operation, RequestFacts, ResponseFacts, Units, Usage};
 use crate::observe::shapes::failure::{Failure, Word};
@@ -122,6 +123,12 @@ impl Answer for Heard {
         Ok(())
     }
 
+    fn tail(&mut self, body: &[u8], facts: &mut ResponseFacts) {
+        if let Some(document) = tail::document(body) {
+            self.document(&document, facts).ok();
+        }
+    }
+
     fn is_terminated(&self, _: &ResponseFacts) -> bool {
         self.done
     }
@@ -181,6 +188,19 @@ mod tests {
         assert!(!see(end));
         assert_eq!(facts.usage.unwrap().output, Some(45));
         assert!(answer.is_terminated(&facts));
+    }
+
+    #[test]
+    fn an_answer_after_a_long_upload_tells_its_usage_whole_or_from_its_end() {
+        for tail in [
+            r#"{"duration":3.3,"text":"I see."}"#,
+            r#"see."}],"usage":{"type":"duration","seconds":3.3}}"#,
+        ] {
+            let mut facts = ResponseFacts::default();
+            answer().tail(tail.as_bytes(), &mut facts);
+            let heard = facts.usage.unwrap().units.input_audio_time;
+            assert_eq!(heard, Some(Duration::from_millis(3300)), "{tail}");
+        }
     }
 
     #[test]
