@@ -781,6 +781,57 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_of_any_size_is_never_gathered() {
+        let base64 = [b'A'; 16 << 10];
+        for (head, end) in [
+            (&b"200 1.1\ncontent-type: application/json\n"[..], &b"\"}],\"usage\":{\"input_tokens\":1,\"output_tokens\":2}}"[..]),
+            (SSE, b"\",\"type\":\"image_edit.completed\",\"usage\":{\"input_tokens\":1,\"output_tokens\":2}}\n\n"),
+        ] {
+            let mut observer = observer("openai", "POST /v1/images/edits 1.1\n", 0);
+            observer.see(at(1), Entry::Head(head));
+            let begin: &[u8] =
+                if head == SSE { b"data: {\"b64_json\":\"" } else { b"{\"data\":[{\"b64_json\":\"" };
+            observer.see(at(2), Entry::Body(Answered, begin));
+            for _ in 0..2000 {
+                observer.see(at(3), Entry::Body(Answered, &base64));
+                assert!(observer.held() < 8 << 10, "{}", observer.held());
+            }
+            observer.see(at(4), Entry::Body(Answered, end));
+            let seen = observer.finish(&ended(5, Cause::Complete));
+            assert_eq!(seen.usage.value().and_then(|usage| usage.output), Some(2));
+            assert_eq!(seen.usage.value().and_then(|usage| usage.units.images), Some(1));
+            assert_eq!((seen.ending, seen.notes), (Ending::Complete, vec![]));
+        }
+    }
+
+    #[test]
+    fn a_form_is_read_on_both_sides_of_a_gap() {
+        let head =
+            "POST /v1/audio/transcriptions 1.1\ncontent-type: multipart/form-data; boundary=b\n";
+        let mut observer = observer("openai", head, 0);
+        let field = |name: &str, value: &str| {
+            format!("--b\r\nContent-Disposition: form-data; name={name}\r\n\r\n{value}\r\n")
+        };
+        let file = field("temperature", "0.5") + &field("file; filename=x", "");
+        observer.see(at(1), Entry::Body(Request, file.trim_end().as_bytes()));
+        for _ in 0..2000 {
+            observer.see(at(1), Entry::Body(Request, &[b'\r'; 16 << 10]));
+            assert!(observer.held() < 2 << 10, "{}", observer.held());
+        }
+        observer.see(at(2), Entry::Gap(Request, 50));
+        let end = field("lost", "tiny") + &field("model", "whisper-1") + "--b--\r\n";
+        let cut = end.find("tiny").unwrap();
+        observer.see(at(2), Entry::Body(Request, &end.as_bytes()[cut..]));
+        observer.see(at(2), Entry::At(Milestone::RequestEnd));
+        let seen = observer.finish(&ended(3, Cause::ClientGone));
+        assert_eq!(
+            (seen.request.model.as_deref(), seen.request.temperature),
+            (Some("whisper-1"), Some(0.5))
+        );
+        assert_eq!(seen.notes, [Note::RequestTorn]);
+    }
+
+    #[test]
     fn limits_are_held_and_noted() {
         let mut observer = chat();
         observer.settings = Arc::new(Settings { event_bytes: 100, ..Settings::default() });

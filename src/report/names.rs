@@ -218,9 +218,9 @@ attributes! {
     PARTIAL_IMAGES = "clearspan.request.image.partials";
     /// Pictures that were made.
     IMAGES = "clearspan.usage.images";
-    /// Characters that were spoken or embedded, as they are billed.
+    /// Characters that were spoken or embedded.
     CHARACTERS = "clearspan.usage.characters";
-    /// Seconds of sound that was heard, as they are billed.
+    /// Seconds of sound that was heard, where their number is told.
     HEARD_SECONDS = "clearspan.usage.input_audio_seconds";
     /// Messages or inputs in the request.
     MESSAGES = "clearspan.request.messages";
@@ -333,7 +333,7 @@ metrics! {
     IMAGES_MADE: "clearspan.images", "{image}", &[],
         "Pictures made, where the answer tells how many.";
     CHARACTERS_USED: "clearspan.characters", "{character}", &[],
-        "Characters spoken or embedded, where they are what is billed.";
+        "Characters spoken, or embedded where these are counted.";
     SOUND_HEARD: "clearspan.input_audio", "s", &[],
         "Sound that was heard, where its length is told.";
     MODEL_WAIT: "clearspan.time_to_first_chunk", "s", SECONDS,

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
+use crate::real::{Installed, Server};
 use crate::support::client::{Client, exchange, post, post_with};
 use crate::support::collector::{Collector, Mode};
 use crate::support::origin::{Answering, Origin};
@@ -202,4 +203,53 @@ fn sound_is_timed_as_it_comes_and_its_text_is_counted() {
     assert!(span.attributes["gen_ai.response.time_to_first_chunk"].as_f64().unwrap() >= 0.02);
     assert_eq!(span.attributes["clearspan.usage.characters"], 5);
     assert_eq!(span.attributes["clearspan.ending"], "complete");
+}
+
+/// What each call of `tests/real/openai_media.py` is told as: the span's name, and attributes.
+const CALLS: [(&str, &[(&str, f64)]); 12] = [
+    (
+        "image_generation gpt-image-2",
+        &[("gen_ai.request.choice.count", 2.0), ("clearspan.usage.images", 2.0), (OUTPUT, 272.0)],
+    ),
+    ("image_generation gpt-image-2", &[("clearspan.chunks", 2.0), (OUTPUT, 272.0)]),
+    ("image_generation gpt-image-1.5", &[("clearspan.usage.images", 1.0), (OUTPUT, 272.0)]),
+    ("image_generation gpt-image-2", &[("clearspan.chunks", 2.0), (OUTPUT, 272.0)]),
+    ("speech tts-1", &[("clearspan.usage.characters", 5.0), (COST, 0.000_075)]),
+    ("speech gpt-4o-mini-tts", &[("clearspan.chunks", 1.0), (OUTPUT, 101.0)]),
+    ("transcription gpt-4o-transcribe", &[(OUTPUT, 144.0), (COST, 0.001_662)]),
+    ("transcription whisper-1", &[(HEARD, 4.0), (COST, 0.000_4)]),
+    ("transcription whisper-1", &[]),
+    ("transcription gpt-4o-mini-transcribe", &[("clearspan.chunks", 1.0), (OUTPUT, 144.0)]),
+    ("transcription whisper-1", &[(HEARD, 4.0)]),
+    ("moderation", &[(COST, 0.0)]),
+];
+const OUTPUT: &str = "gen_ai.usage.output_tokens";
+const COST: &str = "gen_ai.usage.cost";
+const HEARD: &str = "clearspan.usage.input_audio_seconds";
+
+#[test]
+fn the_openai_sdk_sees_pictures_and_sound_as_without_the_proxy_and_each_call_is_told() {
+    let Some(installed) = Installed::find() else { return };
+    let server = Server::start(&mut installed.python("media_server.py"));
+    let collector = Collector::start(Mode::Well);
+    let (proxy, _) = proxy(&server.url, &collector);
+    let run = |url: &str| installed.run("openai_media.py", "OPENAI_BASE_URL", &format!("{url}/v1"));
+    let direct = run(&server.url);
+    let through = run(&format!("http://{}", proxy.address));
+    assert_eq!(direct, through);
+    let mut spans = collector.spans("CLIENT", CALLS.len());
+    spans.sort_by_key(|span| span.start);
+    assert_eq!((spans.len(), through.len()), (CALLS.len(), CALLS.len()));
+    for ((span, call), (name, told)) in spans.iter().zip(through).zip(CALLS) {
+        println!("{}: {} {:?}", call["call"], span.name, span.attributes);
+        assert_eq!(span.name, name, "{}", call["call"]);
+        assert_eq!(span.attributes["clearspan.ending"], "complete", "{}", call["call"]);
+        assert!(!span.attributes.contains_key("clearspan.notes"), "{}", call["call"]);
+        for (key, value) in told {
+            assert_eq!(span.attributes[*key].as_f64(), Some(*value), "{}: {key}", call["call"]);
+        }
+    }
+    let subtitles = &spans[8].attributes;
+    assert_eq!(subtitles["clearspan.usage.missing"], "not_reported");
+    assert_eq!(subtitles["clearspan.cost.unpriced"], "no_usage");
 }

@@ -2,7 +2,7 @@
 //! of them. Knows no other part of the API.
 //!
 //! Source: the types of the provider's SDK for Python 3.52 (`ImagesResponse`, `ImageGenCompletedEvent`,
-//! `ImageEditParams`).
+//! `ImageEditParams`); for xAI its page on cost tracking (docs.x.ai/developers/cost-tracking).
 
 use super::super::{Answer, Content, Context, Model};
 use super::tail;
@@ -100,6 +100,9 @@ fields! {
 impl Images {
     /// The counts of an answer, or of a finished picture. `images`: how many there are, where that is known.
     fn count(&self, whole: &Whole<'_>, images: Option<u64>, facts: &mut ResponseFacts) {
+        // xAI's tells no tokens, but what it cost.
+        let cost = whole.usage.0.and_then(|tokens| tokens.reported_cost());
+        facts.reported_cost = cost.or(facts.reported_cost);
         let told = whole.usage.0.and_then(|tokens| tokens.usage(Counting::default()));
         if told.is_none() && images.is_none() {
             return;
@@ -107,8 +110,6 @@ impl Images {
         let usage = told.unwrap_or_default();
         let units = Units { images, other_models: whole.svg.total.0, ..usage.units };
         facts.usage = Some(Usage { units, ..usage });
-        let tokens = whole.usage.0.unwrap_or_default();
-        facts.reported_cost = tokens.reported_cost().or(facts.reported_cost);
     }
 
     /// A finished picture of a stream tells the tokens of the prompt, and its own.
