@@ -2,13 +2,14 @@
 //! events. Knows no other part of the API.
 //!
 //! Source: the types of the provider's SDK for Python 3.52 (`SpeechCreateParams`), and for the events its
-//! API reference (`speech.audio.delta`, `speech.audio.done`).
+//! API reference (`speech.audio.delta`, `speech.audio.done`); for Together those of its SDK 3.1
+//! (`AudioSpeechStreamChunk`).
 
 use super::super::{Answer, Content, Context, Model};
 use crate::observe::decode::Frame;
 use crate::observe::observation::{MediaRequest, Operation, RequestFacts, ResponseFacts};
 use crate::observe::shapes::failure::{Failure, Word};
-use crate::observe::shapes::lenient::{Filled, Lenient, Object, Text, Unread, fields, read};
+use crate::observe::shapes::lenient::{Filled, Flag, Lenient, Object, Text, Unread, fields, read};
 use crate::observe::shapes::tokens::{Counting, Tokens};
 
 /// A text is spoken.
@@ -23,6 +24,8 @@ fields! {
         model: Text<'de> = "model",
         input: Characters = "input",
         stream_format: Text<'de> = "stream_format",
+        /// Together.
+        stream: Flag = "stream",
     }
 }
 
@@ -41,7 +44,7 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
     let result = read(body, &mut request);
     facts.output_type = Some("speech");
     facts.model = request.model.bounded(MODEL);
-    facts.stream = request.stream_format.as_str() == "sse";
+    facts.stream = request.stream_format.as_str() == "sse" || request.stream.0 == Some(true);
     facts.media =
         Some(Box::new(MediaRequest { characters: request.input.0, ..MediaRequest::default() }));
     result
@@ -62,7 +65,9 @@ struct Speech {
 fields! {
     /// One event, or an error instead of sound.
     struct Told<'de> {
-        audio: Filled = "audio",
+        /// Together's second name, and its model.
+        audio: Filled = "audio" | "b64",
+        model: Text<'de> = "model",
         usage: Object<Tokens> = "usage",
         error: Failure<'de> = "error",
         code: Word = "code",
@@ -79,6 +84,7 @@ impl Speech {
     ) -> Result<bool, Unread> {
         let mut told = Told::default();
         read(json, &mut told)?;
+        told.model.replace(&mut facts.model, MODEL);
         if let Some(tokens) = told.usage.0 {
             facts.usage = tokens.usage(Counting::default()).or(facts.usage);
         }
@@ -94,6 +100,10 @@ impl Speech {
 
 impl Answer for Speech {
     fn frame(&mut self, frame: Frame<'_>, facts: &mut ResponseFacts) -> Result<Content, Unread> {
+        if frame.data.trim_ascii() == b"[DONE]" {
+            self.done = true;
+            return Ok(Content::default());
+        }
         let other = self.read(frame.data, frame.name == b"error", facts)?;
         Ok(Content { other, ..Content::default() })
     }
@@ -121,6 +131,22 @@ mod tests {
         let mut cut = RequestFacts::default();
         assert_eq!(request(br#"{"model":"tts-1","input":"Gr"#, &mut cut), Err(Unread::Short));
         assert_eq!(cut.media.unwrap().characters, None);
+    }
+
+    #[test]
+    fn togethers_chunks_are_sound_and_end_as_its_others_do() {
+        let context =
+            Context { status: 200, provider: "together_ai", operation: Some(Operation::Speech) };
+        let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
+        let mut see =
+            |data: &[u8]| answer.frame(Frame { name: b"", data }, &mut facts).unwrap().other;
+        assert!(see(br#"{"object":"audio.tts.chunk","model":"cartesia/sonic","b64":"SUQz"}"#));
+        assert!(!see(b"[DONE]"));
+        assert!(answer.is_terminated(&facts));
+        assert_eq!(facts.model.as_deref(), Some("cartesia/sonic"));
+        let mut asked = RequestFacts::default();
+        request(br#"{"model":"cartesia/sonic","input":"x","stream":true}"#, &mut asked).unwrap();
+        assert!(asked.stream);
     }
 
     #[test]
