@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -328,7 +329,7 @@ async fn send(
     let client = body.client();
     let request = outgoing(head, body, upstream, route, hop, pen)?;
     let limit = live.settings.limits.upstream_silence;
-    let sending = send::send(live, route.upstream, request, hop, pen);
+    let sending = std::pin::pin!(send::send(live, route.upstream, request, hop, pen));
     let (response, lease) =
         if limit.is_zero() { sending.await? } else { within(limit, &client, sending).await? };
     // What an egress proxy wants of us is not for the client (RFC 9110 11.7.1).
@@ -343,10 +344,9 @@ async fn send(
 async fn within<T>(
     limit: Duration,
     client: &Client,
-    sending: impl Future<Output = Result<T, Error>>,
+    mut sending: Pin<&mut impl Future<Output = Result<T, Error>>>,
 ) -> Result<T, Error> {
     let begun = tokio::time::Instant::now();
-    let mut sending = std::pin::pin!(sending);
     loop {
         let due = client.upload().silence_due(begun, limit);
         match tokio::time::timeout_at(due, sending.as_mut()).await {

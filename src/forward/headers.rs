@@ -8,8 +8,6 @@ use http::header::{
 };
 use http::{Version, request, response};
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
 
@@ -167,10 +165,15 @@ fn framed(mut headers: HeaderMap, framing: Framing) -> HeaderMap {
 
 /// Fields in order, each with its name.
 fn fields(headers: HeaderMap) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    let mut rest = headers.into_iter().peekable();
     let mut last = None;
-    headers.into_iter().filter_map(move |(name, value)| {
-        last = name.or(last.take());
-        last.clone().map(|name| (name, value))
+    std::iter::from_fn(move || {
+        let (name, value) = rest.next()?;
+        let name = name.or_else(|| last.clone())?;
+        // Only of several of one name does the first say it.
+        let goes_on = matches!(rest.peek(), Some((None, _)));
+        last = goes_on.then(|| name.clone());
+        Some((name, value))
     })
 }
 
@@ -226,7 +229,7 @@ fn upgrading(out: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
 }
 
 fn is_of_connection(name: &HeaderName) -> bool {
-    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, UPGRADE].iter().any(|hop| hop == name)
+    matches!(name.as_str(), "connection" | "keep-alive" | "proxy-connection" | "te" | "upgrade")
 }
 
 /// The fields that `Connection` says belong to it.

@@ -66,7 +66,8 @@ impl Pool {
         upstream: &Upstream,
         hop: Hop,
     ) -> Result<Leased, Error> {
-        let (connection, steps) = connector.connect(upstream, hop).await?;
+        // In memory of its own: an exchange that connects to nothing need not be as large.
+        let (connection, steps) = Box::pin(connector.connect(upstream, hop)).await?;
         Ok((connection, Some(steps)))
     }
 

@@ -90,7 +90,8 @@ async fn http1<S>(
 {
     let service = service_fn(|request: Request<Incoming>| {
         let is_last = headers::has_odd_codings(request.headers());
-        let exchange = Arc::clone(&forward).exchange(arrival.clone(), request);
+        // In memory of its own, which is given back before the answer's body.
+        let exchange = Box::pin(Arc::clone(&forward).exchange(arrival.clone(), request));
         async move {
             let mut response = exchange.await;
             if is_last {
@@ -134,7 +135,7 @@ async fn http2<S>(
     let streams = Streams::new(Arc::clone(&client), limits.client_stall);
     let service = service_fn(|request: Request<Incoming>| {
         let arrival = Arrival { client: streams.open(), ..arrival.clone() };
-        let exchange = Arc::clone(&forward).exchange(arrival, request);
+        let exchange = Box::pin(Arc::clone(&forward).exchange(arrival, request));
         async { Ok::<_, Infallible>(exchange.await) }
     });
     let server = wire::http2_server(streams.clone(), &limits);

@@ -64,7 +64,8 @@ pub(super) async fn send(
 ) -> Result<(Response<Incoming>, Lease), Error> {
     pen.milestone(Milestone::Lease, Instant::now());
     match hop {
-        Hop::Stream => send_shared(live, upstream, request, pen).await,
+        // In memory of its own: an exchange need not be as large where connections are its own.
+        Hop::Stream => Box::pin(send_shared(live, upstream, request, pen)).await,
         Hop::Exchange | Hop::Upgrade => send_own(live, upstream, request, hop, pen).await,
     }
 }

@@ -74,6 +74,8 @@ pub struct RequestHead {
     pub boundary: Option<Vec<u8>>,
     /// `Content-Encoding`, several joined with commas.
     pub content_encoding: String,
+    /// `Content-Length`, in bytes; 0 where it says none.
+    pub content_length: usize,
     /// `User-Agent`.
     pub user_agent: Option<String>,
     /// The conversation that it belongs to, where a header names it.
@@ -93,6 +95,8 @@ pub struct ResponseHead {
     pub media: Media,
     /// `Content-Encoding`, several joined with commas.
     pub content_encoding: String,
+    /// `Content-Length`, in bytes; 0 where it says none.
+    pub content_length: usize,
     /// The upstream's id of the exchange.
     pub request_id: Option<String>,
     /// What gateways say of the answer.
@@ -112,10 +116,11 @@ pub struct ResponseHead {
 impl RequestHead {
     /// The body that it promises.
     pub fn body(&self, limits: Limits) -> Body {
-        match &self.boundary {
+        let body = match &self.boundary {
             Some(boundary) => Body::form(boundary, &self.content_encoding, limits),
             None => Body::new(self.media, &self.content_encoding, limits),
-        }
+        };
+        body.announced(self.content_length)
     }
 
     /// Of `METHOD target VERSION` and the headers.
@@ -140,6 +145,8 @@ impl RequestHead {
                 read.boundary = multipart::boundary(value);
             } else if name.eq_ignore_ascii_case(b"content-encoding") {
                 join(&mut read.content_encoding, value);
+            } else if name.eq_ignore_ascii_case(b"content-length") {
+                read.content_length = number(value).unwrap_or(0);
             } else if name.eq_ignore_ascii_case(b"user-agent") {
                 read.user_agent = Some(bounded(value, USER_AGENT));
             } else if name.eq_ignore_ascii_case(b"idempotency-key") {
@@ -169,7 +176,8 @@ impl ResponseHead {
             (_, media) => media,
         };
         let body = Body::new(media, &self.content_encoding, limits);
-        if reads == Reads::Media { body.cut() } else { body }
+        let body = if reads == Reads::Media { body.cut() } else { body };
+        body.announced(self.content_length)
     }
 
     /// Whether the body's bytes are what was asked for, and no message that tells of it.
@@ -192,6 +200,8 @@ impl ResponseHead {
                 read.media = media(value);
             } else if name.eq_ignore_ascii_case(b"content-encoding") {
                 join(&mut read.content_encoding, value);
+            } else if name.eq_ignore_ascii_case(b"content-length") {
+                read.content_length = number(value).unwrap_or(0);
             } else if name.eq_ignore_ascii_case(b"clearspan-error") {
                 read.is_ours = true;
             } else {

@@ -3,6 +3,8 @@
 
 use std::time::SystemTime;
 
+use memchr::{memchr, memrchr};
+
 use super::observation::RateLimit;
 use super::until::until;
 
@@ -66,34 +68,39 @@ pub fn read(
 
 /// `x-ratelimit-PART-KIND`, `x-tokenlimit-PART`, `anthropic-ratelimit-KIND-PART`.
 fn meaning(name: &[u8]) -> Option<(&'static str, Part)> {
-    let after = |prefix: &str| {
+    let after = |prefix: &[u8]| {
         let (start, rest) = name.split_at_checked(prefix.len())?;
-        let rest = start.eq_ignore_ascii_case(prefix.as_bytes()).then_some(rest)?;
-        Some(String::from_utf8_lossy(rest).to_ascii_lowercase())
+        start.eq_ignore_ascii_case(prefix).then_some(rest)
     };
-    if let Some(rest) = after("x-ratelimit-") {
-        let (part, kind) = rest.split_once('-').unwrap_or((&rest, ""));
+    if let Some(rest) = after(b"x-ratelimit-") {
+        let (part, kind) = match memchr(b'-', rest) {
+            Some(at) => apart(rest, at)?,
+            None => (rest, &b""[..]),
+        };
         return Some((known(kind)?, part_of(part)?));
     }
-    if let Some(part) = after("x-tokenlimit-") {
-        return Some(("tokens", part_of(&part)?));
+    if let Some(part) = after(b"x-tokenlimit-") {
+        return Some(("tokens", part_of(part)?));
     }
-    let rest = after("anthropic-ratelimit-")?;
-    let (kind, part) = rest.rsplit_once('-')?;
+    let rest = after(b"anthropic-ratelimit-")?;
+    let (kind, part) = apart(rest, memrchr(b'-', rest)?)?;
     Some((known(kind)?, part_of(part)?))
 }
 
-fn known(end: &str) -> Option<&'static str> {
-    KINDS.iter().find(|(known, _)| *known == end).map(|(_, kind)| *kind)
+/// What stands before a byte, and what behind it.
+fn apart(text: &[u8], at: usize) -> Option<(&[u8], &[u8])> {
+    Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
-fn part_of(word: &str) -> Option<Part> {
-    match word {
-        "limit" => Some(Part::Limit),
-        "remaining" => Some(Part::Remaining),
-        "reset" => Some(Part::Reset),
-        _ => None,
-    }
+fn known(end: &[u8]) -> Option<&'static str> {
+    let is = |known: &str| known.as_bytes().eq_ignore_ascii_case(end);
+    KINDS.iter().find(|(known, _)| is(known)).map(|(_, kind)| *kind)
+}
+
+fn part_of(word: &[u8]) -> Option<Part> {
+    let parts =
+        [(&b"limit"[..], Part::Limit), (b"remaining", Part::Remaining), (b"reset", Part::Reset)];
+    parts.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).map(|(_, part)| part)
 }
 
 /// A whole number; some write `1000.0`, and -1 where there is no limit.

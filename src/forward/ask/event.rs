@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use memchr::memmem;
+use memchr::{memchr2_iter, memmem};
 
 use super::object::Object;
 
@@ -70,11 +70,11 @@ impl<'a> Payload<'a> {
     fn of(event: &'a [u8]) -> Self {
         let mut payload = Self { text: Cow::Borrowed(&[]), lines: Vec::with_capacity(1) };
         let mut at = 0;
-        for line in event.split(|&byte| byte == b'\n' || byte == b'\r') {
-            if let Some(value) = data(line) {
-                payload.add(value, at + line.len() - value.len());
+        for end in memchr2_iter(b'\n', b'\r', event).chain([event.len()]) {
+            if let Some(value) = event.get(at..end).and_then(data) {
+                payload.add(value, end - value.len());
             }
-            at += line.len() + 1;
+            at = end + 1;
         }
         payload
     }

@@ -39,7 +39,7 @@ impl Object {
     /// Reads `text`, which is one object and white space around it. Nothing where it is anything
     /// else, is not JSON (RFC 8259) in UTF-8, has a key twice, or spells a key with an escape.
     pub(super) fn read(text: &[u8]) -> Option<Self> {
-        let mut scanner = Scanner { text, at: 0 };
+        let mut scanner = Scanner { text, at: 0, is_plain: is_text(text) };
         scanner.space();
         scanner.take(b'{')?;
         let mut object = Self { inside: scanner.at, members: Vec::new() };
@@ -97,6 +97,8 @@ pub(super) struct Found<'a> {
 struct Scanner<'a> {
     text: &'a [u8],
     at: usize,
+    // All of it can stand in a string: no piece need be looked at again.
+    is_plain: bool,
 }
 
 impl Scanner<'_> {
@@ -203,7 +205,7 @@ impl Scanner<'_> {
         loop {
             let rest = self.text.get(self.at..)?;
             let stop = memchr2(b'"', b'\\', rest)?;
-            rest.get(..stop).filter(|piece| is_text(piece))?;
+            rest.get(..stop).filter(|piece| self.is_plain || is_text(piece))?;
             self.at += stop;
             if self.take(b'"').is_some() {
                 return Some(plain);

@@ -55,6 +55,8 @@ struct Framing {
     limits: Limits,
     parser: Parser,
     empty: bool,
+    // Bytes that are to come, as far as that is known.
+    announced: usize,
 }
 
 #[derive(Debug)]
@@ -82,7 +84,8 @@ impl Body {
             Media::Opaque => Encoding::default(),
             _ => Encoding::new(encoding, limits.decoded),
         };
-        Self { encoding, framing: Framing { media, cut: None, limits, parser, empty: true } }
+        let (cut, announced) = (None, 0);
+        Self { encoding, framing: Framing { media, cut, limits, parser, empty: true, announced } }
     }
 
     /// A form of which nothing came yet; its short fields come out as one document.
@@ -94,7 +97,15 @@ impl Body {
 
     /// The same without the middle of long texts in base64.
     pub fn cut(mut self) -> Self {
-        self.framing.cut = Some(Cut::new());
+        self.framing.cut = Some(Cut::default());
+        self
+    }
+
+    /// With so many `bytes` to come, as its head says. It is believed only for memory, and in part.
+    pub fn announced(mut self, bytes: usize) -> Self {
+        if self.encoding.is_identity() && self.framing.cut.is_none() {
+            self.framing.announced = bytes;
+        }
         self
     }
 
@@ -212,7 +223,7 @@ impl Framing {
             Shape::Sse => Parser::Sse(Sse::new(self.limits.event)),
             Shape::Ndjson => Parser::Ndjson(Ndjson::new(self.limits.event)),
             Shape::Elements => Parser::Elements(Elements::new(self.limits.event)),
-            Shape::Json => Parser::Json(Json::new(self.limits.document)),
+            Shape::Json => Parser::Json(Json::new(self.limits.document, self.announced)),
             // No first bytes say that it is a form.
             Shape::Form | Shape::Opaque => Parser::Opaque,
         };

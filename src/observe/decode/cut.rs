@@ -10,7 +10,7 @@ const KEPT: usize = 2048;
 const RUN: usize = 16;
 
 /// Passes bytes on, but for the middle of long texts in base64. Holds nothing.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Cut {
     place: Place,
     // Bytes of this text that were passed on, and how many of the last were base64.
@@ -19,9 +19,10 @@ pub struct Cut {
 }
 
 /// Where the next byte stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Place {
     /// In no text.
+    #[default]
     Outside,
     /// In a text.
     Inside,
@@ -36,11 +37,6 @@ enum Place {
 }
 
 impl Cut {
-    /// At the beginning of a body.
-    pub fn new() -> Self {
-        Self { place: Place::Outside, kept: 0, run: 0 }
-    }
-
     /// Feeds `bytes` and passes on what is kept of them.
     pub fn push(&mut self, bytes: &[u8], sink: &mut dyn FnMut(&[u8])) {
         let mut rest = bytes;
@@ -140,7 +136,7 @@ mod tests {
     use super::*;
 
     fn cut<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
-        let (mut cut, mut kept) = (Cut::new(), Vec::new());
+        let (mut cut, mut kept) = (Cut::default(), Vec::new());
         for chunk in chunks {
             cut.push(chunk, &mut |bytes| kept.extend_from_slice(bytes));
         }
@@ -197,7 +193,7 @@ mod tests {
 
     #[test]
     fn after_a_gap_nothing_is_dropped_before_the_next_line() {
-        let (mut cut, mut kept) = (Cut::new(), Vec::new());
+        let (mut cut, mut kept) = (Cut::default(), Vec::new());
         let base64 = "A".repeat(10_000);
         cut.push(b"{\"b\":\"AAAA", &mut |_| ());
         cut.resync();

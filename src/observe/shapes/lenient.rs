@@ -51,10 +51,24 @@ pub trait Lenient<'de>: Sized {
     }
 }
 
+/// Longer texts are mostly passed over, and what is passed over need not be UTF-8.
+const CHECKED_WHOLE: usize = 16 << 10;
+
 /// Reads one JSON value into `value`.
 pub fn read<'de>(json: &'de [u8], value: &mut impl Lenient<'de>) -> Result<(), Unread> {
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let result = Into(value).deserialize(&mut deserializer).and_then(|()| deserializer.end());
+    // Checked at once, no text in it is checked again.
+    let text = if json.len() > CHECKED_WHOLE { None } else { std::str::from_utf8(json).ok() };
+    match text {
+        Some(text) => read_from(serde_json::Deserializer::from_str(text), value),
+        None => read_from(serde_json::Deserializer::from_slice(json), value),
+    }
+}
+
+fn read_from<'de, R: serde_json::de::Read<'de>>(
+    mut json: serde_json::Deserializer<R>,
+    value: &mut impl Lenient<'de>,
+) -> Result<(), Unread> {
+    let result = Into(value).deserialize(&mut json).and_then(|()| json.end());
     result.map_err(|error| if error.is_eof() { Unread::Short } else { Unread::Bad })
 }
 
