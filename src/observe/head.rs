@@ -113,6 +113,15 @@ pub struct ResponseHead {
     pub is_ours: bool,
 }
 
+/// What a body is whose bytes are the answer itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bytes {
+    /// A text, which is told at once.
+    Text,
+    /// Sound or a picture, made as it comes.
+    Stream,
+}
+
 impl RequestHead {
     /// The body that it promises.
     pub fn body(&self, limits: Limits) -> Body {
@@ -172,7 +181,7 @@ impl ResponseHead {
     pub fn body(&self, reads: Reads, limits: Limits) -> Body {
         let media = match (reads, self.media) {
             (Reads::Elements, Media::Json) => Media::Elements,
-            _ if self.is_content(reads) => Media::Opaque,
+            _ if self.content(reads).is_some() => Media::Opaque,
             (_, media) => media,
         };
         let body = Body::new(media, &self.content_encoding, limits);
@@ -180,10 +189,15 @@ impl ResponseHead {
         body.announced(self.content_length)
     }
 
-    /// Whether the body's bytes are what was asked for, and no message that tells of it.
-    pub fn is_content(&self, reads: Reads) -> bool {
-        let is_plain = matches!(self.media, Media::Opaque | Media::Text);
-        reads == Reads::Media && is_plain && (200..300).contains(&self.status) && !self.is_ours
+    /// What the body's bytes are, where they are what was asked for and no message that tells of it.
+    pub fn content(&self, reads: Reads) -> Option<Bytes> {
+        let is_answer = (200..300).contains(&self.status) && !self.is_ours;
+        match self.media {
+            _ if reads != Reads::Media || !is_answer => None,
+            Media::Text => Some(Bytes::Text),
+            Media::Opaque => Some(Bytes::Stream),
+            _ => None,
+        }
     }
 
     /// Of `STATUS VERSION` and the headers, which came at `now`.

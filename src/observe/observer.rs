@@ -7,23 +7,21 @@ use std::time::Duration;
 
 use super::Settings;
 use super::blame;
-use super::decode::body::{Body, Limits, Piece};
+use super::decode::body::{Body, Piece};
 use super::decode::encoding::Fault;
 use super::decode::json::Document;
-use super::decode::media::{Media, Shape};
-use super::dialect::{self, Answer, Call, Content, Context, Reads};
-use super::head::{RequestHead, ResponseHead};
+use super::decode::media::Shape;
+use super::dialect::{self, Answer, Call, Context, Reads};
+use super::head::{Bytes, RequestHead, ResponseHead};
 use super::marks::Marks;
 use super::notes::Notes;
 use super::observation::{
-    HttpFacts, Known, Note, Observation, Operation, RequestFacts, ResponseFacts, StreamUsage, Usage,
+    HttpFacts, Known, Note, Observation, RequestFacts, ResponseFacts, StreamUsage,
 };
 use super::shapes::lenient::Unread;
 use super::verdict::{self, Evidence, Reading};
 use crate::tape::{Cause, Direction, End, Entry, Ids, Milestone, Start, Upstream, Vitals};
 
-/// The longest document that is read where no dialect knows it.
-const SMALL: usize = 256 << 10;
 /// More chunks than this with at most one token of output are suspicious.
 const SUSPICIOUS_CHUNKS: u64 = 5;
 
@@ -55,7 +53,6 @@ pub struct Observer {
 struct Response {
     body: Body,
     answer: Option<Box<dyn Answer>>,
-    // Where the body is the answer itself, and no message that tells of it.
     content: Option<Bytes>,
     // A body must come, and end with a terminator.
     is_due: bool,
@@ -66,15 +63,6 @@ struct Response {
     last_bytes: Duration,
 }
 
-/// What a body is whose bytes are the answer itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Bytes {
-    /// A text, which is told at once.
-    Text,
-    /// Sound or a picture, made as it comes.
-    Stream,
-}
-
 impl Observer {
     /// Begins with what is known when the request's head was read.
     pub fn new(start: Start, settings: Arc<Settings>) -> Self {
@@ -82,7 +70,7 @@ impl Observer {
         let path = head.path.get(start.mount..).filter(|path| !path.is_empty()).unwrap_or("/");
         let call = dialect::find(start.upstream.as_deref(), &head.method, path);
         let model = dialect::model(start.upstream.as_deref(), path);
-        let request = call.request.map(|_| head.body(limits(&settings, call.reads)));
+        let request = call.request.map(|_| head.body(call.reads.limits(&settings)));
         let http = HttpFacts {
             method: head.method,
             path: head.path,
@@ -226,15 +214,11 @@ impl Observer {
         };
         self.response = Some(Response {
             body: if read {
-                head.body(self.call.reads, limits(&self.settings, self.call.reads))
+                head.body(self.call.reads, self.call.reads.limits(&self.settings))
             } else {
                 Body::unread()
             },
-            content: match head.media {
-                _ if !head.is_content(self.call.reads) => None,
-                Media::Text => Some(Bytes::Text),
-                _ => Some(Bytes::Stream),
-            },
+            content: head.content(self.call.reads),
             answer: read.then(|| (self.call.answer)(context)),
             is_due: read && (200..300).contains(&head.status),
             is_ours: head.is_ours,
@@ -256,10 +240,8 @@ impl Observer {
             marks.bytes(at);
         }
         response.last_bytes = at;
-        // What comes at one moment is one chunk.
-        if response.content == Some(Bytes::Stream) && marks.times.last_chunk != Some(at) {
-            facts.chunks += 1;
-            marks.content(Content { other: true, ..Content::default() }, at);
+        if response.content == Some(Bytes::Stream) {
+            facts.chunks += u64::from(marks.piece(at));
         }
         if let Response { body, answer: Some(answer), document, too_long, .. } = response {
             let answer = &mut **answer;
@@ -331,7 +313,7 @@ impl Observer {
                 || self.request_facts.include_usage == Some(true)
                 || self.stream_usage.is_some_and(StreamUsage::is_asked),
             pending: self.facts.pending,
-            usage: self.told_usage(),
+            usage: verdict::told(self.call.operation, &self.request_facts, &self.facts),
         };
         let ending = verdict::ending(&evidence);
         let error_type = verdict::error_type(&evidence, ending);
@@ -370,19 +352,6 @@ impl Observer {
             cost: Known::Unknown("not_priced"),
             notes: self.notes.into_vec(),
         }
-    }
-
-    /// The usage as the answer told it; the characters that were spoken, as the request did.
-    fn told_usage(&self) -> Option<Usage> {
-        let asked = self.request_facts.media.as_ref().filter(|_| self.facts.chunks > 0);
-        let spoken = asked.and_then(|asked| asked.characters);
-        let Some(characters) = spoken.filter(|_| self.call.operation == Some(Operation::Speech))
-        else {
-            return self.facts.usage;
-        };
-        let mut usage = self.facts.usage.unwrap_or_default();
-        usage.units.characters = Some(characters);
-        Some(usage)
     }
 
     /// What was read of the answer.
@@ -479,21 +448,13 @@ fn stream_usage(milestone: Milestone) -> Option<StreamUsage> {
     }
 }
 
-fn limits(settings: &Settings, reads: Reads) -> Limits {
-    let document = match reads {
-        Reads::All | Reads::Elements | Reads::Media => settings.decoded_bytes,
-        Reads::Small | Reads::Errors => settings.decoded_bytes.min(SMALL),
-    };
-    Limits { event: settings.event_bytes, document, decoded: settings.decoded_bytes }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
     use std::time::SystemTime;
 
     use super::*;
-    use crate::observe::observation::Ending;
+    use crate::observe::observation::{Ending, Operation};
     use Direction::{Request, Response as Answered};
 
     const REQUEST: &str =

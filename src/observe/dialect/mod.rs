@@ -20,11 +20,15 @@ pub mod unknown;
 
 use std::fmt::Debug;
 
+use crate::observe::Settings;
 use crate::observe::decode::Frame;
+use crate::observe::decode::body::Limits;
 use crate::observe::observation::{Operation, RequestFacts, ResponseFacts};
 use crate::observe::shapes::lenient::Unread;
 use crate::tape::Upstream;
 
+/// The longest document that is read where no dialect knows it.
+const SMALL: usize = 256 << 10;
 /// The longest name of a model in a path.
 const MODEL: usize = 256;
 
@@ -139,6 +143,17 @@ pub enum Reads {
     Small,
     /// Small errors only.
     Errors,
+}
+
+impl Reads {
+    /// The bounds of a body.
+    pub fn limits(self, settings: &Settings) -> Limits {
+        let document = match self {
+            Self::All | Self::Elements | Self::Media => settings.decoded_bytes,
+            Self::Small | Self::Errors => settings.decoded_bytes.min(SMALL),
+        };
+        Limits { event: settings.event_bytes, document, decoded: settings.decoded_bytes }
+    }
 }
 
 /// What is known when the answer begins.
