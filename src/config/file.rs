@@ -163,7 +163,13 @@ fn shipped_upstreams() -> Vec<Upstream> {
             "https://api.anthropic.com",
             &["/v1/messages", "/v1/complete", "/v1/organizations/"],
         ),
-        shipped("gemini", "https://generativelanguage.googleapis.com", &["/v1beta/"]),
+        // google-genai from 3.0 on asks under /v1/ (its `GOOGLE_AI_API_DEFAULT_VERSION`): that it has
+        // ground there lets its marker decide on the rest.
+        shipped(
+            "gemini",
+            "https://generativelanguage.googleapis.com",
+            &["/v1beta/", "/v1/interactions", "/v1/cachedContents"],
+        ),
         shipped("ollama", "http://127.0.0.1:11434", &["/api/"]),
     ]
 }

@@ -366,7 +366,7 @@ mod tests {
             [
                 "openai openai openai https://api.openai.com /v1/ /openai ",
                 "anthropic anthropic anthropic https://api.anthropic.com /v1/messages,/v1/complete,/v1/organizations/ /anthropic anthropic-version",
-                "gemini gcp.gemini gemini https://generativelanguage.googleapis.com /v1beta/ /gemini x-goog-api-key",
+                "gemini gcp.gemini gemini https://generativelanguage.googleapis.com /v1beta/,/v1/interactions,/v1/cachedContents /gemini x-goog-api-key",
                 "ollama ollama ollama http://127.0.0.1:11434 /api/ /ollama ",
             ]
         );

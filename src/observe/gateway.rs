@@ -29,7 +29,9 @@ impl Gateway {
         } else if is("x-ms-is-spilled-over") {
             self.spilled_over = value.eq_ignore_ascii_case("true");
         } else if is("x-litellm-response-cost") {
-            // LiteLLM says zero where it has no price, too.
+            // In USD, as <https://docs.litellm.ai/docs/proxy/response_headers> says; nothing where it
+            // is not known. Zero is an answer from its cache, or a model that it has no price for (litellm
+            // 1.109.1, `proxy/common_request_processing.py`): the one cannot be told from the other.
             self.cost = nano_usd(value).filter(|cost| cost.0 > 0);
         }
     }

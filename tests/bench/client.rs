@@ -19,16 +19,14 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::traffic::{self, Asks, Want};
+use crate::traffic::{self, Asks, To, Want};
 use crate::{Failure, say};
 
 /// What one client process is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Load {
     /// Requests with a body of `body` bytes, one after the other on each connection.
-    /// Asked of an upstream whose requests are `held` for the question about usage, or of one whose
-    /// are not.
-    Unary { body: usize, connections: usize, seconds: f64, held: bool },
+    Unary { body: usize, connections: usize, seconds: f64, to: To },
     /// The same with so many streams at once on one HTTP/2 connection.
     Shared { body: usize, streams: usize, seconds: f64 },
     /// On each connection `each` streams of `chunks`, one after the other.
@@ -123,14 +121,10 @@ async fn work(senders: Vec<Sender>, to: SocketAddr, load: Load) -> Result<Seen, 
     for (sender, index) in senders.into_iter().zip(0u32..) {
         workers.spawn(async move {
             match load {
-                Load::Unary { body, seconds, held, .. } => {
-                    ask_repeatedly(
-                        sender,
-                        to,
-                        (body, held),
-                        start + Duration::from_secs_f64(seconds),
-                    )
-                    .await
+                Load::Unary { body, seconds, to: way, .. } => {
+                    let template = request(to, body, Want::Unary(way), None);
+                    let end = start + Duration::from_secs_f64(seconds);
+                    ask_repeatedly(sender, to, &template, end).await
                 }
                 Load::Stream { each, chunks, gap_us, asks, .. } => {
                     // Spread over the gap, as real streams do not tick together.
@@ -182,15 +176,14 @@ impl Log {
 async fn ask_repeatedly(
     mut sender: Sender,
     to: SocketAddr,
-    (body, held): (usize, bool),
+    template: &Request<Full<Bytes>>,
     end: Instant,
 ) -> Log {
     let mut log = Log::default();
-    let template = request(to, body, Want::Unary { held }, None);
     while Instant::now() < end {
         let begun = traffic::now_ns();
         log.sent += 1;
-        match read_answer(send(&mut sender, &template).await).await {
+        match read_answer(send(&mut sender, template).await).await {
             Ok(()) => log.answers.push(traffic::now_ns().saturating_sub(begun)),
             Err(_) => {
                 log.failed += 1;
@@ -221,7 +214,7 @@ async fn ask_shared(
     streams: usize,
     seconds: f64,
 ) -> Result<Seen, Failure> {
-    let mut template = request(to, body, Want::Unary { held: true }, None);
+    let mut template = request(to, body, Want::Unary(To::Asked), None);
     *template.uri_mut() = format!("http://{to}{}", traffic::PATH).parse()?;
     let fields = std::mem::take(template.headers_mut()).into_iter();
     let fields = fields.filter_map(|(name, value)| Some((name?, value)));

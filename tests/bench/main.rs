@@ -28,13 +28,14 @@ mod table;
 use std::error::Error;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// Whatever stops the benchmark.
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// cargo bench -- [--quick] [--only PART] [--null]
+/// cargo bench -- [--quick] [--only PART] [--null] [--against EXECUTABLE]
 #[derive(Parser)]
 struct Arguments {
     /// Fewer and shorter slices: under 90 seconds, and only good for a first look.
@@ -46,6 +47,9 @@ struct Arguments {
     /// A second pass-through in Clearspan's stead: how far from 1 two equals are.
     #[arg(long)]
     null: bool,
+    /// Another build of Clearspan in nginx's stead; the comparison is then with that one.
+    #[arg(long, value_name = "EXECUTABLE")]
+    against: Option<PathBuf>,
     /// Passed by `cargo bench`; without it nothing is run.
     #[arg(long, hide = true)]
     bench: bool,
@@ -96,7 +100,7 @@ fn main() -> Result<(), Failure> {
 /// then the numbers mean nothing. A missed aim is a result, not a failure.
 fn conduct(arguments: &Arguments) -> Result<(), Failure> {
     let wants = |part| arguments.only.is_none_or(|only| only == part);
-    let mut stage = stage::Stage::set(arguments.null)?;
+    let mut stage = stage::Stage::set(arguments.null, arguments.against.clone())?;
     let before = measure::Machine::read(&stage.running()?)?;
     let mut rows = rounds::run(&mut stage, arguments.quick, wants)?;
     if wants(Part::Memory) {

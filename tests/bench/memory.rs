@@ -7,7 +7,7 @@ use crate::client::Load;
 use crate::slice::{self, Client};
 use crate::stage::{PROXIES, Process, Stage, Target};
 use crate::table::{Compare, Row};
-use crate::traffic::Asks;
+use crate::traffic::{Asks, To};
 use crate::{Failure, measure};
 
 /// One proxy with its streams; sizes in KiB.
@@ -55,7 +55,7 @@ fn start(stage: &mut Stage) -> Result<Vec<Held>, Failure> {
     let mut held = Vec::new();
     for target in PROXIES {
         let Some(proxy) = stage.start(target)? else { continue };
-        let unary = Load::Unary { body: 1000, connections: 1, seconds: 0.1, held: true };
+        let unary = Load::Unary { body: 1000, connections: 1, seconds: 0.1, to: To::Asked };
         let stream =
             Load::Stream { connections: 1, each: 1, chunks: 10, gap_us: 0, asks: Asks::Client };
         for load in [unary, stream] {

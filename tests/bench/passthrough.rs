@@ -13,20 +13,22 @@ use clearspan::forward::wire;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
-use hyper::header::HOST;
+use hyper::client::conn::http2;
+use hyper::header::{CONNECTION, HOST};
 use hyper::service::service_fn;
 use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OnceCell;
 
-use crate::announce;
+use crate::{announce, traffic};
 
 /// Listens on a free port and forwards everything to `upstream`, until it is killed.
 pub(crate) fn run(upstream: SocketAddr) -> Result<(), crate::Failure> {
     wire::runtime()?.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         announce(listener.local_addr()?)?;
-        let pool = Arc::new(Pool { upstream, idle: Mutex::default() });
+        let pool = Arc::new(Pool { upstream, idle: Mutex::default(), shared: OnceCell::new() });
         loop {
             let (stream, _) = listener.accept().await?;
             tokio::spawn(serve(stream, pool.clone()));
@@ -53,12 +55,27 @@ async fn serve(stream: TcpStream, pool: Arc<Pool>) {
 
 async fn forward(request: Request<Incoming>, pool: Arc<Pool>) -> Result<Response<Relay>, Broken> {
     let mut request = request;
+    if request.uri().path() == traffic::HTTP2_PATH {
+        to_http_2(&mut request, pool.upstream)?;
+        let response = pool.shared().await?.send_request(request).await?;
+        return Ok(response.map(|body| Relay { body, ended: false, lease: None }));
+    }
     if request.version() == Version::HTTP_2 {
         to_http_1(&mut request, pool.upstream)?;
     }
     let mut sender = pool.lease().await?;
     let response = sender.send_request(request).await?;
     Ok(response.map(|body| Relay { body, ended: false, lease: Some((sender, pool)) }))
+}
+
+/// The upstream speaks HTTP/2, which names its host in the target and knows no connection's fields.
+#[expect(clippy::disallowed_methods, reason = "in which order fields stand is nobody's measure")]
+fn to_http_2(request: &mut Request<Incoming>, host: SocketAddr) -> Result<(), Broken> {
+    *request.version_mut() = Version::HTTP_2;
+    *request.uri_mut() = format!("http://{host}{}", request.uri().path()).parse()?;
+    request.headers_mut().remove(HOST);
+    request.headers_mut().remove(CONNECTION);
+    Ok(())
 }
 
 /// The upstream speaks HTTP/1, which names its host in a field.
@@ -76,6 +93,8 @@ type Broken = Box<dyn Error + Send + Sync>;
 struct Pool {
     upstream: SocketAddr,
     idle: Mutex<Vec<Sender>>,
+    /// The one connection that all share who speak HTTP/2 to it.
+    shared: OnceCell<http2::SendRequest<Incoming>>,
 }
 
 impl Pool {
@@ -90,6 +109,18 @@ impl Pool {
         let (sender, connection) = wire::client().handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         Ok(sender)
+    }
+
+    async fn shared(&self) -> Result<http2::SendRequest<Incoming>, Broken> {
+        let connect = async || {
+            let stream = TcpStream::connect(self.upstream).await?;
+            wire::socket(&stream)?;
+            let client = wire::http2_client(TokioExecutor::new(), &Limits::default());
+            let (sender, connection) = client.handshake(TokioIo::new(stream)).await?;
+            tokio::spawn(connection);
+            Ok(sender)
+        };
+        self.shared.get_or_try_init(connect).await.cloned()
     }
 
     fn take(&self) -> Option<Sender> {

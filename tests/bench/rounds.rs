@@ -5,7 +5,7 @@ use crate::client::Load;
 use crate::slice::{self, Sample};
 use crate::stage::{PROXIES, Process, Stage, Target};
 use crate::table::{Compare, Row, median};
-use crate::traffic::Asks;
+use crate::traffic::{Asks, To};
 use crate::{Failure, Part};
 
 /// A load, and what is read from it.
@@ -82,7 +82,7 @@ pub(crate) fn run(
 fn warm(stage: &mut Stage, proxies: &[Option<Process>; 3]) -> Result<(), Failure> {
     for (target, proxy) in PROXIES.into_iter().zip(proxies) {
         if proxy.is_some() {
-            let load = Load::Unary { body: 1000, connections: 16, seconds: 0.3, held: true };
+            let load = Load::Unary { body: 1000, connections: 16, seconds: 0.3, to: To::Asked };
             slice::run(stage, target, proxy.as_ref(), load)?;
             slice::run(stage, target, proxy.as_ref(), unpaced(100, 1, Asks::Client))?;
         }
@@ -103,9 +103,9 @@ fn one_round(
     for step in 0..PROXIES.len() {
         let turn = (round + step) % PROXIES.len();
         let turns = PROXIES.into_iter().zip(proxies).zip(&mut samples.proxies);
-        let is_new = matches!(slice.load, Load::Shared { .. });
+        let http2 = matches!(slice.load, Load::Shared { .. } | Load::Unary { to: To::Http2, .. });
         if let Some(((target, Some(proxy)), samples)) = turns.into_iter().nth(turn)
-            && !(is_new && target == Target::Nginx)
+            && !(http2 && target == Target::Beside && stage.against.is_none())
         {
             samples.push(slice::run(stage, target, Some(proxy), slice.load)?);
         }
@@ -117,15 +117,19 @@ fn one_round(
 fn plan(seconds: f64) -> Vec<Slice> {
     let mut slices = Vec::new();
     let sizes = [(1000, "1 KB"), (200_000, "200 KB"), (4_000_000, "4 MB")];
-    for (held, asking) in [(true, ""), (false, ", not asked about usage")] {
+    for (to, which) in [
+        (To::Asked, ""),
+        (To::Observed, ", not asked about usage"),
+        (To::Http2, ", upstream speaks HTTP/2"),
+    ] {
         for (body, size) in sizes {
             slices.push(Slice {
                 part: Part::Cpu,
-                load: Load::Unary { body, connections: 8, seconds, held },
+                load: Load::Unary { body, connections: 8, seconds, to },
                 direct: false,
                 repeats: 1,
                 measures: vec![Measure {
-                    label: format!("CPU per unary request, {size}{asking}"),
+                    label: format!("CPU per unary request, {size}{which}"),
                     unit: "µs",
                     of: Sample::cpu_us_per_request,
                     compare: Compare::Ratio,
@@ -164,7 +168,7 @@ fn shared(seconds: f64) -> Slice {
 fn throughput(seconds: f64) -> Slice {
     Slice {
         part: Part::Cpu,
-        load: Load::Unary { body: 1000, connections: 64, seconds, held: true },
+        load: Load::Unary { body: 1000, connections: 64, seconds, to: To::Asked },
         direct: false,
         repeats: 1,
         measures: vec![Measure {
@@ -187,7 +191,7 @@ fn latency(seconds: f64) -> Slice {
     };
     Slice {
         part: Part::Latency,
-        load: Load::Unary { body: 1000, connections: 1, seconds: seconds / 4.0, held: true },
+        load: Load::Unary { body: 1000, connections: 1, seconds: seconds / 4.0, to: To::Asked },
         direct: true,
         repeats: REPEATS,
         measures: vec![
@@ -323,6 +327,7 @@ fn growth(slices: &[Slice], results: &[Samples]) -> Option<Row> {
         values: grown.each_ref().map(|values| median(values)),
         compare: Compare::Ratio,
         compared: grown.into_iter().nth(1)?,
+        beside: Vec::new(),
         aim: Some(1.1),
     })
 }

@@ -50,7 +50,7 @@ pub(crate) fn run(
     client.go()?;
     let seen: Seen = serde_json::from_str(&client.line()?)?;
     stage.enter(target, seen.sent, seen.failed);
-    if target == Target::Clearspan {
+    if stage.reports(target) {
         stage.wait_for_spans()?;
     }
     let cpu = measure::cpu_ns(&pids)?.saturating_sub(cpu);

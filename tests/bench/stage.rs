@@ -21,11 +21,12 @@ pub(crate) enum Target {
     Direct,
     Passthrough,
     Clearspan,
-    Nginx,
+    /// nginx, or another build of Clearspan.
+    Beside,
 }
 
 /// The proxies, in the order of the table's columns.
-pub(crate) const PROXIES: [Target; 3] = [Target::Passthrough, Target::Clearspan, Target::Nginx];
+pub(crate) const PROXIES: [Target; 3] = [Target::Passthrough, Target::Clearspan, Target::Beside];
 
 const NGINX: &str = "/usr/sbin/nginx";
 /// Long enough for the slowest start, and for the last span to arrive.
@@ -110,6 +111,8 @@ pub(crate) struct Stage {
     upstream: Process,
     sink: Process,
     null: bool,
+    /// Another build of Clearspan, in nginx's stead.
+    pub(crate) against: Option<PathBuf>,
     started: usize,
     sent: u64,
     failed: u64,
@@ -119,13 +122,14 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// With `null`, Clearspan's place is taken by a second pass-through.
-    pub(crate) fn set(null: bool) -> Result<Self, Failure> {
+    pub(crate) fn set(null: bool, against: Option<PathBuf>) -> Result<Self, Failure> {
         let me = std::env::current_exe()?;
         Ok(Self {
             directory: TempDir::new()?,
             upstream: Process::announced(Command::new(&me).arg("upstream"))?,
             sink: Process::announced(Command::new(&me).arg("sink"))?,
             null,
+            against,
             started: 0,
             sent: 0,
             failed: 0,
@@ -148,10 +152,15 @@ impl Stage {
         self.started += 1;
         match target {
             Target::Direct => Ok(None),
-            Target::Clearspan if !self.null => self.clearspan().map(Some),
+            Target::Clearspan if !self.null => {
+                self.clearspan(Path::new(env!("CARGO_BIN_EXE_clearspan"))).map(Some)
+            }
             Target::Passthrough | Target::Clearspan => self.passthrough().map(Some),
-            Target::Nginx if Path::new(NGINX).exists() => self.nginx().map(Some),
-            Target::Nginx => Ok(None),
+            Target::Beside => match &self.against {
+                Some(executable) => self.clearspan(executable).map(Some),
+                None if Path::new(NGINX).exists() => self.nginx().map(Some),
+                None => Ok(None),
+            },
         }
     }
 
@@ -161,8 +170,8 @@ impl Stage {
         Process::announced(Command::new(executable).args(["passthrough", &upstream]))
     }
 
-    fn clearspan(&self) -> Result<Process, Failure> {
-        let executable = self.copy(Path::new(env!("CARGO_BIN_EXE_clearspan")))?;
+    fn clearspan(&self, executable: &Path) -> Result<Process, Failure> {
+        let executable = self.copy(executable)?;
         let config = self.file("proxy.toml");
         let (upstream, sink) = (self.upstream.address, self.sink.address);
         let text = format!(
@@ -171,6 +180,8 @@ impl Stage {
              paths = [\"/v1/\"]\n\n\
              [[upstream]]\nname = \"observed\"\nprovider = \"openai\"\nurl = \"http://{upstream}\"\n\
              stream_usage = \"observe\"\n\n\
+             [[upstream]]\nname = \"http2\"\nprovider = \"openai\"\nurl = \"http://{upstream}\"\n\
+             stream_usage = \"observe\"\nhttp = \"2\"\n\n\
              [telemetry]\nlines = \"json\"\n\n\
              [[telemetry.export]]\nendpoint = \"http://{sink}\"\n"
         );
@@ -232,10 +243,19 @@ impl Stage {
         self.directory.path().join(format!("{}-{name}", self.started))
     }
 
+    /// Whether this proxy tells the sink of each request.
+    pub(crate) fn reports(&self, target: Target) -> bool {
+        match target {
+            Target::Direct | Target::Passthrough => false,
+            Target::Clearspan => !self.null,
+            Target::Beside => self.against.is_some(),
+        }
+    }
+
     /// Enters requests that were sent; where through Clearspan, it has to report each.
     pub(crate) fn enter(&mut self, target: Target, sent: u64, failed: u64) {
         self.failed += failed;
-        if target == Target::Clearspan && !self.null {
+        if self.reports(target) {
             self.sent += sent;
         }
     }

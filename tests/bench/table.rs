@@ -19,11 +19,13 @@ pub(crate) enum Compare {
 pub(crate) struct Row {
     pub(crate) measure: String,
     pub(crate) unit: &'static str,
-    /// Pass-through, Clearspan, nginx.
+    /// Pass-through, Clearspan, and who stands beside them.
     pub(crate) values: [Option<f64>; 3],
     pub(crate) compare: Compare,
     /// The comparison, once for each round.
     pub(crate) compared: Vec<f64>,
+    /// The same with who stands beside them.
+    pub(crate) beside: Vec<f64>,
     /// The comparison's middle should not be above this.
     pub(crate) aim: Option<f64>,
 }
@@ -37,20 +39,21 @@ impl Row {
         compare: Compare,
         aim: Option<f64>,
     ) -> Self {
-        let [passthrough, clearspan, _] = rounds;
-        let compared = passthrough
-            .iter()
-            .zip(clearspan)
-            .map(|(bare, ours)| match compare {
-                Compare::Ratio => ours / bare,
-                Compare::Difference => ours - bare,
-            })
-            .collect();
+        let [passthrough, clearspan, beside] = rounds;
+        let to = |others: &[f64]| {
+            let pairs = others.iter().zip(clearspan);
+            let compared = pairs.map(|(other, ours)| match compare {
+                Compare::Ratio => ours / other,
+                Compare::Difference => ours - other,
+            });
+            compared.collect()
+        };
+        let (compared, beside) = (to(passthrough), to(beside));
         let values = rounds.each_ref().map(|values| median(values));
-        Self { measure, unit, values, compare, compared, aim }
+        Self { measure, unit, values, compare, compared, beside, aim }
     }
 
-    fn cells(&self) -> [String; 8] {
+    fn cells(&self) -> [String; 9] {
         let value = |value: Option<f64>| {
             value.map_or("-".to_owned(), |value| format!("{value:.1} {}", self.unit))
         };
@@ -63,18 +66,19 @@ impl Row {
             middle.zip(self.aim).map(|(middle, aim)| if middle <= aim { "yes" } else { "no" });
         let lowest = self.compared.iter().copied().reduce(f64::min);
         let highest = self.compared.iter().copied().reduce(f64::max);
-        let [passthrough, clearspan, nginx] = self.values;
+        let [passthrough, clearspan, beside] = self.values;
         [
             self.measure.clone(),
             value(passthrough),
             value(clearspan),
-            value(nginx),
+            value(beside),
             middle.map_or("-".to_owned(), compared),
             lowest.zip(highest).map_or("-".to_owned(), |(low, high)| {
                 format!("{} … {}", compared(low), compared(high))
             }),
             self.aim.map_or("-".to_owned(), |aim| format!("≤ {}", compared(aim))),
             met.unwrap_or("-").to_owned(),
+            median(&self.beside).map_or("-".to_owned(), compared),
         ]
     }
 }
@@ -90,15 +94,18 @@ pub(crate) fn median(values: &[f64]) -> Option<f64> {
 
 /// Prints everything.
 pub(crate) fn print(rows: &[Row], stage: &Stage) -> Result<(), Failure> {
+    let beside = if stage.against.is_some() { "other build" } else { "nginx" };
+    let to_beside = format!("clearspan to {beside}");
     let head = [
         "measure",
         "pass-through",
         "clearspan",
-        "nginx",
+        beside,
         "clearspan to pass-through",
         "in the rounds",
         "aim",
         "met",
+        &to_beside,
     ];
     let mut lines = vec![head.map(str::to_owned)];
     lines.extend(rows.iter().map(Row::cells));
@@ -121,7 +128,7 @@ pub(crate) fn print(rows: &[Row], stage: &Stage) -> Result<(), Failure> {
     say(&serde_json::to_string(rows)?)
 }
 
-fn widest(lines: &[[String; 8]], column: usize) -> usize {
+fn widest(lines: &[[String; 9]], column: usize) -> usize {
     let cells = lines.iter().filter_map(|line| line.get(column));
     cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
 }

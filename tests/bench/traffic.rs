@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) const PATH: &str = "/v1/chat/completions";
 /// Where they go that Clearspan must not ask in (`stream_usage = "observe"`).
 pub(crate) const OBSERVED_PATH: &str = "/observed/v1/chat/completions";
+/// Of the upstream to which proxies speak HTTP/2.
+pub(crate) const HTTP2_PATH: &str = "/http2/v1/chat/completions";
 /// Tells the upstream to stream this many content chunks; absent: a unary answer.
 pub(crate) const CHUNKS_HEADER: &str = "bench-chunks";
 /// Tells the upstream the time from one chunk to the next, in microseconds; 0: no pause.
@@ -76,12 +78,20 @@ const TURN: &str = "Please look at the log below and tell me what went wrong.\\n
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Want {
     /// In one piece.
-    Unary {
-        /// Of an upstream that Clearspan asks about usage where it can.
-        held: bool,
-    },
+    Unary(To),
     /// As a stream, and who asks for its usage.
     Stream(Asks),
+}
+
+/// Where a unary request goes: each is the same model's stand-in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum To {
+    /// An upstream that Clearspan asks about usage where it can: requests are held for that.
+    Asked,
+    /// One that it does not ask.
+    Observed,
+    /// One that is not asked either, and speaks HTTP/2.
+    Http2,
 }
 
 /// Who asks for a stream's usage.
@@ -97,8 +107,9 @@ impl Want {
     /// Where such a request goes.
     pub(crate) fn path(self) -> &'static str {
         match self {
-            Self::Stream(Asks::Nobody) | Self::Unary { held: false } => OBSERVED_PATH,
-            _ => PATH,
+            Self::Stream(Asks::Nobody) | Self::Unary(To::Observed) => OBSERVED_PATH,
+            Self::Unary(To::Http2) => HTTP2_PATH,
+            Self::Stream(_) | Self::Unary(To::Asked) => PATH,
         }
     }
 }
@@ -106,7 +117,7 @@ impl Want {
 /// The body of a request: a conversation of turns, `bytes` long.
 pub(crate) fn request_body(bytes: usize, want: Want) -> Bytes {
     let tail = match want {
-        Want::Unary { .. } => r#""}],"model":"gpt-4o","temperature":0.7}"#,
+        Want::Unary(_) => r#""}],"model":"gpt-4o","temperature":0.7}"#,
         Want::Stream(Asks::Client) => {
             r#""}],"model":"gpt-4o","stream":true,"stream_options":{"include_usage":true}}"#
         }

@@ -4,6 +4,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
+use clearspan::forward::settings::Limits;
+use clearspan::forward::wire;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -30,6 +38,11 @@ pub(crate) fn run() -> Result<(), Failure> {
 
 async fn serve(mut stream: TcpStream) -> Result<(), Failure> {
     stream.set_nodelay(true)?;
+    // No method of ours begins like HTTP/2's preface.
+    let mut first = [0; 3];
+    if matches!(stream.peek(&mut first).await, Ok(3)) && first == *b"PRI" {
+        return serve_http2(stream).await;
+    }
     let mut buffer = Vec::with_capacity(LOOKED_INTO_MAX);
     while let Some(asked) = read_request(&mut stream, &mut buffer).await? {
         match asked.chunks {
@@ -38,6 +51,33 @@ async fn serve(mut stream: TcpStream) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Answers in one piece whatever is asked for.
+async fn serve_http2(stream: TcpStream) -> Result<(), Failure> {
+    let service = service_fn(async |request: Request<Incoming>| {
+        let mut body = request.into_body();
+        while let Some(frame) = body.frame().await {
+            frame?;
+        }
+        Ok::<_, hyper::Error>(unary_http2())
+    });
+    let server = wire::http2_server(TokioExecutor::new(), &Limits::default());
+    Ok(server.serve_connection(TokioIo::new(stream), service).await?)
+}
+
+/// The answer with the fields of `unary`, but for those of a connection.
+fn unary_http2() -> Response<Full<Bytes>> {
+    let mut builder = Response::builder().header("content-type", "application/json");
+    for line in traffic::RESPONSE_HEADERS.lines() {
+        if let Some((name, value)) = line.split_once(": ")
+            && !name.eq_ignore_ascii_case("connection")
+        {
+            builder = builder.header(name, value);
+        }
+    }
+    // The names and values are constants of ours; one that is not valid shows as a failed request.
+    builder.body(Full::from(traffic::ANSWER)).unwrap_or_default()
 }
 
 /// What a request asked for.

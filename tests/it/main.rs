@@ -76,9 +76,15 @@ mod golden;
 /// Recorded exchanges, read as another reads them.
 #[cfg(test)]
 mod observed;
+/// Recorded exchanges, fact by fact as an independent reader found them.
+#[cfg(test)]
+mod expected;
 /// What real services were recorded to send.
 #[cfg(test)]
 mod recordings;
+/// What calls cost, by the price pages' arithmetic.
+#[cfg(test)]
+mod costs;
 /// Real clients and a real server.
 #[cfg(test)]
 mod real;

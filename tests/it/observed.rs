@@ -12,7 +12,7 @@ use crate::golden::{Cuts, observe, show};
 use crate::support::fixture::{Fixture, Request, Response};
 
 /// The recorded exchanges; nothing where there are none.
-fn recordings() -> Option<Vec<Value>> {
+pub(crate) fn recordings() -> Option<Vec<Value>> {
     let Some(path) = std::env::var_os("CLEARSPAN_RECORDINGS") else {
         println!("skipped: CLEARSPAN_RECORDINGS is not set");
         return None;
@@ -72,11 +72,12 @@ fn base64(text: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn fixture(recording: &Value) -> Fixture {
+/// A recording as a fixture: what both sides sent, and who answered.
+pub(crate) fn fixture(recording: &Value) -> Fixture {
     let text = |key: &str| recording[key].as_str().unwrap().to_owned();
     let provider = text("provider");
     let dialect = match provider.as_str() {
-        own @ ("ollama" | "cohere") => own,
+        own @ ("anthropic" | "ollama" | "cohere") => own,
         "gemini" | "vertex" => "gemini",
         _ => "openai",
     };
@@ -86,7 +87,8 @@ fn fixture(recording: &Value) -> Fixture {
         provider,
         mount: String::new(),
         request: Request {
-            method: text("method"),
+            // Some recorders write it small.
+            method: text("method").to_ascii_uppercase(),
             target: text("path"),
             headers: headers(recording, "request_headers"),
             body: body(recording, "request_body"),

@@ -195,7 +195,7 @@ fn a_request_goes_to_nobody_but_the_provider_it_was_addressed_to() {
         "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nroot = \"ollama\"\n".into(),
         upstream("openai", &openai.url(), "paths = [\"/v1/\"]\nmount = \"/openai\""),
         upstream("anthropic", &anthropic.url(), "paths = [\"/v1/messages\", \"/v1/complete\"]"),
-        upstream("gemini", &gemini.url(), "paths = [\"/v1beta/\"]"),
+        upstream("gemini", &gemini.url(), "paths = [\"/v1beta/\", \"/v1/interactions\"]"),
         upstream("ollama", &ollama.url(), "paths = [\"/api/\"]\nmount = \"/ollama\""),
     ]
     .concat();
@@ -210,6 +210,7 @@ fn a_request_goes_to_nobody_but_the_provider_it_was_addressed_to() {
         ("/v1/messages/count_tokens?beta=true", anthropics, "anthropic"),
         ("/v1/messagesx", "", "openai"),
         ("/v1beta/models/x:generateContent", "", "gemini"),
+        ("/v1/models/x:generateContent", googles, "gemini"),
         ("/elsewhere", googles, "gemini"),
         ("/elsewhere", anthropics, "anthropic"),
         ("/api/chat", "", "ollama"),

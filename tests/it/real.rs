@@ -1,6 +1,6 @@
-//! Real clients and a real server: the `openai` SDK with llama.cpp's own server, and the `ollama`
-//! SDK with a scripted stand-in, directly and through the proxy. No real Ollama runs here: no
-//! package carries it. Knows what `tests/real/install.sh` installs.
+//! Real clients, directly and through the proxy: those that speak OpenAI's and Anthropic's formats with
+//! llama.cpp's own server, those of Google's and Ollama's with scripted stand-ins, since no package
+//! carries a server of these. Knows what `tests/real/install.sh` installs.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,8 @@ use crate::support::proxy::{Proxy, Start, export, upstream};
 use crate::support::signals::Span;
 
 const MISSING: &str = "run tests/real/install.sh";
+/// Calls that ask no model.
+const PLAIN: [&str; 3] = ["models", "list", "count tokens"];
 
 /// What `install.sh` made, where it ran.
 pub(crate) struct Installed {
@@ -45,7 +47,12 @@ impl Installed {
     }
 
     pub(crate) fn python(&self, script: &str) -> Command {
-        let mut command = Command::new(self.folder.join("venv/bin/python"));
+        self.command("venv/bin/python", script)
+    }
+
+    /// This script, by a program that was installed.
+    fn command(&self, program: &str, script: &str) -> Command {
+        let mut command = Command::new(self.folder.join(program));
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real").join(script);
         command.arg(script).env_clear().stdin(Stdio::null()).stderr(Stdio::inherit());
         command
@@ -63,14 +70,24 @@ impl Installed {
         Server::start(&mut self.python("mini_ollama.py"))
     }
 
+    /// The scripted Gemini.
+    fn gemini(&self) -> Server {
+        Server::start(&mut self.python("mini_gemini.py"))
+    }
+
     /// What a script prints, one JSON object a line, when a variable names this base URL.
     pub(crate) fn run(&self, script: &str, variable: &str, url: &str) -> Vec<Value> {
-        let output = self
-            .python(script)
-            .env(variable, url)
-            .env("OPENAI_API_KEY", "sk-test-not-a-key")
-            .output()
-            .unwrap();
+        let program = match script {
+            "litellm_sdk.py" => "alone/bin/python",
+            "clients.mjs" => "venv/bin/node",
+            _ => "venv/bin/python",
+        };
+        let mut command = self.command(program, script);
+        for key in ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY"] {
+            command.env(key, "sk-test-not-a-key");
+        }
+        let output =
+            command.current_dir(self.folder.join("npm")).env(variable, url).output().unwrap();
         assert!(output.status.success(), "{script} with {variable}={url}: {}", output.status);
         let lines = String::from_utf8(output.stdout).unwrap();
         lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -114,9 +131,14 @@ fn assert_same(direct: &[Value], through: &[Value]) {
     }
 }
 
-/// CLIENT spans of model calls, once there are `count` of any kind; each under a SERVER span of its
-/// own trace.
-fn model_calls(collector: &Collector, count: usize) -> Vec<Span> {
+fn asks_a_model(call: &Value) -> bool {
+    !PLAIN.contains(&call["call"].as_str().unwrap())
+}
+
+/// The CLIENT span of each call that asks a model, in the order of the calls; each under a SERVER span
+/// of its own trace.
+fn model_calls(collector: &Collector, calls: &[Value]) -> Vec<Span> {
+    let count = calls.len();
     let is_whole = |received: &Received| received.of_kind("CLIENT").len() >= count;
     collector.wait_for("a span for each call", |it| is_whole(it).then_some(()));
     let received = collector.received();
@@ -132,8 +154,8 @@ fn model_calls(collector: &Collector, count: usize) -> Vec<Span> {
         assert_eq!(parents[0].kind, "SERVER");
     }
     spans.retain(|span| span.attributes.contains_key("gen_ai.operation.name"));
-    // All calls but the list of models.
-    assert_eq!(spans.len(), count - 1);
+    spans.sort_by_key(|span| span.start);
+    assert_eq!(spans.len(), calls.iter().filter(|call| asks_a_model(call)).count());
     spans
 }
 
@@ -151,7 +173,7 @@ fn the_openai_sdk_sees_what_it_would_see_without_the_proxy() {
     let direct = run(&format!("{}/v1", llama.url));
     let through = run(&format!("http://{}/v1", proxy.address));
     assert_same(&direct, &through);
-    let spans = model_calls(&collector, through.len());
+    let spans = model_calls(&collector, &through);
     proxy.finish();
     for span in &spans {
         assert_eq!(attribute(span, "gen_ai.request.model"), "tiny");
@@ -165,9 +187,7 @@ fn the_openai_sdk_sees_what_it_would_see_without_the_proxy() {
 
 /// The tokens that the SDK was told of are those on the spans, in the order of the calls.
 fn assert_usage(calls: &[Value], spans: &[Span]) {
-    let mut spans: Vec<_> = spans.iter().collect();
-    spans.sort_by_key(|span| span.start);
-    let calls = calls.iter().filter(|call| call["call"] != "models");
+    let calls = calls.iter().filter(|call| asks_a_model(call));
     for (call, span) in calls.zip(spans) {
         let events = call["events"].as_array().map(Vec::as_slice).unwrap_or_default();
         let told = events.iter().flat_map(|event| [&event["usage"], &event["response"]["usage"]]);
@@ -201,10 +221,9 @@ fn the_openai_sdk_sees_no_usage_that_the_proxy_asked_for() {
     let direct = run(&format!("{}/v1", llama.url));
     let through = run(&format!("http://{}/v1", proxy.address));
     assert_same(&direct, &through);
-    let mut spans = model_calls(&collector, through.len());
+    let spans = model_calls(&collector, &through);
     proxy.finish();
-    spans.sort_by_key(|span| span.start);
-    let calls: Vec<_> = through.iter().filter(|call| call["call"] != "models").collect();
+    let calls: Vec<_> = through.iter().filter(|call| asks_a_model(call)).collect();
     let mut asked = spans.iter().zip(&calls).filter(|(span, _)| {
         span.attributes.get("clearspan.stream_usage").is_some_and(|it| it == "asked")
     });
@@ -226,7 +245,7 @@ fn the_ollama_sdk_sees_what_it_would_see_without_the_proxy() {
     let direct = run(&ollama.url);
     let through = run(&format!("http://{}", proxy.address));
     assert_same(&direct, &through);
-    let spans = model_calls(&collector, through.len());
+    let spans = model_calls(&collector, &through);
     proxy.finish();
     let with_tokens: Vec<_> = spans
         .iter()
@@ -240,4 +259,120 @@ fn the_ollama_sdk_sees_what_it_would_see_without_the_proxy() {
         assert_eq!(attribute(span, "gen_ai.usage.output_tokens"), 6);
         assert_eq!(attribute(span, "clearspan.ending"), "complete");
     }
+}
+
+/// The last count under one of these names that a client was told, however deep it stands.
+fn last_count(value: &Value, names: &[&str]) -> Option<u64> {
+    match value {
+        Value::Object(fields) => fields.iter().fold(None, |last, (name, value)| {
+            let own = names.contains(&name.as_str()).then(|| value.as_u64()).flatten();
+            own.or(last_count(value, names)).or(last)
+        }),
+        Value::Array(values) => values.iter().rev().find_map(|value| last_count(value, names)),
+        _ => None,
+    }
+}
+
+/// What a client was told, input and output, in any of their spellings.
+fn told(call: &Value) -> [Option<u64>; 2] {
+    let input = ["prompt_tokens", "input_tokens", "inputTokens", "prompt_token_count"];
+    let output = ["completion_tokens", "output_tokens", "outputTokens", "candidates_token_count"];
+    let thoughts = last_count(call, &["thoughts_token_count"]).unwrap_or(0);
+    let output = last_count(call, &output).map(|output| output + thoughts);
+    [last_count(call, &input), output]
+}
+
+/// A client and how it is pointed at a server.
+struct Client {
+    script: &'static str,
+    variable: &'static str,
+    /// Stands behind the server's address in the base URL.
+    path: &'static str,
+}
+
+impl Client {
+    /// Asserts that it sees the same directly and through `proxy`, and that each span tells what it
+    /// saw: the model, whether it streamed, the tokens, how it ended.
+    fn check(&self, installed: &Installed, direct: &str, collector: &Collector, proxy: Proxy) {
+        let run =
+            |base: &str| installed.run(self.script, self.variable, &format!("{base}{}", self.path));
+        let direct = run(direct);
+        let through = run(&format!("http://{}", proxy.address));
+        assert_same(&direct, &through);
+        let spans = model_calls(collector, &through);
+        proxy.finish();
+        let mut counted = 0;
+        for (call, span) in through.iter().filter(|call| asks_a_model(call)).zip(&spans) {
+            let name = call["call"].as_str().unwrap();
+            let tokens = ["input", "output"]
+                .map(|of| span.attributes.get(&format!("gen_ai.usage.{of}_tokens")));
+            let streamed = span.attributes.contains_key("gen_ai.response.time_to_first_chunk");
+            let ending = attribute(span, "clearspan.ending").as_str().unwrap();
+            let model = attribute(span, "gen_ai.request.model");
+            println!(
+                "{} {name}: {} {model} streamed={streamed} {ending} {tokens:?}",
+                self.script, span.name
+            );
+            if call["status"].is_u64() {
+                assert_eq!(ending, "error_status", "{name}: {span:#?}");
+                assert_eq!(attribute(span, "http.response.status_code"), &call["status"]);
+                continue;
+            }
+            assert_eq!((model, ending), (&Value::from("tiny"), "complete"), "{name}: {span:#?}");
+            assert_eq!(streamed, name.contains("streamed"), "{name}: {span:#?}");
+            for (told, token) in told(call).into_iter().zip(tokens) {
+                counted += usize::from(told.is_some());
+                assert!(told.is_none() || token == Some(&Value::from(told)), "{name}: {span:#?}");
+            }
+        }
+        assert!(counted >= spans.len(), "most calls tell the client of two counts");
+    }
+}
+
+/// llama.cpp's server behind the proxy, as `provider`, for this client.
+fn with_llama(provider: &str, client: &Client) {
+    let Some(installed) = Installed::find() else { return };
+    let (llama, collector) = (installed.llama(), Collector::start(Mode::Well));
+    let keys = format!("provider = \"{provider}\"\npaths = [\"/v1/\"]");
+    let proxy = proxy("local", &llama.url, &collector, &keys);
+    client.check(&installed, &llama.url, &collector, proxy);
+}
+
+#[test]
+fn the_anthropic_sdk_sees_what_it_would_see_without_the_proxy() {
+    let client = Client { script: "anthropic_sdk.py", variable: "ANTHROPIC_BASE_URL", path: "" };
+    with_llama("anthropic", &client);
+}
+
+#[test]
+fn langchain_sees_what_it_would_see_without_the_proxy() {
+    let client = Client { script: "langchain_sdk.py", variable: "OPENAI_BASE_URL", path: "/v1" };
+    with_llama("llamacpp", &client);
+}
+
+#[test]
+fn litellm_sees_what_it_would_see_without_the_proxy() {
+    let client = Client { script: "litellm_sdk.py", variable: "CLIENT_BASE_URL", path: "" };
+    with_llama("llamacpp", &client);
+}
+
+#[test]
+fn npms_clients_see_what_they_would_see_without_the_proxy() {
+    let client = Client { script: "clients.mjs", variable: "OPENAI_BASE_URL", path: "/v1" };
+    with_llama("llamacpp", &client);
+}
+
+/// Its SDK asks under `/v1/`, which is OpenAI's, but for the SDK's marker.
+#[test]
+fn the_google_sdk_sees_what_it_would_see_without_the_proxy() {
+    let Some(installed) = Installed::find() else { return };
+    let (gemini, collector) = (installed.gemini(), Collector::start(Mode::Well));
+    let config = [
+        upstream("openai", "http://127.0.0.1:9", "paths = [\"/v1/\"]"),
+        upstream("gemini", &gemini.url, "paths = [\"/v1beta/\", \"/v1/interactions\"]"),
+        export(collector.endpoint()),
+    ];
+    let proxy = Start::new(config.concat()).start();
+    let client = Client { script: "gemini_sdk.py", variable: "GOOGLE_GEMINI_BASE_URL", path: "" };
+    client.check(&installed, &gemini.url, &collector, proxy);
 }

@@ -30,6 +30,8 @@ def main() -> None:
     parameters.cpuparams.n_threads = 1
     parameters.use_jinja = True
     parameters.offline = True
+    # The second of two equal runs is not told that its prompt was cached.
+    parameters.cache_prompt = False
     if "--embedding" in sys.argv:
         parameters.embedding = True
         parameters.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN

@@ -209,6 +209,8 @@ fields! {
         kind: Text<'de> = "type",
         input: Count = "input_tokens",
         output: Count = "output_tokens",
+        cache_read: Count = "cache_read_input_tokens",
+        cache_write: Count = "cache_creation_input_tokens",
     }
 }
 
@@ -266,8 +268,10 @@ impl Counted<'_> {
             .iterations
             .iter()
             .filter(|pass| matches!(pass.kind.as_str(), "advisor_message" | "fallback_message"));
+        // What was cached is no part of a pass's input either.
         let tokens = |pass: &Iteration<'_>| {
-            pass.input.0.unwrap_or(0).saturating_add(pass.output.0.unwrap_or(0))
+            let counts = [pass.input, pass.output, pass.cache_read, pass.cache_write];
+            counts.iter().filter_map(|count| count.0).fold(0, u64::saturating_add)
         };
         others.map(tokens).reduce(u64::saturating_add)
     }
@@ -410,7 +414,7 @@ mod tests {
         let (facts, _) = facts(&[
             r#"{"type":"message_delta","delta":{},"usage":{"input_tokens":5,"output_tokens":6,"iterations":[
             {"type":"message","input_tokens":5,"output_tokens":6},
-            {"type":"advisor_message","model":"m","input_tokens":70,"output_tokens":8}]}}"#,
+            {"type":"advisor_message","model":"m","input_tokens":60,"cache_read_input_tokens":10,"output_tokens":8}]}}"#,
         ]);
         let usage = facts.usage.unwrap();
         assert_eq!((usage.input, usage.output), (Some(5), Some(6)));

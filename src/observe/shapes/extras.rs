@@ -130,14 +130,11 @@ impl Tokens {
     /// What is billed beside tokens.
     pub fn units(&self) -> Units {
         let tools = self.xai_tools.0.unwrap_or_default();
-        // Its chat bills the sources that were searched, whatever the tools.
-        let sources = self.sources.0.filter(|_| self.prompt.0.is_some());
         let searches = [
             self.searches,
             self.server_tools.web_searches,
             self.server_tools_old.web_searches,
             both(tools.web, tools.x),
-            Count(sources),
         ];
         Units {
             web_searches: searches.iter().find_map(|count| count.0),
@@ -154,7 +151,6 @@ impl Tokens {
         put(&mut self.citations, later.citations);
         put(&mut self.reasoning, later.reasoning);
         put(&mut self.searches, later.searches);
-        put(&mut self.sources, later.sources);
         put(&mut self.server_tools.web_searches, later.server_tools.web_searches);
         put(&mut self.server_tools_old.web_searches, later.server_tools_old.web_searches);
         put(&mut self.ticks, later.ticks);
@@ -239,8 +235,8 @@ mod tests {
         );
         assert_eq!((found.web_searches, found.file_searches), (Some(3), Some(5)));
         assert_eq!(found.code_sessions, Some(4));
-        assert_eq!(units(r#"{"prompt_tokens":1,"num_sources_used":9}"#).web_searches, Some(9));
-        assert_eq!(units(r#"{"input_tokens":1,"num_sources_used":9}"#).web_searches, None);
+        // Sources are no searches.
+        assert_eq!(units(r#"{"prompt_tokens":1,"num_sources_used":9}"#).web_searches, None);
         let found =
             units(r#"{"prompt_tokens":1,"server_tool_use_details":{"web_search_requests":2}}"#);
         assert_eq!(found.web_searches, Some(2));

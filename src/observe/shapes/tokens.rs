@@ -35,8 +35,6 @@ fields! {
         /// Perplexity.
         searches: Count = "num_search_queries",
         /// xAI.
-        sources: Count = "num_sources_used",
-        /// xAI.
         xai_tools: Object<XaiTools> = "server_side_tool_usage_details",
         /// OpenRouter.
         server_tools: ServerTools = "server_tool_use_details",

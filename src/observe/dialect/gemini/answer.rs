@@ -1,6 +1,9 @@
 //! What a model of Google's generates: a document, or chunks of the same form, as events or as the
 //! elements of a list. Knows no request, and keeps nothing of what was said.
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use serde::de::SeqAccess;
 
 use super::super::{Answer, Content, Context};
@@ -10,11 +13,13 @@ use crate::observe::decode::Frame;
 use crate::observe::observation::ResponseFacts;
 use crate::observe::shapes::failure::{Failure, Word};
 use crate::observe::shapes::lenient::{
-    Count, Filled, Flag, Into, Length, Lenient, List, Object, Text, Unread, fields, read,
+    Count, Filled, Flag, Into, Lenient, List, Object, Text, Unread, fields, read,
 };
 
 /// Candidates beyond this are not followed.
 const CANDIDATES: usize = 1024;
+/// Searches of one candidate beyond this are not told apart.
+const QUERIES: usize = 1024;
 
 /// Why a candidate ends, where clients near gRPC get the number instead of the word; from 1.
 const FINISHED: [&str; 9] = [
@@ -86,7 +91,30 @@ fields! {
 
 fields! {
     struct Grounding {
-        queries: Length = "webSearchQueries",
+        queries: Queries = "webSearchQueries",
+    }
+}
+
+/// How many texts were searched for that differ and are not empty: no other is billed
+/// (<https://ai.google.dev/gemini-api/docs/google-search>, quoted by
+/// <https://discuss.ai.google.dev/t/168136>).
+#[derive(Debug, Default)]
+struct Queries(u64);
+
+impl<'de> Lenient<'de> for Queries {
+    fn list<A: SeqAccess<'de>>(&mut self, mut list: A) -> Result<(), A::Error> {
+        let mut seen = HashSet::new();
+        let mut query = Text::default();
+        while list.next_element_seed(Into(&mut query))?.is_some() {
+            if !query.as_str().is_empty() && seen.len() < QUERIES {
+                let mut hasher = DefaultHasher::new();
+                query.as_str().hash(&mut hasher);
+                seen.insert(hasher.finish());
+            }
+            query = Text::default();
+        }
+        self.0 = seen.len() as u64;
+        Ok(())
     }
 }
 
@@ -191,8 +219,8 @@ impl Generated {
     }
 
     fn count(&mut self, chunk: &Chunk<'_>, facts: &mut ResponseFacts) {
-        let queries = chunk.candidates.iter().filter_map(|it| it.grounding.queries.0);
-        self.queries = self.queries.max(queries.map(u64::from).fold(0, u64::saturating_add));
+        let queries = chunk.candidates.iter().map(|it| it.grounding.queries.0);
+        self.queries = self.queries.max(queries.fold(0, u64::saturating_add));
         if let Some(counts) = &chunk.usage.0 {
             self.counts.merge(counts);
             counts.tier.tell(facts);
@@ -205,7 +233,9 @@ impl Generated {
     }
 }
 
-/// Models up to 2.5 are billed by the prompt that was searched for, later ones by the search.
+/// Models up to 2.5 are billed by the prompt that was searched for, later ones by the search
+/// (<https://ai.google.dev/gemini-api/docs/pricing>: "$35 / 1,000 grounded prompts", "$14 / 1,000 search
+/// queries"; so does litellm 1.109.1, `llms/gemini/cost_calculator.py`).
 fn billed(model: &str, queries: u64) -> u64 {
     let by_prompt = ["gemini-1", "gemini-2"].iter().any(|old| model.starts_with(old));
     if by_prompt { queries.min(1) } else { queries }
@@ -327,7 +357,7 @@ mod tests {
     fn searches_are_counted_as_they_are_billed() {
         let searched = |model: &str| {
             let chunk = format!(
-                r#"{{"candidates":[{{"groundingMetadata":{{"webSearchQueries":["a","b"]}}}}],
+                r#"{{"candidates":[{{"groundingMetadata":{{"webSearchQueries":["","a","b","a"]}}}}],
                 "usageMetadata":{{"promptTokenCount":1}},"modelVersion":"{model}"}}"#
             );
             facts(&[&chunk, r#"{"candidates":[{}]}"#]).0.usage.unwrap().units.web_searches

@@ -27,9 +27,12 @@ fields! {
     }
 }
 
-/// What of some tokens is neither text nor a document, where that is told.
+/// What of some tokens is not text, where that is told. A document's pages are pictures: they are called
+/// so once they are cached, and priced so (genai-prices 0.2.3, `google`: `DOCUMENT` is image tokens).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Parts {
+    /// All that is named, text with it.
+    all: Option<u64>,
     audio: Option<u64>,
     image: Option<u64>,
     video: Option<u64>,
@@ -49,13 +52,15 @@ impl<'de> Lenient<'de> for Parts {
             if list.next_element_seed(Into(&mut part))?.is_none() {
                 return Ok(());
             }
+            let told = Some(part.tokens.0.unwrap_or(0));
+            self.all = sum(self.all, told);
             let tokens = match part.modality.as_str() {
                 "AUDIO" | "audio" => &mut self.audio,
-                "IMAGE" | "image" => &mut self.image,
+                "IMAGE" | "image" | "DOCUMENT" | "document" => &mut self.image,
                 "VIDEO" | "video" => &mut self.video,
                 _ => continue,
             };
-            *tokens = sum(*tokens, Some(part.tokens.0.unwrap_or(0)));
+            *tokens = sum(*tokens, told);
         }
     }
 }
@@ -111,6 +116,25 @@ impl Tier {
     }
 }
 
+impl Parts {
+    /// Both parts of one whole.
+    fn with(self, more: Self) -> Self {
+        Self {
+            all: sum(self.all, more.all),
+            audio: sum(self.audio, more.audio),
+            image: sum(self.image, more.image),
+            video: sum(self.video, more.video),
+        }
+    }
+
+    /// Where what is named is all of `total`, what is not named is none.
+    fn of(self, total: Option<u64>) -> Self {
+        let rest = (self.all.is_some() && self.all == total).then_some(0);
+        let Self { all, audio, image, video } = self;
+        Self { all, audio: audio.or(rest), image: image.or(rest), video: video.or(rest) }
+    }
+}
+
 impl Counts {
     /// Lays a later report over this one: each tells all up to then.
     pub(super) fn merge(&mut self, later: &Self) {
@@ -139,21 +163,21 @@ impl Counts {
         let input = sum(self.prompt.0, self.tool_use.0);
         let told = sum(self.candidates.0, self.thoughts.0);
         let left = || self.total.0?.checked_sub(input?);
-        let (prompt, tools) = (self.prompt_parts, self.tool_use_parts);
-        let input_audio = sum(prompt.audio, tools.audio);
-        let input_image = sum(prompt.image, tools.image);
+        let parts = self.prompt_parts.with(self.tool_use_parts).of(input);
+        let cached = self.cached_parts.of(self.cached.0);
+        let made = self.candidates_parts.of(self.candidates.0);
         let usage = Usage {
             input,
             output: told.or_else(left),
             cache_read: self.cached.0,
             reasoning: self.thoughts.0,
-            input_audio,
-            input_image,
-            input_video: sum(prompt.video, tools.video),
-            cache_read_audio: within(self.cached_parts.audio, input_audio),
-            cache_read_image: within(self.cached_parts.image, input_image),
-            output_audio: self.candidates_parts.audio,
-            output_image: self.candidates_parts.image,
+            input_audio: parts.audio,
+            input_image: parts.image,
+            input_video: parts.video,
+            cache_read_audio: within(cached.audio, parts.audio),
+            cache_read_image: within(cached.image, parts.image),
+            output_audio: made.audio,
+            output_image: made.image,
             units: Units { web_searches: self.searches.0, ..Units::default() },
             ..Usage::default()
         };
@@ -161,8 +185,7 @@ impl Counts {
     }
 }
 
-/// A document's pages are pictures once they are cached, and none before: what is no part of the
-/// whole is left out.
+/// What is no part of the whole is left out.
 fn within(part: Option<u64>, whole: Option<u64>) -> Option<u64> {
     part.filter(|part| whole.is_some_and(|whole| *part <= whole))
 }
@@ -237,13 +260,32 @@ mod tests {
     }
 
     #[test]
-    fn cached_pages_of_a_document_are_no_pictures() {
+    fn pages_of_a_document_are_pictures_cached_or_not() {
         let found = usage(
             r#"{"promptTokenCount":1344,"cachedContentTokenCount":1274,
             "promptTokensDetails":[{"modality":"TEXT","tokenCount":54},{"modality":"DOCUMENT","tokenCount":1290}],
             "cacheTokensDetails":[{"modality":"TEXT","tokenCount":51},{"modality":"IMAGE","tokenCount":1223}]}"#,
         );
-        assert_eq!((found.cache_read, found.cache_read_image), (Some(1274), None));
+        let pictures = (found.input_image, found.cache_read_image);
+        assert_eq!((found.cache_read, pictures), (Some(1274), (Some(1290), Some(1223))));
+    }
+
+    #[test]
+    fn what_is_not_named_is_none_where_all_is_named() {
+        let list = r#"[{"modality":"TEXT","tokenCount":10}]"#;
+        let of = |prompt: u64, made: u64| {
+            usage(&format!(
+                r#"{{"promptTokenCount":{prompt},"promptTokensDetails":{list},
+                "candidatesTokenCount":{made},"candidatesTokensDetails":{list},"thoughtsTokenCount":3}}"#
+            ))
+        };
+        let parts = |usage: Usage| [usage.input_audio, usage.input_image, usage.output_image];
+        assert_eq!(parts(of(10, 10)), [Some(0); 3]);
+        assert_eq!(parts(of(11, 12)), [None; 3], "some are not named");
+        let tools = usage(&format!(
+            r#"{{"promptTokenCount":10,"promptTokensDetails":{list},"toolUsePromptTokenCount":5}}"#
+        ));
+        assert_eq!(tools.input_image, None, "what tools brought may be pictures");
     }
 
     #[test]
