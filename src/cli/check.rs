@@ -178,8 +178,10 @@ socket_mode = \"0660\"
 [telemetry]
 client_ids = true
 cost_histogram = true
+estimates_as_usage = false
 lines = \"auto\"
 phase_spans = false
+raw_usage = false
 service_name = \"team\"                    # OTEL_SERVICE_NAME
 
 [limits]
@@ -193,6 +195,7 @@ client_stall_seconds = 600
 connect_seconds = 10
 decoded_bytes = \"32MiB\"
 drain_seconds = 7
+estimate_bytes = \"8KiB\"
 event_bytes = \"8MiB\"
 export_queue = \"32MiB\"
 flush_seconds = 2

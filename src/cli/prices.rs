@@ -145,6 +145,7 @@ impl Counts {
             input_video: self.input_video,
             output_audio: self.output_audio,
             output_image: self.output_image,
+            is_uneven: false,
             units,
         })
     }

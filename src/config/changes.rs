@@ -11,7 +11,7 @@ use crate::observe::price::Override;
 
 /// Single keys that hold from the next exchange, connection or call on. Upstreams and prices do,
 /// too; anything else waits for a restart, also a key that nobody has put here yet.
-const LIVE: [&str; 28] = [
+const LIVE: [&str; 31] = [
     "server.root",
     "limits.max_exchanges",
     "limits.connect_seconds",
@@ -38,8 +38,11 @@ const LIVE: [&str; 28] = [
     "limits.drain_seconds",
     "limits.event_bytes",
     "limits.decoded_bytes",
+    "limits.estimate_bytes",
     "limits.stall_seconds",
     "telemetry.client_ids",
+    "telemetry.estimates_as_usage",
+    "telemetry.raw_usage",
 ];
 
 /// What differs.
@@ -175,6 +178,7 @@ mod tests {
             "limits.connect_seconds = 1",
             "limits.decoded_bytes = 1",
             "limits.drain_seconds = 1",
+            "limits.estimate_bytes = 1",
             "limits.event_bytes = 1",
             "limits.export_queue = 1",
             "limits.flush_seconds = 1",
@@ -205,8 +209,10 @@ mod tests {
             "server.socket_mode = '0600'",
             "telemetry.client_ids = false",
             "telemetry.cost_histogram = false",
+            "telemetry.estimates_as_usage = true",
             "telemetry.lines = 'off'",
             "telemetry.phase_spans = true",
+            "telemetry.raw_usage = true",
             "telemetry.service_name = 'other'",
         ];
         let all: Vec<_> = keys(&loaded("").written).into_iter().map(|(name, _)| name).collect();

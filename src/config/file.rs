@@ -240,8 +240,12 @@ pub struct Telemetry {
     pub phase_spans: bool,
     /// Report ids that clients make: of the conversation, and `Idempotency-Key`.
     pub client_ids: bool,
+    /// Report estimated tokens where reported ones stand too.
+    pub estimates_as_usage: bool,
     /// One line for each exchange on standard output.
     pub lines: Lines,
+    /// Report usage objects as they came, too.
+    pub raw_usage: bool,
     /// OTLP destinations; none: the one that `OTEL_*` names, if any.
     pub export: Vec<Export>,
 }
@@ -253,7 +257,9 @@ impl Default for Telemetry {
             cost_histogram: true,
             phase_spans: false,
             client_ids: true,
+            estimates_as_usage: false,
             lines: Lines::Auto,
+            raw_usage: false,
             export: Vec::new(),
         }
     }

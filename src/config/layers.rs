@@ -284,6 +284,7 @@ mod tests {
                 "limits.connect_seconds",
                 "limits.decoded_bytes",
                 "limits.drain_seconds",
+                "limits.estimate_bytes",
                 "limits.event_bytes",
                 "limits.export_queue",
                 "limits.flush_seconds",
@@ -314,8 +315,10 @@ mod tests {
                 "server.socket_mode",
                 "telemetry.client_ids",
                 "telemetry.cost_histogram",
+                "telemetry.estimates_as_usage",
                 "telemetry.lines",
                 "telemetry.phase_spans",
+                "telemetry.raw_usage",
                 "telemetry.service_name",
             ]
         );

@@ -45,6 +45,7 @@ pub struct Limits {
     pub workers: u8,
     pub event_bytes: Size,
     pub decoded_bytes: Size,
+    pub estimate_bytes: Size,
     pub stall_seconds: Seconds,
     pub export_queue: Size,
     pub label_values: NonZeroUsize,
@@ -89,6 +90,7 @@ impl Default for Limits {
             workers: 0,
             event_bytes: size(observe.event_bytes),
             decoded_bytes: size(observe.decoded_bytes),
+            estimate_bytes: size(observe.estimate_bytes),
             stall_seconds: Seconds(observe.stall),
             export_queue: size(report.queue),
             label_values: at_least_one(report.label_values),
@@ -148,6 +150,7 @@ impl Limits {
         observe::Settings {
             event_bytes: self.event_bytes.bytes(),
             decoded_bytes: self.decoded_bytes.bytes(),
+            estimate_bytes: self.estimate_bytes.bytes(),
             stall: self.stall_seconds.0,
             ..observe::Settings::default()
         }

@@ -60,6 +60,8 @@ pub(super) fn settings(
         tape: file.limits.tape(environment.cores),
         observe: observe::Settings {
             client_ids: file.telemetry.client_ids,
+            estimates_stand_in: file.telemetry.estimates_as_usage,
+            raw_usage: file.telemetry.raw_usage,
             ..file.limits.observe()
         },
         report: report::Settings {

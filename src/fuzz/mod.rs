@@ -28,6 +28,9 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("anthropic", |input| tape::spoken("anthropic", input)),
     ("ollama", |input| tape::spoken("ollama", input)),
     ("gemini", |input| tape::spoken("gemini", input)),
+    ("cohere", |input| tape::spoken("cohere", input)),
+    // Spoken on paths of its own, wherever OpenAI's format is.
+    ("llamacpp", |input| tape::spoken("openai", input)),
     ("unknown", |input| tape::spoken("unknown", input)),
     ("tape", tape::fuzz),
     ("config", config::fuzz::load_text),

@@ -34,6 +34,9 @@ const END: u8 = 0x1e;
 const SETTINGS: Settings = Settings {
     event_bytes: 2 << 10,
     decoded_bytes: 8 << 10,
+    estimate_bytes: 1 << 10,
+    estimates_stand_in: true,
+    raw_usage: true,
     stall: Duration::from_secs(1),
     client_ids: true,
 };
@@ -291,8 +294,12 @@ fn judge(of: &Observation, cause: Cause) {
     let spoken = of.usage.value().and_then(|usage| usage.units.characters);
     let reported = of.usage.value().is_none() || of.response.usage.is_some();
     assert!(reported || spoken.is_some(), "usage nobody reported");
+    assert!(of.usage.value().is_none() || of.estimate.is_none(), "estimated what is reported");
     let Known::Value(cost) = &of.cost else { return };
     let sum = cost.parts.iter().map(|part| part.amount.0).sum::<u64>();
     assert!(cost.basis == CostBasis::Reported || sum == cost.total.0, "parts are not the sum");
+    if cost.basis == CostBasis::Estimated {
+        return assert!(of.estimate.is_some(), "estimated by nothing");
+    }
     assert_eq!(cost.basis == CostBasis::LowerBound, !cost.unpriced.is_empty(), "the basis");
 }

@@ -10,6 +10,8 @@ pub mod shapes;
 pub mod dialect;
 /// Taped entries become an observation.
 pub mod observer;
+/// The pieces of a response, each where it belongs.
+pub mod reader;
 /// Heads, as they stand on the tape.
 pub mod head;
 /// What gateways' headers say of an answer.
@@ -22,10 +24,16 @@ pub mod until;
 pub mod marks;
 /// How it ended, what went wrong, and what is known of the usage.
 pub mod verdict;
+/// Whether a reported usage can be right.
+pub mod doubts;
 /// Whose fault an error was, and which limit it met.
 pub mod blame;
 /// What could not be read, each said once.
 pub mod notes;
+/// What is kept of an answer beside the facts, until its end.
+pub mod kept;
+/// What a call used where nobody told, counted from its texts.
+pub mod estimate;
 /// Times between content chunks.
 pub mod gaps;
 /// The one plain struct.
@@ -42,6 +50,13 @@ pub struct Settings {
     pub event_bytes: usize,
     /// The most of a body that is read once its content encoding is off (`decoded_bytes`, 32 MiB).
     pub decoded_bytes: usize,
+    /// Of a prompt, and of an answer, so much text is kept and counted should nobody tell the usage
+    /// (`estimate_bytes`, 8 KiB); of a longer one an even sample. 0: nothing is estimated.
+    pub estimate_bytes: usize,
+    /// Estimates stand in for what was not reported (`telemetry.estimates_as_usage`, false).
+    pub estimates_stand_in: bool,
+    /// Keep a usage object as it came (`telemetry.raw_usage`, false).
+    pub raw_usage: bool,
     /// A gap between content chunks above this is a stall (`stall_seconds`, 10).
     pub stall: Duration,
     /// Keep ids that clients make: of a conversation, and `Idempotency-Key` (`telemetry.client_ids`, true).
@@ -53,6 +68,9 @@ impl Default for Settings {
         Self {
             event_bytes: 8 << 20,
             decoded_bytes: 32 << 20,
+            estimate_bytes: 8 << 10,
+            estimates_stand_in: false,
+            raw_usage: false,
             stall: Duration::from_secs(10),
             client_ids: true,
         }

@@ -66,6 +66,8 @@ pub struct Observation {
     pub limit_hit: Option<LimitHit>,
     /// Tokens, as the provider reported them, or why there are none.
     pub usage: Known<Usage>,
+    /// Where none were reported: what its texts come to.
+    pub estimate: Option<Estimate>,
     /// What it cost, or why that is not known.
     pub cost: Known<Cost>,
     /// What could not be read, and why. Never shown to the client.
@@ -331,6 +333,8 @@ pub struct ResponseFacts {
     pub system_fingerprint: Option<String>,
     /// The last usage object that was not null. Input includes cached, output includes reasoning.
     pub usage: Option<Usage>,
+    /// The usage object as it came, in JSON of at most 5 KiB, where the operator wants it.
+    pub raw_usage: Option<String>,
     /// What the provider itself says that the call cost (OpenRouter, Perplexity, xAI).
     pub reported_cost: Option<NanoUsd>,
     /// How many tool calls the answer holds.
@@ -410,8 +414,25 @@ pub struct Usage {
     pub input_video: Option<u64>,
     /// Of the output: pictures.
     pub output_image: Option<u64>,
+    /// The provider tells a total too, and it is not the sum of what it tells beside it.
+    pub is_uneven: bool,
     /// What is billed beside tokens.
     pub units: Units,
+}
+
+/// Tokens of a call that reported none: counted from the texts that were asked and answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Estimate {
+    /// The input, where all of it was text; the output that came, without reasoning that was not shown.
+    pub usage: Usage,
+    /// The tokenizer that they were counted by: `o200k_base` or `cl100k_base`.
+    pub tokenizer: &'static str,
+    /// It is the model's own tokenizer.
+    pub own: bool,
+    /// Only an even sample of the text was counted (`estimate_bytes`), the rest is in proportion.
+    pub sampled: bool,
+    /// The operator has it stand in for what was not reported (`telemetry.estimates_as_usage`).
+    pub stands_in: bool,
 }
 
 /// What one call used that is not counted in tokens. Absent: nothing told.
@@ -589,6 +610,8 @@ pub enum CostBasis {
     Computed,
     /// As computed, but some part of the usage has no price: at least this much.
     LowerBound,
+    /// Estimated usage × known prices.
+    Estimated,
 }
 
 impl CostBasis {
@@ -598,6 +621,7 @@ impl CostBasis {
             Self::Reported => "reported",
             Self::Computed => "computed",
             Self::LowerBound => "lower_bound",
+            Self::Estimated => "estimated",
         }
     }
 }
@@ -623,7 +647,8 @@ pub enum Note {
     EncodingBroken,
     /// Decompressed bytes above the limit were not read.
     EncodingTooLarge,
-    /// Many content chunks but at most one output token reported: the usage is suspicious.
+    /// The reported usage cannot be right: many chunks and one token, a prompt and no input, a total that
+    /// is not its parts' sum, parts beyond their whole (`observe::doubts`).
     UsageSuspicious,
 }
 

@@ -12,18 +12,19 @@ use super::decode::encoding::Fault;
 use super::decode::json::Document;
 use super::decode::media::Shape;
 use super::dialect::{self, Answer, Call, Context, Reads};
+use super::doubts;
+use super::estimate::Grounds;
 use super::head::{Bytes, RequestHead, ResponseHead};
+use super::kept::Kept;
 use super::marks::Marks;
 use super::notes::Notes;
 use super::observation::{
-    HttpFacts, Known, Note, Observation, RequestFacts, ResponseFacts, StreamUsage,
+    Ending, Estimate, HttpFacts, Known, Note, Observation, RequestFacts, ResponseFacts, StreamUsage,
 };
+use super::reader::Reader;
 use super::shapes::lenient::Unread;
 use super::verdict::{self, Evidence, Reading};
 use crate::tape::{Cause, Direction, End, Entry, Ids, Milestone, Start, Upstream, Vitals};
-
-/// More chunks than this with at most one token of output are suspicious.
-const SUSPICIOUS_CHUNKS: u64 = 5;
 
 /// Reads one exchange as it comes.
 #[derive(Debug)]
@@ -43,6 +44,7 @@ pub struct Observer {
     stream_usage: Option<StreamUsage>,
     response: Option<Response>,
     facts: ResponseFacts,
+    kept: Kept,
     marks: Marks,
     notes: Notes,
     last: Duration,
@@ -84,6 +86,7 @@ impl Observer {
         };
         Self {
             marks: Marks::new(settings.stall),
+            kept: Kept::new(call.operation, &settings),
             settings,
             ids: start.ids,
             started: start.started,
@@ -127,7 +130,7 @@ impl Observer {
     pub fn held(&self) -> usize {
         let request = self.request.as_ref().map_or(0, Body::held);
         let response = self.response.as_ref().map_or(0, |response| response.body.held());
-        request + response
+        request + response + self.kept.held()
     }
 
     /// The exchange is over, as `vitals` tell it.
@@ -162,14 +165,17 @@ impl Observer {
             return;
         };
         let (facts, mut outcome, mut too_long) = (&mut self.request_facts, None, false);
-        let in_path = facts.model.take();
+        let (in_path, torn) = (facts.model.take(), self.notes.has(Note::RequestTorn));
+        let kept = &mut self.kept;
         body.finish(&mut |piece| match piece {
-            Piece::Document(Document::Whole(bytes)) => outcome = Some(read(bytes, facts)),
+            Piece::Document(Document::Whole(bytes)) => {
+                let result = *outcome.insert(read(bytes, facts));
+                kept.ask(bytes, result.is_ok() && !torn);
+            }
             Piece::Document(Document::TooLong) => too_long = true,
             Piece::Document(Document::Tail(_)) | Piece::Frame(_) => (),
         });
         facts.model = facts.model.take().or(in_path);
-        let torn = self.notes.has(Note::RequestTorn);
         if self.call.operation.is_none() || body.is_empty() || torn {
             return;
         }
@@ -230,7 +236,7 @@ impl Observer {
     }
 
     fn read_response(&mut self, bytes: &[u8], at: Duration) {
-        let Self { response: Some(response), facts, marks, notes, .. } = self else {
+        let Self { response: Some(response), facts, kept, marks, notes, .. } = self else {
             return;
         };
         if bytes.is_empty() {
@@ -246,7 +252,7 @@ impl Observer {
         if let Response { body, answer: Some(answer), document, too_long, .. } = response {
             let answer = &mut **answer;
             let mut reader =
-                Reader { answer, facts, marks, notes, document, too_long, is_end: false };
+                Reader { answer, facts, kept, marks, notes, document, too_long, is_end: false };
             body.push(bytes, &mut |piece| reader.read(piece, at));
         }
     }
@@ -271,7 +277,7 @@ impl Observer {
 
     /// The response's body ended: reads what is left of it.
     fn end_response(&mut self) {
-        let Self { response: Some(response), facts, marks, notes, call, .. } = self else {
+        let Self { response: Some(response), facts, kept, marks, notes, call, .. } = self else {
             return;
         };
         let at = response.last_bytes;
@@ -279,7 +285,8 @@ impl Observer {
             return;
         };
         let answer = &mut **answer;
-        let mut reader = Reader { answer, facts, marks, notes, document, too_long, is_end: true };
+        let mut reader =
+            Reader { answer, facts, kept, marks, notes, document, too_long, is_end: true };
         body.finish(&mut |piece| reader.read(piece, at));
         facts.streamed = match response.content {
             Some(content) => content == Bytes::Stream,
@@ -318,14 +325,17 @@ impl Observer {
         let ending = verdict::ending(&evidence);
         let error_type = verdict::error_type(&evidence, ending);
         let usage = verdict::usage(&evidence, ending);
+        let estimate = usage.value().map_or_else(|| self.estimate(&evidence, ending), |_| None);
         let limit_hit = blame::limit_hit(&evidence, ending);
         let error_side = blame::side(&evidence, ending);
         self.http.retry_after = self.http.retry_after.or(self.facts.retry_after);
+        self.facts.raw_usage = self.kept.raw_usage();
         let conversation = &mut self.request_facts.conversation;
         let named = conversation.take().or(self.conversation);
         *conversation = named.filter(|_| self.settings.client_ids);
-        let few = usage.value().and_then(|usage| usage.output).is_some_and(|output| output <= 1);
-        if few && self.facts.chunks > SUSPICIOUS_CHUNKS {
+        let is_odd =
+            |usage| doubts::is_odd(usage, self.call.operation, &self.request_facts, &self.facts);
+        if usage.value().is_some_and(is_odd) {
             self.notes.add(Note::UsageSuspicious);
         }
         Observation {
@@ -349,9 +359,25 @@ impl Observer {
             error_side,
             limit_hit,
             usage,
+            estimate,
             cost: Known::Unknown("not_priced"),
             notes: self.notes.into_vec(),
         }
+    }
+
+    /// What its texts come to, where usage is missing though a model answered.
+    fn estimate(&self, evidence: &Evidence<'_>, ending: Ending) -> Option<Estimate> {
+        let (texts, response) = (self.kept.texts.as_ref()?, self.response.as_ref()?);
+        let answered = response.is_due && !verdict::failed(evidence, ending);
+        // What is made in the background is told once it is fetched.
+        let owed = self.facts.pending || self.facts.background;
+        texts.estimate(Grounds {
+            operation: self.call.operation.filter(|_| answered && !owed)?,
+            request: &self.request_facts,
+            response: &self.facts,
+            answer_is_read: response.is_read() && !self.notes.has(Note::ResponseTorn),
+            stands_in: self.settings.estimates_stand_in,
+        })
     }
 
     /// What was read of the answer.
@@ -382,6 +408,12 @@ impl Observer {
 }
 
 impl Response {
+    /// All of it that came was read, up to where it broke off.
+    fn is_read(&self) -> bool {
+        let decoded = matches!(self.body.fault(), None | Some(Fault::Short));
+        decoded && self.body.skipped() == 0 && !self.too_long && !self.is_foreign()
+    }
+
     fn is_foreign(&self) -> bool {
         self.body.shape() == Some(Shape::Opaque) && !self.body.is_empty()
     }
@@ -392,46 +424,6 @@ impl Response {
                 self.answer.as_ref().is_some_and(|answer| answer.is_terminated(facts))
             }
             _ => self.document == Some(Ok(())),
-        }
-    }
-}
-
-/// Where the pieces of a response go.
-struct Reader<'a> {
-    answer: &'a mut dyn Answer,
-    facts: &'a mut ResponseFacts,
-    marks: &'a mut Marks,
-    notes: &'a mut Notes,
-    document: &'a mut Option<Result<(), Unread>>,
-    too_long: &'a mut bool,
-    // The body ended.
-    is_end: bool,
-}
-
-impl Reader<'_> {
-    fn read(&mut self, piece: Piece<'_>, at: Duration) {
-        match piece {
-            Piece::Frame(frame) => {
-                let read = self.answer.frame(frame, self.facts);
-                // What the body's end cuts off is a piece of an event, and none that is unreadable.
-                if read.is_err() && self.is_end {
-                    return;
-                }
-                self.facts.events += 1;
-                match read {
-                    Ok(content) if content.is_some() => {
-                        self.facts.chunks += 1;
-                        self.marks.content(content, at);
-                    }
-                    Ok(_) => (),
-                    Err(_) => self.notes.add(Note::EventUnreadable),
-                }
-            }
-            Piece::Document(Document::Whole(body)) => {
-                *self.document = Some(self.answer.document(body, self.facts));
-            }
-            Piece::Document(Document::Tail(body)) => self.answer.tail(body, self.facts),
-            Piece::Document(Document::TooLong) => *self.too_long = true,
         }
     }
 }
@@ -737,7 +729,7 @@ mod tests {
         for _ in 0..100 {
             observer.see(at(3), Entry::Body(Answered, delta("word").as_bytes()));
         }
-        assert_eq!(observer.held(), 0);
+        assert!((400..=1024).contains(&observer.held()), "no more than its text");
         assert!(size_of::<Observer>() <= 2560, "{}", size_of::<Observer>());
     }
 
@@ -825,6 +817,75 @@ mod tests {
     }
 
     #[test]
+    fn every_dialect_hears_how_long_an_error_asks_to_wait() {
+        // Google's own error stands before other publishers' models too.
+        let body = br#"{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","message":"m","details":[
+            {"@type":"type.googleapis.com/google.rpc.QuotaFailure"},
+            {"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"48s"}]}}"#;
+        for (dialect, path) in [
+            ("openai", "/v1/chat/completions"),
+            ("openai", "/v1/responses"),
+            ("openai", "/v1/threads/t/runs"),
+            ("openai", "/completion"),
+            ("openai", "/v1/novelties"),
+            ("anthropic", "/v1/messages"),
+            ("gemini", "/v1beta/models/g:generateContent"),
+            ("gemini", "/v1/projects/p/locations/l/publishers/anthropic/models/c:rawPredict"),
+            ("cohere", "/v2/chat"),
+            ("ollama", "/api/chat"),
+        ] {
+            let mut observer = observer(dialect, &format!("POST {path} 1.1\n"), 0);
+            observer.see(at(1), Entry::Head(b"429 1.1\ncontent-type: application/json\n"));
+            observer.see(at(2), Entry::Body(Answered, body));
+            let seen = observer.finish(&ended(3, Cause::Complete));
+            assert_eq!(seen.http.retry_after, Some(Duration::from_secs(48)), "{dialect} {path}");
+            assert_eq!(seen.error_type.as_deref(), Some("resource_exhausted"), "{path}");
+        }
+        let mut batch = observer("openai", "GET /v1/batches/b 1.1\n", 0);
+        batch.see(at(1), Entry::Head(b"429 1.1\n"));
+        batch.see(at(2), Entry::Body(Answered, body));
+        let seen = batch.finish(&ended(3, Cause::Complete));
+        assert_eq!(seen.http.retry_after, Some(Duration::from_secs(48)));
+    }
+
+    #[test]
+    fn an_answer_without_usage_is_estimated_where_a_model_answered() {
+        let body =
+            r#"{"model":"gpt-4o","stream":true,"messages":[{"content":"Say hello to the world"}]}"#;
+        let told = |status: &str, stream: &str, cause: Cause, settings: Settings| {
+            let mut observer = observer("openai", "POST /v1/chat/completions 1.1\n", 0);
+            observer.kept = Kept::new(observer.call.operation, &settings);
+            observer.settings = Arc::new(settings);
+            observer.see(at(1), Entry::Body(Request, body.as_bytes()));
+            observer.see(at(1), Entry::At(Milestone::RequestEnd));
+            let head = format!("{status} 1.1\ncontent-type: text/event-stream\n");
+            observer.see(at(2), Entry::Head(head.as_bytes()));
+            observer.see(at(3), Entry::Body(Answered, stream.as_bytes()));
+            let seen = observer.finish(&ended(4, cause));
+            seen.estimate.map(|it| (it.usage.input, it.usage.output, it.stands_in))
+        };
+        let cut = ["Hello", ",", " world", "!"].map(delta).concat();
+        let done = cut.clone() + "data: [DONE]\n\n";
+        let usual = || Settings::default();
+        let expected = Some((Some(11), Some(4), false));
+        assert_eq!(told("200", &done, Cause::Complete, usual()), expected, "nobody asked");
+        assert_eq!(told("200", &cut, Cause::ClientGone, usual()), expected, "the client left");
+        assert_eq!(told("200", &cut, Cause::UpstreamReset("reset"), usual()), expected, "cut");
+        let stands_in = Settings { estimates_stand_in: true, ..usual() };
+        let found = told("200", &done, Cause::Complete, stands_in);
+        assert_eq!(found, Some((Some(11), Some(4), true)));
+        let reported = cut.clone() + END;
+        assert_eq!(told("200", &reported, Cause::Complete, usual()), None, "it is reported");
+        let error = r#"{"error":{"code":"x"}}"#;
+        assert_eq!(told("400", error, Cause::Complete, usual()), None, "no model answered");
+        let off = Settings { estimate_bytes: 0, ..usual() };
+        assert_eq!(told("200", &done, Cause::Complete, off), None, "nobody wants it");
+        let short = Settings { event_bytes: 60, ..usual() };
+        let unread = told("200", &(cut + &delta(&"x".repeat(60))), Cause::ClientGone, short);
+        assert_eq!(unread, Some((Some(11), None, false)), "not all of it was read");
+    }
+
+    #[test]
     fn many_chunks_and_one_token_are_suspicious() {
         let mut observer = chat();
         observer.see(at(2), Entry::Head(SSE));
@@ -833,6 +894,13 @@ mod tests {
         observer.see(at(3), Entry::Body(Answered, body.as_bytes()));
         let seen = observer.finish(&ended(5, Cause::Complete));
         assert_eq!(seen.notes, [Note::UsageSuspicious]);
+        let mut observer = chat();
+        observer.see(at(2), Entry::Head(SSE));
+        let end =
+            END.replace("\"completion_tokens\":2", "\"completion_tokens\":2,\"total_tokens\":9");
+        observer.see(at(3), Entry::Body(Answered, end.as_bytes()));
+        let seen = observer.finish(&ended(5, Cause::Complete));
+        assert_eq!(seen.notes, [Note::UsageSuspicious], "the total is another");
     }
 
     #[test]

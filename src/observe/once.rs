@@ -182,6 +182,7 @@ mod tests {
             error_side: None,
             limit_hit: None,
             usage: if told { Known::Value(usage) } else { Known::Unknown("pending") },
+            estimate: None,
             cost: Known::Unknown("not_priced"),
             stream_usage: None,
             notes: Vec::new(),

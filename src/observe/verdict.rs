@@ -85,7 +85,7 @@ pub fn usage(evidence: &Evidence<'_>, ending: Ending) -> Known<Usage> {
     let early = !matches!(ending, Ending::Complete | Ending::Truncated);
     Known::Unknown(match evidence.reading {
         _ if !evidence.is_call && evidence.usage.is_none() => "not_a_model_call",
-        _ if evidence.failed(ending) => "error",
+        _ if failed(evidence, ending) => "error",
         _ if early => "cut",
         Reading::Torn => "torn",
         Reading::Unread | Reading::Unreadable => "unreadable",
@@ -112,6 +112,15 @@ pub fn told(
     Some(usage)
 }
 
+/// Nothing was answered, or an error.
+pub fn failed(evidence: &Evidence<'_>, ending: Ending) -> bool {
+    match ending {
+        Ending::ProxyError | Ending::ErrorStatus | Ending::ErrorInStream => true,
+        Ending::UpstreamTimeout | Ending::UpstreamReset => !evidence.from_upstream,
+        _ => false,
+    }
+}
+
 impl Evidence<'_> {
     /// No terminator was seen, where there could be one.
     fn is_truncated(&self) -> bool {
@@ -123,15 +132,6 @@ impl Evidence<'_> {
         let told = self.usage.is_some() || !self.asked;
         let good = self.error.is_none() && self.status.is_some_and(|status| status < 400);
         self.is_call && self.streamed && self.reading == Reading::Whole && told && good
-    }
-
-    /// Nothing was answered, or an error.
-    fn failed(&self, ending: Ending) -> bool {
-        match ending {
-            Ending::ProxyError | Ending::ErrorStatus | Ending::ErrorInStream => true,
-            Ending::UpstreamTimeout | Ending::UpstreamReset => !self.from_upstream,
-            _ => false,
-        }
     }
 
     /// Some servers count with each event: what they report within a stream that breaks off is

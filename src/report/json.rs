@@ -58,6 +58,10 @@ struct Facts<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     usage_missing: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    estimated_input_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimated_output_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     cost_usd: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cost_basis: Option<&'static str>,
@@ -106,6 +110,8 @@ pub(super) fn line(of: &Observation, outcome: &Outcome<'_>, to: &mut Vec<u8>) {
         characters: units.characters,
         input_audio_seconds: units.input_audio_time.map(|it| it.as_secs_f64()),
         usage_missing: reason(&of.usage).filter(|_| call),
+        estimated_input_tokens: of.estimate.and_then(|it| it.usage.input),
+        estimated_output_tokens: of.estimate.and_then(|it| it.usage.output),
         cost_usd: cost.map(|it| it.total.usd()),
         cost_basis: cost.map(|it| it.basis.as_str()),
         unpriced: reason(&of.cost).filter(|_| call),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::outcome::{Outcome, Severity};
 use super::timing;
-use crate::observe::observation::{CostBasis, Ending, Known, NanoUsd, Observation, Units};
+use crate::observe::observation::{CostBasis, Ending, Known, NanoUsd, Observation, Units, Usage};
 
 const RESET: &str = "\u{1b}[0m";
 
@@ -105,41 +105,52 @@ fn ending(of: &Observation, to: &mut String) -> fmt::Result {
 }
 
 fn usage_and_cost(of: &Observation, to: &mut String) -> fmt::Result {
-    let usage = match &of.usage {
-        Known::Value(usage) => usage,
-        Known::Unknown(reason) => return write!(to, "  ? tok ({})", Words(reason)),
-    };
-    if usage.input.is_none() && usage.output.is_none() && usage.units != Units::default() {
-        units(&usage.units, to)?;
-        return cost(of, to);
+    match (&of.usage, &of.estimate) {
+        (Known::Value(usage), _) => {
+            to.push_str("  ");
+            let is_silent = usage.input.is_none() && usage.output.is_none();
+            match usage.units {
+                beside if is_silent && beside != Units::default() => units(&beside, to)?,
+                _ => tokens(usage, to)?,
+            }
+        }
+        (Known::Unknown(reason), None) => return write!(to, "  ? tok ({})", Words(reason)),
+        (Known::Unknown(reason), Some(estimate)) => {
+            to.push_str("  ≈ ");
+            tokens(&estimate.usage, to)?;
+            write!(to, " ({})", Words(reason))?;
+        }
     }
+    match &of.cost {
+        Known::Value(cost) if cost.basis == CostBasis::LowerBound => {
+            write!(to, "  ≥ {}", Usd(cost.total))
+        }
+        Known::Value(cost) if cost.basis == CostBasis::Estimated => {
+            write!(to, "  ≈ {}", Usd(cost.total))
+        }
+        Known::Value(cost) => write!(to, "  {}", Usd(cost.total)),
+        Known::Unknown(reason) => write!(to, "  unpriced ({})", Words(reason)),
+    }
+}
+
+fn tokens(usage: &Usage, to: &mut String) -> fmt::Result {
     let count = |count: Option<u64>| count.map_or_else(|| "?".to_owned(), |it| it.to_string());
-    write!(to, "  {}", count(usage.input))?;
+    to.push_str(&count(usage.input));
     // Embeddings have no output.
     if usage.output.is_some() {
         write!(to, "→{}", count(usage.output))?;
     }
     to.push_str(" tok");
-    cost(of, to)
+    Ok(())
 }
 
 /// What is billed beside tokens, where these are not told.
 fn units(units: &Units, to: &mut String) -> fmt::Result {
     match *units {
-        Units { images: Some(images), .. } => write!(to, "  {images} img"),
-        Units { input_audio_time: Some(heard), .. } => write!(to, "  {} heard", Human(heard)),
-        Units { characters: Some(characters), .. } => write!(to, "  {characters} chars"),
-        _ => write!(to, "  ? tok"),
-    }
-}
-
-fn cost(of: &Observation, to: &mut String) -> fmt::Result {
-    match &of.cost {
-        Known::Value(cost) if cost.basis == CostBasis::LowerBound => {
-            write!(to, "  ≥ {}", Usd(cost.total))
-        }
-        Known::Value(cost) => write!(to, "  {}", Usd(cost.total)),
-        Known::Unknown(reason) => write!(to, "  unpriced ({})", Words(reason)),
+        Units { images: Some(images), .. } => write!(to, "{images} img"),
+        Units { input_audio_time: Some(heard), .. } => write!(to, "{} heard", Human(heard)),
+        Units { characters: Some(characters), .. } => write!(to, "{characters} chars"),
+        _ => write!(to, "? tok"),
     }
 }
 
@@ -215,6 +226,8 @@ mod tests {
             "embeddings text-embedding-3-small → 200  8 tok  $0.00000016  1.2 s",
         ];
         assert_eq!(lines, expected);
+        let cut = "chat gpt-4o-mini → client_canceled  ≈ 412→37 tok (canceled)  ≈ $0.000084  ttft 310 ms  1.2 s  stream";
+        assert_eq!(line(&literals::estimated_chat(), false), cut);
         let mut least = literals::embeddings();
         if let Known::Value(cost) = &mut least.cost {
             cost.basis = CostBasis::LowerBound;

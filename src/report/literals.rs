@@ -65,6 +65,7 @@ fn posted(path: &str, route: Option<&'static str>, status: Option<u16>) -> Obser
         error_side: None,
         limit_hit: None,
         usage: Known::Unknown("not_a_model_call"),
+        estimate: None,
         cost: Known::Unknown("not_a_model_call"),
         notes: vec![],
     }
@@ -188,6 +189,30 @@ pub(super) fn client_canceled() -> Observation {
     gone.request.conversation = Some("conv_1".to_owned());
     gone.usage = Known::Unknown("canceled");
     gone.cost = Known::Unknown("no_usage");
+    gone
+}
+
+/// The same, estimated by what came.
+pub(super) fn estimated_chat() -> Observation {
+    let mut gone = client_canceled();
+    let usage = Usage { input: Some(412), output: Some(37), ..Usage::default() };
+    gone.estimate = Some(Estimate {
+        usage,
+        tokenizer: "o200k_base",
+        own: true,
+        sampled: true,
+        stands_in: false,
+    });
+    gone.response.raw_usage = Some(r#"{"prompt_tokens":0}"#.to_owned());
+    gone.cost = Known::Value(Cost {
+        total: NanoUsd(84_000),
+        computed: None,
+        parts: vec![],
+        entry: "openai/gpt-4o-mini".to_owned(),
+        dated: "2026-11-04".to_owned(),
+        basis: CostBasis::Estimated,
+        unpriced: vec![],
+    });
     gone
 }
 

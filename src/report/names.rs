@@ -175,10 +175,12 @@ attributes! {
     NOTES = "clearspan.notes";
     /// The upstream's own id of the exchange (`x-request-id`).
     REQUEST_ID = "clearspan.upstream.request_id";
-    /// `reported`, `computed` or `lower_bound`.
+    /// `reported`, `computed`, `lower_bound` or `estimated`.
     COST_BASIS = "clearspan.cost.basis";
     /// Beside a cost that the provider reported: what our prices make of the usage, in USD.
     COST_COMPUTED = "clearspan.cost.computed";
+    /// What an estimate of the tokens costs, in USD.
+    COST_ESTIMATED = "clearspan.cost.estimated";
     /// What the computed cost leaves out, so that it is a lower bound.
     COST_LEFT_OUT = "clearspan.cost.left_out";
     /// The price entry that the cost was computed by.
@@ -192,6 +194,21 @@ attributes! {
     STREAM_USAGE = "clearspan.stream_usage";
     /// Why there is no usage.
     USAGE_MISSING = "clearspan.usage.missing";
+    /// Input tokens of a call that reported none, counted from its prompt; absent where that is not all text.
+    ESTIMATED_INPUT = "clearspan.usage.estimated.input_tokens";
+    /// Output tokens of a call that reported none, counted from what came of its answer; reasoning that was
+    /// not shown is not in it.
+    ESTIMATED_OUTPUT = "clearspan.usage.estimated.output_tokens";
+    /// The tokenizer that an estimate was made with: `o200k_base`, `cl100k_base`.
+    ESTIMATED_BY = "clearspan.usage.estimated.tokenizer";
+    /// `true` where the tokenizer is the model's own; else the count may be some tenths off.
+    ESTIMATED_OWN = "clearspan.usage.estimated.own_tokenizer";
+    /// `true` where an even sample of a long text was counted and the rest is in proportion.
+    ESTIMATED_SAMPLED = "clearspan.usage.estimated.sampled";
+    /// The provider's usage object as it came, in JSON; where it came in two, a list.
+    USAGE_RAW = "clearspan.usage.raw";
+    /// How tokens were counted: `reported` or `estimated`.
+    USAGE_BASIS = "clearspan.usage.basis";
     /// `input`, `output`, or a part of them: `cache_read`, `cache_write`, `reasoning`, `input_audio`,
     /// `output_audio`. Parts are contained in their totals: never add them up.
     TOKEN_KIND = "clearspan.token.kind";
@@ -303,7 +320,7 @@ metrics! {
     DURATION: "gen_ai.client.operation.duration", "s", SECONDS,
         "From the first byte sent upstream to the end of the answer.";
     TOKEN_USAGE: "gen_ai.client.token.usage", "{token}", TOKENS,
-        "Tokens of one call, as the provider reported them.";
+        "Tokens of one call, as the provider reported them; with estimates_as_usage, estimated ones too.";
     FIRST_CHUNK: "gen_ai.client.operation.time_to_first_chunk", "s", SECONDS,
         "From the first byte sent upstream to the first generated content of a stream.";
     PER_CHUNK: "gen_ai.client.operation.time_per_output_chunk", "s", SECONDS,
@@ -327,7 +344,7 @@ metrics! {
     ENDINGS: "clearspan.endings", "{request}", &[],
         "How requests ended.";
     COST: "clearspan.cost", "USD", &[],
-        "Money spent, where the price is known.";
+        "Money spent, where the price is known; estimates have a basis of their own.";
     TOKENS_USED: "clearspan.tokens", "{token}", &[],
         "Tokens used, by kind; parts are contained in input and output.";
     IMAGES_MADE: "clearspan.images", "{image}", &[],
@@ -336,6 +353,10 @@ metrics! {
         "Characters spoken, or embedded where these are counted.";
     SOUND_HEARD: "clearspan.input_audio", "s", &[],
         "Sound that was heard, where its length is told.";
+    TOKENS_ESTIMATED: "clearspan.tokens.estimated", "{token}", &[],
+        "Tokens of model calls that reported none, counted from their texts: input and output.";
+    TOKENS_DISCARDED: "clearspan.tokens.discarded", "{token}", &[],
+        "Tokens of model calls whose answer did not reach the client whole: reported, else estimated of what came.";
     MODEL_WAIT: "clearspan.time_to_first_chunk", "s", SECONDS,
         "From the last request byte sent upstream to the first generated content of a stream.";
     LIMIT_HITS: "clearspan.rate_limit.hits", "{request}", &[],
@@ -472,6 +493,8 @@ instruments! {
     images: Counter<u64> = counter IMAGES_MADE;
     characters: Counter<u64> = counter CHARACTERS_USED;
     heard: Counter<f64> = sum SOUND_HEARD;
+    estimated: Counter<u64> = counter TOKENS_ESTIMATED;
+    discarded: Counter<u64> = counter TOKENS_DISCARDED;
     limit_hits: Counter<u64> = counter LIMIT_HITS;
     stalls: Counter<u64> = counter STALLED;
     tool_calls: Counter<u64> = counter CALLED_TOOLS;

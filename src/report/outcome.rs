@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use crate::observe::observation::{Ending, Observation};
+use crate::observe::observation::{CostBasis, Ending, Observation};
 
 /// How bad an exchange was, for its log record and its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,14 @@ pub(super) fn of(observation: &Observation) -> Outcome<'_> {
 /// The upstream's status: the client's, where there was a response head at all.
 pub(super) fn upstream_status(observation: &Observation) -> Option<u16> {
     observation.http.status.filter(|_| observation.times.head.is_some())
+}
+
+/// Whether a cost is told under the names that backends take for what was spent: an estimate only where
+/// the operator wants that.
+pub(super) fn is_cost_told(observation: &Observation) -> bool {
+    let is_estimated =
+        observation.cost.value().is_some_and(|cost| cost.basis == CostBasis::Estimated);
+    !is_estimated || observation.estimate.is_some_and(|estimate| estimate.stands_in)
 }
 
 #[cfg(test)]

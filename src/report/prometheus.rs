@@ -294,7 +294,7 @@ mod tests {
 clearspan_requests_active 3
 "#;
         assert_eq!(families(Format::Text, "clearspan_requests_active"), expected);
-        let expected = r#"# HELP clearspan_cost_USD_total Money spent, where the price is known.
+        let expected = r#"# HELP clearspan_cost_USD_total Money spent, where the price is known; estimates have a basis of their own.
 # TYPE clearspan_cost_USD_total counter
 clearspan_cost_USD_total{clearspan_cost_basis="reported",clearspan_upstream="openai",gen_ai_operation_name="embeddings",gen_ai_provider_name="openai",gen_ai_request_model="text-embedding-3-small",gen_ai_response_model="text-embedding-3-small"} 0.00000016
 "#;

@@ -179,6 +179,8 @@ struct Bound {
     images: Adds<u64>,
     characters: Adds<u64>,
     heard: Adds<f64>,
+    estimated: [Adds<u64>; 2],
+    discarded: [Adds<u64>; 2],
     stalls: Adds<u64>,
     tool_calls: Adds<u64>,
     unpriced: Adds<u64>,
@@ -289,12 +291,14 @@ impl Series {
                 bound.usage_missing.add(&to.usage_missing, labels, 1);
             }
         }
+        self.estimate(to, of);
+        self.discard(to, of);
         match &of.cost {
             Known::Value(cost) => {
                 let usd = cost.total.usd();
                 let labels = || with(&self.own, [names::COST_BASIS.of(self.reason)]);
                 bound.cost.add(&to.cost, labels, usd);
-                if shared.cost_histogram {
+                if shared.cost_histogram && outcome::is_cost_told(of) {
                     bound.cost_per_call.record(&to.cost_per_call, || self.call.clone(), usd);
                 }
             }
@@ -328,7 +332,8 @@ impl Series {
         }
     }
 
-    fn usage(&self, to: &Instruments, usage: &Usage) {
+    /// The conventions' histogram.
+    fn token_usage(&self, to: &Instruments, usage: &Usage) {
         let bound = &self.bound;
         let typed = |kind| move || with(&self.call, [names::TOKEN_TYPE.of(kind)]);
         if let Some(input) = usage.input {
@@ -337,6 +342,41 @@ impl Series {
         if let Some(output) = usage.output {
             bound.output.record(&to.token_usage, typed("output"), output as f64);
         }
+    }
+
+    fn estimate(&self, to: &Instruments, of: &Observation) {
+        let Some(estimate) = &of.estimate else { return };
+        if estimate.stands_in {
+            self.token_usage(to, &estimate.usage);
+        }
+        for (adds, (kind, count)) in self.bound.estimated.iter().zip(totals(&estimate.usage)) {
+            if let Some(count) = count {
+                adds.add(&to.estimated, || with(&self.own, [names::TOKEN_KIND.of(kind)]), count);
+            }
+        }
+    }
+
+    /// What was paid for and thrown away. An error tells before it generates, and is not paid for.
+    fn discard(&self, to: &Instruments, of: &Observation) {
+        let (usage, basis) = match (&of.usage, &of.estimate) {
+            (Known::Value(usage), _) => (usage, "reported"),
+            (Known::Unknown(_), Some(estimate)) => (&estimate.usage, "estimated"),
+            (Known::Unknown(_), None) => return,
+        };
+        if matches!(of.ending, Ending::Complete | Ending::ErrorStatus) {
+            return;
+        }
+        for (adds, (kind, count)) in self.bound.discarded.iter().zip(totals(usage)) {
+            let Some(count) = count else { continue };
+            let ending = names::ENDING.of(of.ending.as_str());
+            let more = [names::TOKEN_KIND.of(kind), names::USAGE_BASIS.of(basis), ending];
+            adds.add(&to.discarded, || with(&self.own, more), count);
+        }
+    }
+
+    fn usage(&self, to: &Instruments, usage: &Usage) {
+        let bound = &self.bound;
+        self.token_usage(to, usage);
         let kinds = [
             ("input", usage.input),
             ("output", usage.output),
@@ -396,6 +436,11 @@ impl Series {
             bound.claimed_per_token.record(&to.claimed_per_token, labels, each);
         }
     }
+}
+
+/// Both totals, by kind.
+fn totals(usage: &Usage) -> [(&'static str, Option<u64>); 2] {
+    [("input", usage.input), ("output", usage.output)]
 }
 
 fn model_labels(key: &Key, of: &Observation) -> Vec<KeyValue> {

@@ -10,7 +10,8 @@ use super::protobuf::{self, AttributeLimits, Attributes};
 use super::sampler;
 use super::timing::{self, nanos};
 use crate::observe::observation::{
-    Cost, Ending, Known, LimitHit, NanoUsd, Note, Observation, Operation, Side, StreamUsage, Usage,
+    Cost, Ending, Estimate, Known, LimitHit, NanoUsd, Note, Observation, Operation, Side,
+    StreamUsage, Usage,
 };
 use crate::tape::Upstream;
 
@@ -339,8 +340,12 @@ pub(super) fn usage_and_cost(attributes: &mut Attributes<'_>, observation: &Obse
         Known::Value(usage) => tokens(attributes, usage),
         Known::Unknown(reason) => attributes.text(names::USAGE_MISSING, reason),
     }
+    if let Some(of) = &observation.estimate {
+        estimate(attributes, of);
+    }
+    attributes.some_text(names::USAGE_RAW, observation.response.raw_usage.as_deref());
     match &observation.cost {
-        Known::Value(cost) => price(attributes, cost),
+        Known::Value(cost) => price(attributes, cost, observation),
         Known::Unknown(reason) => attributes.text(names::COST_UNPRICED, reason),
     }
 }
@@ -358,8 +363,22 @@ fn tokens(attributes: &mut Attributes<'_>, usage: &Usage) {
     attributes.some_double(names::HEARD_SECONDS, heard);
 }
 
-fn price(attributes: &mut Attributes<'_>, cost: &Cost) {
-    attributes.double(names::USAGE_COST, cost.total.usd());
+fn estimate(attributes: &mut Attributes<'_>, of: &Estimate) {
+    if of.stands_in {
+        tokens(attributes, &of.usage);
+    }
+    attributes.some_int(names::ESTIMATED_INPUT, of.usage.input);
+    attributes.some_int(names::ESTIMATED_OUTPUT, of.usage.output);
+    attributes.text(names::ESTIMATED_BY, of.tokenizer);
+    attributes.some_flag(names::ESTIMATED_OWN, Some(of.own));
+    if of.sampled {
+        attributes.flag(names::ESTIMATED_SAMPLED);
+    }
+}
+
+fn price(attributes: &mut Attributes<'_>, cost: &Cost, of: &Observation) {
+    let name = if outcome::is_cost_told(of) { names::USAGE_COST } else { names::COST_ESTIMATED };
+    attributes.double(name, cost.total.usd());
     attributes.text(names::COST_BASIS, cost.basis.as_str());
     attributes.some_double(names::COST_COMPUTED, cost.computed.map(NanoUsd::usd));
     for (name, text) in [(names::COST_ENTRY, &cost.entry), (names::COST_DATED, &cost.dated)] {
@@ -435,6 +454,37 @@ mod tests {
             literals::told(&span.attributes).iter().for_each(|it| writeln!(text, "{it}").unwrap());
         }
         text
+    }
+
+    #[test]
+    fn an_estimate_stands_apart_from_reports_unless_it_stands_in_for_them() {
+        let mut chat = literals::estimated_chat();
+        let apart = told(&chat);
+        for line in [
+            "clearspan.usage.missing=\"canceled\"",
+            "clearspan.usage.estimated.input_tokens=412",
+            "clearspan.usage.estimated.output_tokens=37",
+            "clearspan.usage.estimated.tokenizer=\"o200k_base\"",
+            "clearspan.usage.estimated.own_tokenizer=true",
+            "clearspan.usage.estimated.sampled=true",
+            "clearspan.usage.raw=\"{\\\"prompt_tokens\\\":0}\"",
+            "clearspan.cost.estimated=8.4e-5",
+            "clearspan.cost.basis=\"estimated\"",
+        ] {
+            assert!(apart.contains(line), "{line} in {apart}");
+        }
+        assert!(!apart.contains("gen_ai.usage."), "{apart}");
+        chat.estimate.as_mut().unwrap().stands_in = true;
+        let together = told(&chat);
+        for line in [
+            "gen_ai.usage.input_tokens=412",
+            "gen_ai.usage.output_tokens=37",
+            "clearspan.usage.estimated.output_tokens=37",
+            "gen_ai.usage.cost=8.4e-5",
+            "clearspan.cost.basis=\"estimated\"",
+        ] {
+            assert!(together.contains(line), "{line} in {together}");
+        }
     }
 
     #[test]

@@ -72,8 +72,8 @@ fn what_is_declared_is_what_is_emitted() {
         nowhere(),
     )
     .unwrap();
-    let all =
-        literals::all().into_iter().chain([literals::resold(), literals::media(literals::units())]);
+    let more = [literals::resold(), literals::media(literals::units()), literals::estimated_chat()];
+    let all = literals::all().into_iter().chain(more);
     all.for_each(|it| reporter.report(&it));
     handle.flush(Duration::from_secs(10));
     let mut keys = BTreeSet::new();

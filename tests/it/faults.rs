@@ -13,7 +13,7 @@ use crate::support::collector::{Collector, Mode};
 use crate::support::origin::{Connection, Nobody, Origin};
 use crate::support::proxy::{Proxy, Start, export, upstream};
 use crate::support::signals::Span;
-use crate::support::wire::{Body, chunk};
+use crate::support::wire::{Body, Framing, Head, chunk, message};
 
 const ASKED: &str = r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#;
 const CHUNKED: &str =
@@ -86,16 +86,28 @@ impl Scene<'_> {
 
     /// What the client sees when the upstream answers with this and then is gone.
     fn broken_after(&self, answer: impl AsRef<[u8]>, reset: bool) -> String {
-        let (mut client, mut upstream) = self.asked();
-        upstream.send(answer);
-        if reset {
-            // A reset overtakes bytes that the other side has not read yet.
-            thread::sleep(Duration::from_millis(100));
-            upstream.wire.reset();
-        } else {
+        let answer = answer.as_ref();
+        let (mut client, upstream) = self.answered(answer);
+        if !reset {
             drop(upstream);
+            return seen(&mut client);
         }
-        seen(&mut client)
+        // Of a head that is cut off it is the same whether it was read.
+        if !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+            upstream.wire.reset();
+            return seen(&mut client);
+        }
+        // A reset overtakes what was not read yet; what the client has, was.
+        let (_, sent) = message(answer, |head| head.response_framing("POST"));
+        let (head, mut body) = client.begin_response("POST");
+        if sent.complete && sent.framing != Framing::Close {
+            client.wire.finish(&mut body);
+        } else {
+            client.wire.until(&mut body, sent.bytes.len());
+        }
+        upstream.wire.reset();
+        client.wire.finish(&mut body);
+        told(&head, &body)
     }
 
     /// What the client sees when the upstream answers with this and stays.
@@ -127,6 +139,10 @@ fn seen(client: &mut Client) -> String {
     let Some(head) = client.wire.try_head() else { return "no answer: the connection ends".into() };
     let mut body = Body::new(head.response_framing("POST"));
     client.wire.finish(&mut body);
+    told(&head, &body)
+}
+
+fn told(head: &Head, body: &Body) -> String {
     match (head.field("clearspan-error"), head.status(), body.complete) {
         (Some(reason), status, true) => format!("{status} `{reason}`"),
         (_, status, true) => format!("{status}, whole"),

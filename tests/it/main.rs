@@ -49,6 +49,9 @@ mod heavy;
 /// Pictures and sound.
 #[cfg(test)]
 mod media;
+/// What comes compressed, or in huge pieces.
+#[cfg(test)]
+mod encoded;
 /// How it ends.
 #[cfg(test)]
 mod shutdown;

@@ -366,13 +366,22 @@ fn a_streamed_chat_whose_usage_was_not_asked_for() {
                 "clearspan.stalls": 0,
                 "openai.api.type": "chat_completions",
                 "clearspan.usage.missing": "not_asked",
-                "clearspan.cost.unpriced": "no_usage",
+                "clearspan.usage.estimated.input_tokens": 12,
+                "clearspan.usage.estimated.output_tokens": 1,
+                "clearspan.usage.estimated.tokenizer": "o200k_base",
+                "clearspan.usage.estimated.own_tokenizer": true,
+                // 12 tokens at 0.15 USD a million, 1 at 0.6.
+                "clearspan.cost.estimated": 2.4e-6,
+                "clearspan.cost.basis": "estimated",
+                "clearspan.cost.entry": "openai/gpt-4o-mini",
+                "clearspan.cost.dated": "…",
             }),
         ),
     );
     assert_eq!(told.count("gen_ai.client.token.usage", &[]), 0, "unknown is not zero");
     assert_eq!(told.sum("clearspan.usage_missing", &[]), 1.0);
-    assert_eq!(told.sum("clearspan.unpriced", &[]), 1.0);
+    assert_eq!(told.sum("clearspan.tokens.estimated", &[]), 13.0);
+    assert_eq!(told.sum("clearspan.cost", &[("clearspan.cost.basis", "estimated")]), 2.4e-6);
 }
 
 #[test]
@@ -632,6 +641,24 @@ fn a_client_that_leaves_within_a_stream_is_no_error() {
     assert!(!inner.attributes.contains_key("error.type"));
     assert_eq!(inner.attributes["clearspan.ending"], "client_canceled");
     assert_eq!(inner.attributes["clearspan.usage.missing"], "cut");
+    // What came is counted, and told apart from what is reported.
+    assert_eq!(inner.attributes["clearspan.usage.estimated.input_tokens"], 12);
+    assert_eq!(inner.attributes["clearspan.usage.estimated.output_tokens"], 1);
+    assert_eq!(inner.attributes["clearspan.cost.basis"], "estimated");
+    assert!(!inner.attributes.keys().any(|key| key.starts_with("gen_ai.usage.")));
+    for (name, labels) in [
+        ("clearspan.tokens.estimated", [("clearspan.token.kind", "output")].as_slice()),
+        (
+            "clearspan.tokens.discarded",
+            &[
+                ("clearspan.token.kind", "output"),
+                ("clearspan.usage.basis", "estimated"),
+                ("clearspan.ending", "client_canceled"),
+            ],
+        ),
+    ] {
+        assert_eq!(told.sum(name, labels), 1.0, "{name}");
+    }
 }
 
 #[test]

@@ -4,18 +4,19 @@
 use memchr::{memchr, memchr3};
 
 /// So much of each text is kept before any of it is dropped.
-const KEPT: usize = 2048;
+const KEPT: u16 = 2048;
 /// And then until so many bytes in a row were base64: none of an escape or of a letter beyond ASCII is
 /// open after them.
-const RUN: usize = 16;
+const RUN: u8 = 16;
 
 /// Passes bytes on, but for the middle of long texts in base64. Holds nothing.
 #[derive(Debug, Default)]
 pub struct Cut {
     place: Place,
     // Bytes of this text that were passed on, and how many of the last were base64.
-    kept: usize,
-    run: usize,
+    // Small: each body of each exchange has a place for them.
+    kept: u16,
+    run: u8,
 }
 
 /// Where the next byte stands.
@@ -80,7 +81,7 @@ impl Cut {
             self.place = Place::Dropped;
             return length;
         }
-        self.kept = self.kept.saturating_add(plain.len());
+        self.kept = self.kept.saturating_add(u16::try_from(plain.len()).unwrap_or(u16::MAX));
         let Some(border) = border else {
             return bytes.len();
         };
@@ -93,7 +94,7 @@ impl Cut {
 
     /// How many of these bytes of a text are still kept, if the rest is dropped.
     fn last_kept(&mut self, plain: &[u8]) -> Option<usize> {
-        let free = KEPT.saturating_sub(self.kept).min(plain.len());
+        let free = usize::from(KEPT.saturating_sub(self.kept)).min(plain.len());
         for (index, byte) in plain.iter().enumerate().skip(free) {
             let is_base64 = byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte);
             self.run = if is_base64 { self.run + 1 } else { 0 };
@@ -135,6 +136,9 @@ mod tests {
 
     use super::*;
 
+    /// What is left of a long text in base64.
+    const LEFT: usize = KEPT as usize + RUN as usize;
+
     fn cut<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
         let (mut cut, mut kept) = (Cut::default(), Vec::new());
         for chunk in chunks {
@@ -160,9 +164,9 @@ mod tests {
         assert_eq!(found["usage"], whole["usage"]);
         assert_eq!(found["data"][0]["prompt"], whole["data"][0]["prompt"]);
         let picture = found["data"][0]["b64_json"].as_str().unwrap();
-        assert_eq!(picture.len(), KEPT + RUN);
+        assert_eq!(picture.len(), LEFT);
         assert!(whole["data"][0]["b64_json"].as_str().unwrap().starts_with(picture));
-        assert!(found["url"].as_str().unwrap().len() < KEPT + 2 * RUN);
+        assert!(found["url"].as_str().unwrap().len() < LEFT + RUN as usize);
         assert!(kept.len() < 25_000, "{}", kept.len());
     }
 
@@ -184,7 +188,7 @@ mod tests {
             ": it's \"odd\nevent: x\ndata: {{\"b\":\"{base64}\"}}\n\ndata: \"{base64}\\\ndata: {{}}\n\n"
         );
         let kept = cut([events.as_bytes()]);
-        let short = "A".repeat(KEPT + RUN);
+        let short = "A".repeat(LEFT);
         let expected = format!(
             ": it's \"odd\nevent: x\ndata: {{\"b\":\"{short}\"}}\n\ndata: \"{short}\ndata: {{}}\n\n"
         );
@@ -199,7 +203,7 @@ mod tests {
         cut.resync();
         let tail = format!("{base64}\",\"usage\":{{}}}}\n{{\"b\":\"{base64}\"}}");
         cut.push(tail.as_bytes(), &mut |bytes| kept.extend_from_slice(bytes));
-        let short = "A".repeat(KEPT + RUN);
+        let short = "A".repeat(LEFT);
         assert_eq!(
             String::from_utf8(kept).unwrap(),
             format!("{base64}\",\"usage\":{{}}}}\n{{\"b\":\"{short}\"}}")

@@ -84,6 +84,7 @@ fn usage(input: &mut Input<'_>) -> Option<Usage> {
         input_image: count(),
         input_video: count(),
         output_image: count(),
+        is_uneven: false,
         units: Units {
             web_searches: count(),
             other_models: count(),

@@ -151,6 +151,7 @@ impl Prices {
     /// before our sum, which is kept beside it.
     pub fn cost(&self, observation: &Observation) -> Known<Cost> {
         let computed = Call::of(observation).and_then(|call| self.price(&call));
+        let computed = computed.map(|cost| estimated(cost, observation));
         let reported = observation.response.reported_cost;
         match (computed, reported.filter(|_| observation.operation.is_some())) {
             (Ok(cost), Some(total)) => Known::Value(Cost {
@@ -262,7 +263,7 @@ impl<'a> Call<'a> {
             asked: observation.request.model.as_deref(),
             tier: observation.response.service_tier.as_deref(),
             place: observation.response.place.as_deref(),
-            usage: observation.usage.value().map(|usage| whole(usage, operation)),
+            usage: used(observation).map(|usage| whole(usage, operation)),
             at: observation.started,
             worked: worked(observation),
         })
@@ -289,6 +290,22 @@ fn cloud(observation: &Observation) -> Option<&str> {
     let is_cloud = |model: &String| model.ends_with(":cloud") || model.ends_with("-cloud");
     let named = models.into_iter().flatten().any(is_cloud) || upstream.address == "ollama.com";
     told.or(named.then_some("ollama.com"))
+}
+
+/// The usage that was reported, else what its texts come to.
+fn used(observation: &Observation) -> Option<&Usage> {
+    let estimate = observation.estimate.as_ref().map(|estimate| &estimate.usage);
+    observation.usage.value().or(estimate)
+}
+
+/// What was computed from an estimate is one. A price of time asks for no usage.
+fn estimated(cost: Cost, observation: &Observation) -> Cost {
+    let of_time = cost.parts.iter().any(|part| part.per == Unit::Hour.per());
+    let basis = match observation.estimate {
+        Some(_) if !of_time && observation.usage.value().is_none() => CostBasis::Estimated,
+        _ => cost.basis,
+    };
+    Cost { basis, ..cost }
 }
 
 /// Usage as it stands for pricing: embeddings and rankings have no output to report.
@@ -361,6 +378,7 @@ mod tests {
             error_side: None,
             limit_hit: None,
             usage: Known::Value(usage),
+            estimate: None,
             cost: Known::Unknown("no_usage"),
             notes: Vec::new(),
         }
@@ -405,6 +423,34 @@ mod tests {
         assert_eq!(reason("localhost", "my-model", Some("https://ollama.com:443")), unknown);
         assert_eq!(reason("localhost", "gpt-oss:120b-cloud", None), unknown);
         assert_eq!(reason("ollama.com", "gpt-oss:120b", None), unknown);
+    }
+
+    #[test]
+    fn what_an_estimate_costs_is_an_estimate() {
+        let estimate = |usage| Estimate {
+            usage,
+            tokenizer: "o200k_base",
+            own: true,
+            sampled: false,
+            stands_in: false,
+        };
+        let reported = remote("openai", "gpt-4o", tokens(1000, 500));
+        let exact = cost(&reported).unwrap();
+        let mut cut = Observation {
+            usage: Known::Unknown("cut"),
+            estimate: Some(estimate(tokens(1000, 500))),
+            ..reported
+        };
+        let found = cost(&cut).unwrap();
+        assert_eq!((found.total, found.basis), (exact.total, CostBasis::Estimated));
+        cut.estimate = Some(estimate(Usage { input: None, ..tokens(0, 500) }));
+        let found = cost(&cut).unwrap();
+        assert_eq!((found.basis, found.unpriced), (CostBasis::Estimated, vec!["input"]));
+        cut.response.reported_cost = Some(NanoUsd(7));
+        assert_eq!(cost(&cut).unwrap().basis, CostBasis::Reported);
+        cut.response.reported_cost = None;
+        cut.estimate = None;
+        assert_eq!(cost(&cut), Err("no_usage"));
     }
 
     #[test]

@@ -7,6 +7,8 @@ pub mod lenient;
 pub mod failure;
 /// Token counts, and the one nesting they become.
 pub mod tokens;
+/// A usage object as it came.
+pub mod raw;
 /// What stands beside the tokens: money, times, what is billed otherwise.
 pub mod extras;
 /// Amounts of money, read exactly.

@@ -128,6 +128,7 @@ impl Tokens {
             input_video: input_part(|d| d.video),
             output_audio: output_part(|d| d.audio),
             output_image: output_part(|d| d.image),
+            is_uneven: !counting.all_input && self.is_uneven(reasoning),
             units: self.units(),
             ..Usage::default()
         };
@@ -141,6 +142,20 @@ impl Tokens {
         let total = self.total.0.filter(|_| counting.all_input);
         let citations = self.citations.0.unwrap_or(0);
         self.prompt.0.map(|prompt| prompt.saturating_add(citations)).or(anthropic).or(total)
+    }
+
+    /// The total is none of the sums that providers make of it.
+    fn is_uneven(&self, reasoning: Option<u64>) -> bool {
+        let input = self.prompt.0.or(self.input.0);
+        let output = self.completion.0.or(self.output.0);
+        let Some(((input, output), total)) = input.zip(output).zip(self.total.0) else {
+            return false;
+        };
+        let sum = input.saturating_add(output);
+        // Some count these beside.
+        let beside = [reasoning, self.citations.0, self.cache_read.0, self.cache_creation.0];
+        let most = beside.iter().flatten().fold(sum, |sum, &part| sum.saturating_add(part));
+        !(sum..=most).contains(&total)
     }
 
     /// Most count reasoning within the output. xAI's chat and Perplexity count it beside: the total

@@ -178,6 +178,14 @@ impl Counts {
             cache_read_image: within(cached.image, parts.image),
             output_audio: made.audio,
             output_image: made.image,
+            // Some of Google's interfaces leave thoughts, or what tools brought, out of the total.
+            is_uneven: self.prompt.0.zip(self.candidates.0).zip(self.total.0).is_some_and(
+                |((prompt, candidates), total)| {
+                    let least = prompt.saturating_add(candidates);
+                    let most = input.unwrap_or(0).saturating_add(told.unwrap_or(0));
+                    !(least..=most).contains(&total)
+                },
+            ),
             units: Units { web_searches: self.searches.0, ..Units::default() },
             ..Usage::default()
         };

@@ -97,6 +97,7 @@ impl Answer for Batch {
             self.apply(&batch, facts);
         }
         if batch.error.is_some || self.is_error {
+            facts.retry_after = batch.error.retry_after().or(facts.retry_after);
             let word = batch.error.word(&batch.code, &batch.kind);
             facts.error = word.or_else(|| Some(self.error.clone()));
         }

@@ -227,6 +227,7 @@ impl Run {
             self.apply(thing, facts);
         }
         if thing.error.is_some || named_error || self.is_error {
+            facts.retry_after = thing.error.retry_after().or(facts.retry_after);
             let word = thing.error.word(&thing.code, &thing.kind);
             facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
         }

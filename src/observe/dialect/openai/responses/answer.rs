@@ -167,6 +167,7 @@ impl Reading {
     }
 
     fn fail(&self, error: &Failure<'_>, code: &Word, kind: &Text<'_>, facts: &mut ResponseFacts) {
+        facts.retry_after = error.retry_after().or(facts.retry_after);
         let word = error.word(code, kind);
         facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
     }

@@ -1,0 +1,390 @@
+//! The texts of a JSON document, by the keys that they stand under, whatever the format around them:
+//! what is asked, what is answered. Knows no dialect, and keeps nothing but a sample.
+
+use std::ops::Range;
+
+use serde::de::{IgnoredAny, MapAccess, SeqAccess};
+
+use super::sample::Sample;
+use crate::observe::shapes::lenient::{Filled, Into, Lenient, List, Text, fields, read};
+use crate::observe::shapes::raw::Raw;
+
+/// What stands under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    /// A text, texts, or what holds more keys.
+    Texts,
+    /// As `Texts`, but an object is written out for the model as it stands.
+    TextsOrJson,
+    /// Whatever it is, the model reads or writes it as it stands: a text, or JSON.
+    Json,
+    /// What the model may call. Functions of the client's are read as they stand; what the provider or
+    /// the model brings itself has texts that nobody shows.
+    Tools,
+    /// What a model reads and is no text: pictures, sound, files, or what the provider keeps.
+    Unseen,
+    /// Nothing that is read or written as text.
+    Nothing,
+}
+
+/// What the keys of a kind of document mean.
+type Keys = fn(&str) -> Meaning;
+
+/// The keys of requests, in the spellings of all formats that are read.
+fn request(key: &str) -> Meaning {
+    match key {
+        "messages" | "content" | "text" | "system" | "prompt" | "instructions" | "contents"
+        | "parts" | "systemInstruction" | "system_instruction" | "message" | "preamble"
+        | "chat_history" | "suffix" | "name" | "thinking" | "reasoning_content" | "output"
+        | "texts" | "inputs" | "refusal" | "tool_calls" | "function" | "custom"
+        | "function_call" | "functionCall" | "functionResponse" | "title" | "context"
+        | "requests" | "instances" | "input_prefix" | "input_suffix" | "tool_plan"
+        | "tool_results" | "outputs" => Meaning::Texts,
+        "input" => Meaning::TextsOrJson,
+        "tools" => Meaning::Tools,
+        "arguments" | "args" | "functions" | "response" | "parameters" | "response_format"
+        | "responseSchema" | "response_schema" | "output_format" | "output_config"
+        | "json_schema" | "format" | "documents" => Meaning::Json,
+        "image_url"
+        | "input_audio"
+        | "audio_url"
+        | "video_url"
+        | "file"
+        | "file_id"
+        | "file_data"
+        | "source"
+        | "inlineData"
+        | "inline_data"
+        | "fileData"
+        | "images"
+        | "image"
+        | "cachedContent"
+        | "cached_content"
+        | "previous_response_id"
+        | "conversation"
+        | "conversation_id"
+        | "previous_interaction_id" => Meaning::Unseen,
+        _ => Meaning::Nothing,
+    }
+}
+
+/// The keys of answers. Counts, names of models and what is said twice are none of them.
+fn answer(key: &str) -> Meaning {
+    match key {
+        "choices" | "delta" | "message" | "output" | "content" | "candidates" | "parts"
+        | "item" | "content_block" | "tool_calls" | "function" | "custom" | "function_call"
+        | "functionCall" | "text" | "thinking" | "reasoning" | "reasoning_content" | "refusal"
+        | "partial_json" | "tool_plan" | "response" | "name" => Meaning::Texts,
+        "input" => Meaning::TextsOrJson,
+        "arguments" | "args" | "parameters" => Meaning::Json,
+        _ => Meaning::Nothing,
+    }
+}
+
+/// Gathers what a request asks with, and says whether it is all text.
+pub(super) fn asked(json: &[u8], to: &mut Sample) -> bool {
+    let mut walk = Walk::new(request, to);
+    // What cannot be read ends what is gathered: whoever called knows.
+    let _read = read(json, &mut walk);
+    walk.only_text
+}
+
+/// Gathers what an answer, or an event of it, says; where it says it in one text that stands there as it is
+/// meant, tells the place.
+pub(super) fn answered(json: &[u8], to: &mut Sample) -> Option<Range<usize>> {
+    let mut walk = Walk::new(answer, to);
+    let read = read(json, &mut walk);
+    let (address, length) = walk.only.filter(|_| walk.texts == 1 && read.is_ok())?;
+    let start = address.checked_sub(json.as_ptr() as usize)?;
+    Some(start..start.checked_add(length)?)
+}
+
+fields! {
+    struct Tool<'de> {
+        kind: Text<'de> = "type",
+        named: Filled = "name" | "function" | "functionDeclarations" | "function_declarations",
+    }
+}
+
+impl Tool<'_> {
+    /// The client's own function; some formats have no word for that.
+    fn is_function(&self) -> bool {
+        match self.kind.as_str() {
+            "" => self.named.0,
+            kind => matches!(kind, "function" | "custom"),
+        }
+    }
+}
+
+/// A walk through a document.
+struct Walk<'a> {
+    keys: Keys,
+    to: &'a mut Sample,
+    // A text that stands here is one of those that are looked for.
+    here: bool,
+    only_text: bool,
+    // Texts, and where the last one stands in memory and how long it is, if it stands as it is meant.
+    texts: u32,
+    only: Option<(usize, usize)>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(keys: Keys, to: &'a mut Sample) -> Self {
+        Self { keys, to, here: false, only_text: true, texts: 0, only: None }
+    }
+
+    fn push(&mut self, text: &str) {
+        self.to.push(text);
+        self.texts = self.texts.saturating_add(1);
+    }
+
+    /// What stands under a key.
+    fn value<'de, A: MapAccess<'de>>(
+        &mut self,
+        meaning: Meaning,
+        object: &mut A,
+    ) -> Result<(), A::Error> {
+        match meaning {
+            Meaning::Nothing => object.next_value::<IgnoredAny>().map(|_| ()),
+            Meaning::Texts => {
+                self.here = true;
+                object.next_value_seed(Into(self))
+            }
+            Meaning::TextsOrJson | Meaning::Json => {
+                let mut raw = Raw::default();
+                object.next_value_seed(Into(&mut raw))?;
+                self.json(meaning, raw.0);
+                Ok(())
+            }
+            Meaning::Tools => {
+                let mut raw = Raw::default();
+                object.next_value_seed(Into(&mut raw))?;
+                let mut tools = List::<Tool<'_>>::default();
+                let _read = read(raw.0.as_bytes(), &mut tools);
+                self.only_text &= tools.iter().all(Tool::is_function);
+                self.json(Meaning::Json, raw.0);
+                Ok(())
+            }
+            Meaning::Unseen => {
+                let mut there = Filled::default();
+                object.next_value_seed(Into(&mut there))?;
+                self.only_text &= !there.0;
+                Ok(())
+            }
+        }
+    }
+
+    /// A value that the model reads or writes as it stands.
+    fn json(&mut self, meaning: Meaning, raw: &str) {
+        match raw.as_bytes().first() {
+            Some(b'"') => {
+                self.here = true;
+                let _read = read(raw.as_bytes(), self);
+            }
+            Some(b'[') if meaning == Meaning::TextsOrJson => {
+                self.here = true;
+                let _read = read(raw.as_bytes(), self);
+            }
+            Some(b'{' | b'[') => self.push(raw),
+            _ => (),
+        }
+    }
+}
+
+impl<'de> Lenient<'de> for Walk<'_> {
+    fn text(&mut self, text: &str) {
+        if self.here && !text.is_empty() {
+            self.push(text);
+            self.only = None;
+        }
+    }
+
+    fn borrowed(&mut self, text: &'de str) {
+        let before = self.texts;
+        self.text(text);
+        if self.texts > before {
+            self.only = Some((text.as_ptr() as usize, text.len()));
+        }
+    }
+
+    /// A token's number, where texts are expected.
+    fn number(&mut self, _: f64) {
+        if self.here {
+            self.to.add_token();
+        }
+    }
+
+    fn list<A: SeqAccess<'de>>(&mut self, mut list: A) -> Result<(), A::Error> {
+        let here = self.here;
+        while list.next_element_seed(Into(self))?.is_some() {
+            self.here = here;
+        }
+        Ok(())
+    }
+
+    fn object<A: MapAccess<'de>>(&mut self, mut object: A) -> Result<(), A::Error> {
+        let (mut key, mut reasoned) = (Text::default(), false);
+        while object.next_key_seed(Into(&mut key))?.is_some() {
+            let reasons = matches!(key.as_str(), "reasoning" | "reasoning_content");
+            let meaning = match (self.keys)(key.as_str()) {
+                // Some servers say it under both names.
+                _ if reasons && reasoned => Meaning::Nothing,
+                meaning => meaning,
+            };
+            let before = self.to.seen();
+            self.value(meaning, &mut object)?;
+            reasoned |= reasons && self.to.seen() > before;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tokenizer::Tokenizer;
+    use super::*;
+
+    fn said(json: &str) -> String {
+        let mut sample = Sample::new(4096);
+        answered(json.as_bytes(), &mut sample);
+        sample.text()
+    }
+
+    fn prompt(json: &str) -> (String, bool) {
+        let mut sample = Sample::new(4096);
+        let only_text = asked(json.as_bytes(), &mut sample);
+        (sample.text(), only_text)
+    }
+
+    #[test]
+    fn what_a_model_says_is_found_in_every_format() {
+        for (json, expected) in [
+            // OpenAI's chat, and what others add to it.
+            (
+                r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"Hi\n","role":"assistant"},"logprobs":{"content":[{"token":"Hi"}]}}]}"#,
+                "Hi\n",
+            ),
+            (
+                r#"{"choices":[{"delta":{"reasoning":"hm","reasoning_content":"hm","content":null}}]}"#,
+                "hm",
+            ),
+            (
+                r#"{"choices":[{"delta":{"content":[{"type":"thinking","thinking":[{"type":"text","text":"a"}]},{"type":"text","text":"b"}]}}]}"#,
+                "ab",
+            ),
+            (
+                r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"x","function":{"name":"f","arguments":"{\"a\":"}}]}}]}"#,
+                "f{\"a\":",
+            ),
+            (r#"{"choices":[{"text":"legacy","finish_reason":"stop"}],"usage":null}"#, "legacy"),
+            // Responses.
+            (
+                r#"{"type":"response.output_text.delta","item_id":"i","delta":"Hel","obfuscation":"xyz"}"#,
+                "Hel",
+            ),
+            (
+                r#"{"id":"r","instructions":"be kind","output":[{"type":"message","content":[{"type":"output_text","text":"Hi"}]}],"text":{"format":{"type":"text"}}}"#,
+                "Hi",
+            ),
+            // Anthropic.
+            (
+                r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hi"}}"#,
+                "Hi",
+            ),
+            (
+                r#"{"type":"content_block_delta","delta":{"type":"signature_delta","signature":"abc"}}"#,
+                "",
+            ),
+            (
+                r#"{"content":[{"type":"tool_use","id":"t","name":"f","input":{"a":1}}],"model":"c"}"#,
+                "f{\"a\":1}",
+            ),
+            // Gemini.
+            (
+                r#"{"candidates":[{"content":{"parts":[{"text":"Hi"},{"functionCall":{"name":"f","args":{"a":1}}},{"inlineData":{"data":"QUJD"}}],"role":"model"}}],"modelVersion":"g"}"#,
+                "Hif{\"a\":1}",
+            ),
+            // Ollama and llama.cpp.
+            (
+                r#"{"model":"m","message":{"role":"assistant","content":"Hi","thinking":"hm"},"done":false}"#,
+                "Hihm",
+            ),
+            (r#"{"model":"m","response":"Hi","context":[1,2,3],"eval_count":3}"#, "Hi"),
+            (r#"{"index":0,"content":"Hi","tokens":[1,2]}"#, "Hi"),
+            // Cohere.
+            (
+                r#"{"type":"content-delta","index":0,"delta":{"message":{"content":{"text":"Hi"}}}}"#,
+                "Hi",
+            ),
+            (r#"{"delta":{"message":{"tool_calls":{"function":{"arguments":"{}"}}}}}"#, "{}"),
+            // What breaks off tells what came before.
+            (r#"{"choices":[{"message":{"content":"Hi"#, ""),
+            (r#"{"choices":[{"message":{"content":"Hi","x"#, "Hi"),
+        ] {
+            assert_eq!(said(json), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_is_found_in_every_format() {
+        for (json, expected) in [
+            (
+                r#"{"model":"m","messages":[{"role":"system","content":"Be kind. "},{"role":"user","content":[{"type":"text","text":"Hi"}]}],"stop":"END"}"#,
+                "Be kind. Hi",
+            ),
+            (
+                r#"{"tools":[{"type":"function"}],"messages":[{"tool_calls":[{"function":{"name":"f","arguments":"{}"}}]}]}"#,
+                "[{\"type\":\"function\"}]f{}",
+            ),
+            (r#"{"prompt":["one","two"],"suffix":"three"}"#, "onetwothree"),
+            (r#"{"input":"Hi","instructions":"Be kind."}"#, "HiBe kind."),
+            (
+                r#"{"input":[{"role":"user","content":[{"type":"input_text","text":"Hi"}]},{"type":"function_call_output","call_id":"c","output":"42"}]}"#,
+                "Hi42",
+            ),
+            (
+                r#"{"system":[{"type":"text","text":"S","cache_control":{"type":"ephemeral"}}],"messages":[{"content":[{"type":"tool_use","name":"f","input":{"a":[1]}},{"type":"tool_result","content":"R"}]}]}"#,
+                "Sf{\"a\":[1]}R",
+            ),
+            (
+                r#"{"contents":[{"parts":[{"text":"Hi"}]}],"systemInstruction":{"parts":[{"text":"S"}]}}"#,
+                "HiS",
+            ),
+            (r#"{"message":"Hi","chat_history":[{"role":"USER","message":"before"}]}"#, "Hibefore"),
+            (
+                r#"{"tools":[{"functionDeclarations":[{}]}],"contents":[{"parts":[{"text":"Hi"}]}]}"#,
+                "[{\"functionDeclarations\":[{}]}]Hi",
+            ),
+            (r#"{"images":[],"previous_response_id":null,"input":"Hi"}"#, "Hi"),
+        ] {
+            assert_eq!(prompt(json), (expected.to_owned(), true), "{json}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_said_to_be_there() {
+        for json in [
+            r#"{"messages":[{"content":[{"type":"image_url","image_url":{"url":"data:x"}}]}]}"#,
+            r#"{"messages":[{"content":[{"type":"image","source":{"type":"base64","data":"x"}}]}]}"#,
+            r#"{"contents":[{"parts":[{"inlineData":{"mimeType":"image/png","data":"x"}}]}]}"#,
+            r#"{"messages":[{"content":"Hi","images":["x"]}]}"#,
+            r#"{"input":[{"content":[{"type":"input_file","file_id":"f"}]}]}"#,
+            r#"{"input":"Hi","previous_response_id":"resp_1"}"#,
+            r#"{"contents":[],"cachedContent":"cachedContents/1"}"#,
+            r#"{"input":"Hi","tools":[{"type":"web_search"}]}"#,
+            r#"{"messages":[],"tools":[{"name":"f","input_schema":{}},{"type":"bash_20250124","name":"bash"}]}"#,
+            r#"{"contents":[],"tools":[{"googleSearch":{}}]}"#,
+        ] {
+            assert!(!prompt(json).1, "{json}");
+        }
+    }
+
+    #[test]
+    fn tokens_instead_of_a_text_are_counted_one_by_one() {
+        for json in [r#"{"prompt":[1,2,3]}"#, r#"{"input":[[1,2],[3]]}"#] {
+            let mut sample = Sample::new(4096);
+            assert!(asked(json.as_bytes(), &mut sample));
+            assert_eq!(sample.tokens(Tokenizer::O200k), 3, "{json}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Where the pieces of a response go: to the dialect, to the marks, to what is kept. Knows no framing, and
+//! no end.
+
+use std::time::Duration;
+
+use super::decode::body::Piece;
+use super::decode::json::Document;
+use super::dialect::Answer;
+use super::kept::{Came, Kept};
+use super::marks::Marks;
+use super::notes::Notes;
+use super::observation::{Note, ResponseFacts};
+use super::shapes::lenient::Unread;
+
+/// Where the pieces of a response go.
+pub(super) struct Reader<'a> {
+    pub(super) answer: &'a mut dyn Answer,
+    pub(super) facts: &'a mut ResponseFacts,
+    pub(super) kept: &'a mut Kept,
+    pub(super) marks: &'a mut Marks,
+    pub(super) notes: &'a mut Notes,
+    pub(super) document: &'a mut Option<Result<(), Unread>>,
+    pub(super) too_long: &'a mut bool,
+    // The body ended.
+    pub(super) is_end: bool,
+}
+
+impl Reader<'_> {
+    /// One piece, which came whole at `at`.
+    pub(super) fn read(&mut self, piece: Piece<'_>, at: Duration) {
+        match piece {
+            Piece::Frame(frame) => {
+                let before = self.facts.usage;
+                let read = self.answer.frame(frame, self.facts);
+                // What the body's end cuts off is a piece of an event, and none that is unreadable.
+                if read.is_err() && self.is_end {
+                    return;
+                }
+                self.facts.events += 1;
+                let says = matches!(read, Ok(content) if content.is_some());
+                self.kept.answer(frame.data, Came { says, before, since: self.facts.usage });
+                match read {
+                    Ok(content) if says => {
+                        self.facts.chunks += 1;
+                        self.marks.content(content, at);
+                    }
+                    Ok(_) => (),
+                    Err(_) => self.notes.add(Note::EventUnreadable),
+                }
+            }
+            Piece::Document(Document::Whole(body)) => {
+                let before = self.facts.usage;
+                *self.document = Some(self.answer.document(body, self.facts));
+                let since = self.facts.usage;
+                self.kept.answer(body, Came { says: true, before, since });
+            }
+            Piece::Document(Document::Tail(body)) => self.answer.tail(body, self.facts),
+            Piece::Document(Document::TooLong) => *self.too_long = true,
+        }
+    }
+}
