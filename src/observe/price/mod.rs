@@ -341,10 +341,10 @@ mod tests {
     const MID_2026: u64 = 1_782_907_200;
     /// 2026-11-21 12:00 UTC.
     const NOW: u64 = 1_795_262_400;
-    /// 2026-11-21 02:00 UTC, in DeepSeek's peak hours.
-    const PEAK: u64 = 1_795_226_400;
-    /// 2026-11-21 04:00 UTC, their end.
-    const PEAK_OVER: u64 = 1_795_233_600;
+    /// 2026-11-20 02:00 UTC, a Friday, in DeepSeek's peak hours.
+    const PEAK: u64 = 1_795_140_000;
+    /// 2026-11-20 04:00 UTC, their end.
+    const PEAK_OVER: u64 = 1_795_147_200;
 
     fn observation(provider: &str, address: &str, model: &str, usage: Usage) -> Observation {
         let ids = Ids {

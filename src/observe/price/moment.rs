@@ -1,4 +1,4 @@
-//! When a price holds: from a day on, or between two times of day, in UTC. Knows no clock.
+//! When a price holds: from a day on, between two times of day, or on weekends, in UTC. Knows no clock.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,15 +13,20 @@ pub(super) struct Moment {
     pub(super) day: String,
     /// Minutes since midnight.
     pub(super) minute: u16,
+    /// It is a Saturday or a Sunday.
+    pub(super) weekend: bool,
 }
 
 impl From<SystemTime> for Moment {
     fn from(time: SystemTime) -> Self {
         let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let (year, month, day) = civil(seconds / DAY_SECONDS);
+        let days = seconds / DAY_SECONDS;
+        let (year, month, day) = civil(days);
         Self {
             day: format!("{year:04}-{month:02}-{day:02}"),
             minute: (seconds % DAY_SECONDS / 60) as u16,
+            // 1970 began on a Thursday.
+            weekend: matches!(days % 7, 2 | 3),
         }
     }
 }
@@ -130,8 +135,17 @@ mod tests {
             (4_107_542_399, "2100-02-28", 1439),
             (4_107_542_400, "2100-03-01", 0),
         ] {
-            assert_eq!(at(seconds), Moment { day: day.into(), minute }, "{seconds}");
+            let moment = at(seconds);
+            assert_eq!((moment.day.as_str(), moment.minute), (day, minute), "{seconds}");
         }
+    }
+
+    #[test]
+    fn weekends_are_saturdays_and_sundays() {
+        // 2026-11-20 is a Friday.
+        let friday = 1_795_132_800;
+        let of = |days: u64| at(friday + days * DAY_SECONDS).weekend;
+        assert_eq!([0, 1, 2, 3].map(of), [false, true, true, false]);
     }
 
     #[test]

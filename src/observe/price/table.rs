@@ -73,6 +73,9 @@ pub(super) struct Row {
     tier: Option<&'static str>,
     pub(super) from: Option<&'static str>,
     between: Option<Hours>,
+    /// It holds on weekends only.
+    #[serde(default)]
+    weekend: bool,
     pub(super) usd: Rates,
     #[serde(default)]
     unpriced: Box<[&'static str]>,
@@ -278,6 +281,7 @@ impl Row {
     fn holds(&self, moment: &Moment) -> bool {
         self.from.is_none_or(|day| day <= moment.day.as_str())
             && self.between.is_none_or(|hours| hours.contain(moment.minute))
+            && (!self.weekend || moment.weekend)
     }
 }
 
@@ -361,7 +365,7 @@ mod tests {
     }
 
     fn moment(day: &str) -> Moment {
-        Moment { day: day.into(), minute: 0 }
+        Moment { day: day.into(), minute: 0, weekend: false }
     }
 
     #[test]

@@ -367,3 +367,18 @@ fn vertex_ais_tiers_are_the_tables() {
     vertex.who = Who::Upstream { name: "up", provider: "gcp.vertex_ai", address };
     assert_eq!(sum(&vertex), Ok((nanos, vec!["residency"])));
 }
+
+#[test]
+fn deepseeks_dearer_hours_are_those_of_working_days() {
+    let usage = Usage { cache_read: Some(400), ..tokens(1_000, 100) };
+    let cost = |seconds| {
+        let call = call("deepseek", "deepseek-v4-flash", "", usage);
+        sum(&Call { at: at(seconds), ..call }).map(|(nanos, _)| nanos)
+    };
+    // O and T, deepseek-v4-flash since 2026-09-10: $0.15, $0.003, $0.60; T, from 06:00 to 10:00 UTC twice that.
+    let nanos = 600 * 150 + 400 * 3 + 100 * 600;
+    let (friday, hours) = (1_795_132_800, 3_600);
+    assert_eq!(cost(friday + 7 * hours), Ok(nanos * 2));
+    assert_eq!(cost(friday + 11 * hours), Ok(nanos));
+    assert_eq!(cost(friday + 31 * hours), Ok(nanos), "at seven on Saturday");
+}
