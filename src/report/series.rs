@@ -13,10 +13,9 @@ use super::headroom::Headroom;
 use super::labels::{Label, Labels};
 use super::names::{self, Instruments};
 use super::outcome::{self, Outcome};
+use super::units::Beside;
 use super::{spans, timing};
-use crate::observe::observation::{
-    Ending, Known, LimitHit, Observation, Operation, Side, Units, Usage,
-};
+use crate::observe::observation::{Ending, Known, LimitHit, Observation, Operation, Side, Usage};
 use crate::tape::Upstream;
 
 /// What all workers share.
@@ -125,7 +124,7 @@ impl Records {
 
 /// A counter bound when it is first used.
 #[derive(Debug)]
-struct Adds<T>(OnceCell<BoundCounter<T>>);
+pub(super) struct Adds<T>(OnceCell<BoundCounter<T>>);
 
 // Derived, it would ask for a default of what is counted.
 impl<T> Default for Adds<T> {
@@ -135,7 +134,7 @@ impl<T> Default for Adds<T> {
 }
 
 impl<T> Adds<T> {
-    fn add(&self, to: &Counter<T>, labels: impl FnOnce() -> Vec<KeyValue>, value: T) {
+    pub(super) fn add(&self, to: &Counter<T>, labels: impl FnOnce() -> Vec<KeyValue>, value: T) {
         self.0.get_or_init(|| to.bind(&labels())).add(value);
     }
 }
@@ -176,9 +175,7 @@ struct Bound {
     cost_per_call: Records,
     cost: Adds<f64>,
     tokens: [Adds<u64>; 13],
-    images: Adds<u64>,
-    characters: Adds<u64>,
-    heard: Adds<f64>,
+    units: Beside,
     estimated: [Adds<u64>; 2],
     discarded: [Adds<u64>; 2],
     stalls: Adds<u64>,
@@ -397,21 +394,7 @@ impl Series {
                 adds.add(&to.tokens, || with(&self.own, [names::TOKEN_KIND.of(kind)]), count);
             }
         }
-        self.units(to, &usage.units);
-    }
-
-    /// What is billed beside tokens.
-    fn units(&self, to: &Instruments, units: &Units) {
-        let (bound, labels) = (&self.bound, || self.own.clone());
-        if let Some(images) = units.images {
-            bound.images.add(&to.images, labels, images);
-        }
-        if let Some(characters) = units.characters {
-            bound.characters.add(&to.characters, labels, characters);
-        }
-        if let Some(heard) = units.input_audio_time {
-            bound.heard.add(&to.heard, labels, heard.as_secs_f64());
-        }
+        self.bound.units.add(to, &self.own, &usage.units);
     }
 
     /// What the model server itself says, of calls that came to their end. A stream's header
