@@ -127,18 +127,20 @@ impl<S: FnMut(Observation)> Worker<S> {
                 .insert(id, Session::new(exchange, start, self.shared.settings.load_full()));
         }
         // Without a session: the exchange's observation was lost before.
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Self { shared, sink, sessions, .. } = self;
+        let Some(session) = sessions.get_mut(&id) else { return };
         let seeing = catch_unwind(AssertUnwindSafe(|| {
             for reel in reels.iter().flatten() {
                 reel.entries().for_each(|(at, entry)| session.observer.see(at, entry));
             }
+            session.turns(&shared.once, sink);
         }));
         if seeing.is_err() {
             self.lose(id);
             return;
         }
         drop(reels);
-        session.settle(&self.shared.account);
+        session.settle(&shared.account);
         if last {
             self.finish(id);
         }
@@ -161,8 +163,8 @@ impl<S: FnMut(Observation)> Worker<S> {
     fn finish(&mut self, id: u64) {
         let Some(session) = self.sessions.remove(&id) else { return };
         self.shared.account.release(session.held);
-        let finishing =
-            catch_unwind(AssertUnwindSafe(|| (self.sink)(session.finish(&self.shared.once))));
+        let Self { shared, sink, .. } = self;
+        let finishing = catch_unwind(AssertUnwindSafe(|| session.finish(&shared.once, sink)));
         if finishing.is_err() {
             self.count_lost();
         }
@@ -188,12 +190,21 @@ impl Session {
         Self { exchange, observer, settings, held: 0, ended: None }
     }
 
-    /// What was observed, and what it cost.
-    fn finish(self, once: &Once) -> Observation {
-        let mut observation = self.observer.finish(&self.exchange.vitals);
-        once.settle(&mut observation);
-        observation.cost = self.settings.prices.cost(&observation);
-        observation
+    /// Tells each call that ended within the exchange, and what it cost.
+    fn turns(&mut self, once: &Once, sink: &mut impl FnMut(Observation)) {
+        for turn in self.observer.turns() {
+            sink(settled(turn, once, &self.settings.prices));
+        }
+    }
+
+    /// Tells what is left: the calls that were open, and the exchange itself.
+    fn finish(mut self, once: &Once, sink: &mut impl FnMut(Observation)) {
+        let vitals = &self.exchange.vitals;
+        self.observer.close(vitals);
+        for turn in self.observer.turns() {
+            sink(settled(turn, once, &self.settings.prices));
+        }
+        sink(settled(self.observer.finish(vitals), once, &self.settings.prices));
     }
 
     /// Tells the account how much the observer holds now.
@@ -206,4 +217,11 @@ impl Session {
         }
         self.held = held;
     }
+}
+
+/// Counted once, and with what it cost.
+fn settled(mut observation: Observation, once: &Once, prices: &Prices) -> Observation {
+    once.settle(&mut observation);
+    observation.cost = prices.cost(&observation);
+    observation
 }

@@ -66,7 +66,7 @@ impl Running {
     }
 
     /// The pen for what the client sends after its connection was upgraded.
-    pub(super) fn upgraded(&self) -> RequestPen {
+    pub(super) fn upgraded(&mut self) -> RequestPen {
         self.pen.upgraded()
     }
 

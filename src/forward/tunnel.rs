@@ -38,7 +38,7 @@ impl Upgrade {
     }
 
     /// Joins both connections, once the client has been sent the upstream's 101.
-    pub(super) fn join(self, upstream: OnUpgrade, running: Running, idle: Duration) {
+    pub(super) fn join(self, upstream: OnUpgrade, mut running: Running, idle: Duration) {
         let tunnel = Tunnel { request: running.upgraded(), running, idle };
         tokio::spawn(tunnel.run(self.client, upstream));
     }

@@ -9,7 +9,7 @@ mod tape;
 #[cfg(test)]
 mod corpus;
 
-use crate::observe::decode::{elements, encoding, json, multipart, ndjson, sse};
+use crate::observe::decode::{elements, encoding, json, multipart, ndjson, sse, websocket};
 use crate::observe::price;
 use crate::{config, forward};
 
@@ -24,6 +24,7 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("json", json::fuzz),
     ("multipart", multipart::fuzz),
     ("encoding", encoding::fuzz),
+    ("websocket", websocket::fuzz),
     ("openai", |input| tape::spoken("openai", input)),
     ("anthropic", |input| tape::spoken("anthropic", input)),
     ("ollama", |input| tape::spoken("ollama", input)),

@@ -16,13 +16,14 @@
 //! ?TN                  torn: 1 the request, 2 the response, 3 both
 //! ```
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use super::input::Input;
 use crate::observe::Settings;
-use crate::observe::observation::{CostBasis, Ending, Known, Note, Observation};
+use crate::observe::observation::{CostBasis, Ending, Known, Note, Observation, Part};
 use crate::observe::observer::Observer;
 use crate::observe::price::Prices;
 use crate::report;
@@ -42,6 +43,8 @@ const SETTINGS: Settings = Settings {
 };
 /// What an observer's buffers may hold: two bodies, each in a buffer that doubles.
 const PLAIN: usize = 40 << 10;
+/// The same of a session: two messages, two inflaters, and as many calls as there are records.
+const TALKING: usize = PLAIN + 2 * (44 << 10) + RECORDS * (4 << 10);
 /// The same with stacked encodings, of which zstd's window is the largest.
 const ENCODED: usize = PLAIN + 2 * 4 * (10 << 20);
 /// The longest that an observation may become, written out: no text from outside is kept whole.
@@ -186,9 +189,15 @@ impl<'a> Script<'a> {
         vitals
     }
 
-    /// The observation when bodies come in chunks of at most `size` bytes.
-    fn observed(&self, size: usize) -> Observation {
-        let limit = if self.is_encoded() { ENCODED } else { PLAIN };
+    /// What is observed when bodies come in chunks of at most `size` bytes: the exchange, and each call
+    /// within it.
+    fn observed(&self, size: usize) -> Observed {
+        let limit = match self {
+            _ if self.is_encoded() => ENCODED,
+            _ if self.says(b"websocket") => TALKING,
+            _ => PLAIN,
+        };
+        let mut turns = Vec::new();
         let mut observer = Observer::new(self.start(), Arc::new(SETTINGS));
         for &(at, entry) in &self.entries {
             if let Entry::Body(direction, bytes) = entry {
@@ -199,21 +208,39 @@ impl<'a> Script<'a> {
             } else {
                 observer.see(at, entry);
             }
+            turns.extend(observer.turns());
         }
-        let mut observation = observer.finish(&self.vitals());
-        observation.cost = PRICES.cost(&observation);
-        observation
+        let vitals = self.vitals();
+        observer.close(&vitals);
+        turns.extend(observer.turns());
+        let mut exchange = observer.finish(&vitals);
+        for it in turns.iter_mut().chain([&mut exchange]) {
+            it.cost = PRICES.cost(it);
+        }
+        Observed { exchange, turns }
     }
 
     fn is_encoded(&self) -> bool {
+        self.says(b"content-encoding")
+    }
+
+    /// Whether a head has this word.
+    fn says(&self, word: &[u8]) -> bool {
         let heads = self.entries.iter().filter_map(|(_, entry)| match entry {
             Entry::Head(head) => Some(*head),
             _ => None,
         });
-        heads.chain([self.head]).any(|head| {
-            head.to_ascii_lowercase().windows(16).any(|name| name == b"content-encoding")
-        })
+        heads
+            .chain([self.head])
+            .any(|head| head.to_ascii_lowercase().windows(word.len()).any(|it| it == word))
     }
+}
+
+/// What a tape tells.
+#[derive(Debug)]
+struct Observed {
+    exchange: Observation,
+    turns: Vec<Observation>,
 }
 
 fn upstream(dialect: &str, provider: &str) -> Upstream {
@@ -237,7 +264,9 @@ fn pause(step: u8) -> Duration {
 fn check(script: &Script<'_>) {
     let whole = script.observed(usize::MAX);
     let told = format!("{whole:?}");
-    assert!(told.len() <= OBSERVATION, "an observation of {} bytes", told.len());
+    let all = whole.turns.iter().chain([&whole.exchange]);
+    let longest = all.clone().map(|it| format!("{it:?}").len()).max().unwrap_or_default();
+    assert!(longest <= OBSERVATION, "an observation of {longest} bytes");
     // Of what is no call of a model, nothing is noted.
     let is_broken = |of: &Observation| {
         let unnoted = of.operation.is_none() && script.is_encoded();
@@ -246,12 +275,27 @@ fn check(script: &Script<'_>) {
     for size in [1, 7] {
         let cut = script.observed(size);
         // How far a decoder gets before it sees that bytes are broken depends on how they come.
-        let same = format!("{cut:?}") == told || is_broken(&cut) || is_broken(&whole);
+        let broken = is_broken(&cut.exchange) || is_broken(&whole.exchange);
+        let same = format!("{cut:?}") == told || broken;
         assert!(same, "in chunks of {size}: {cut:?}\ninstead of {told}");
     }
-    judge(&whole, script.end.cause);
-    check_tear(script, &whole);
-    report::fuzz::write(&whole);
+    judge(&whole.exchange, script.end.cause);
+    whole.turns.iter().for_each(|turn| judge(turn, Cause::Complete));
+    check_turns(&whole);
+    check_tear(script, &whole.exchange);
+    all.for_each(report::fuzz::write);
+}
+
+/// Each call is told once, under an id of its own, and none that the session does not count.
+fn check_turns(of: &Observed) {
+    let numbers: BTreeSet<_> = of.turns.iter().map(|it| format!("{:?}", it.part)).collect();
+    let ids: BTreeSet<_> = of.turns.iter().map(|it| it.ids.client_span).collect();
+    assert!(numbers.len() == of.turns.len() && ids.len() == of.turns.len(), "a call twice");
+    let counted = match of.exchange.part {
+        Part::Session { turns, .. } => turns,
+        Part::Exchange | Part::Turn { .. } => 0,
+    };
+    assert_eq!(counted, of.turns.len() as u64, "calls that nobody tells");
 }
 
 /// Across a gap nothing is put together: what had begun before it is forgotten, and no time behind it
@@ -260,7 +304,7 @@ fn check_tear(script: &Script<'_>, torn: &Observation) {
     let is_gap = |entry: &Entry<'_>| matches!(entry, Entry::Gap(Direction::Response, _));
     let entries = &script.entries;
     let Some(gap) = entries.iter().position(|(_, entry)| is_gap(entry)) else { return };
-    let before = script.with(entries[..gap].to_vec()).observed(usize::MAX);
+    let before = script.with(entries[..gap].to_vec()).observed(usize::MAX).exchange;
     assert!(torn.gaps.count() <= before.gaps.count(), "a time between chunks across a gap");
     // Bytes of which nobody can tell yet what they are may be anything.
     let last = entries[..gap].iter().rev().find_map(|(_, entry)| match entry {
@@ -273,7 +317,7 @@ fn check_tear(script: &Script<'_>, torn: &Observation) {
     }
     let mut more = entries.clone();
     more.insert(gap, (entries[gap - 1].0, Entry::Body(Direction::Response, b"[\"no")));
-    let more = script.with(more).observed(usize::MAX);
+    let more = script.with(more).observed(usize::MAX).exchange;
     let facts = |of: &Observation| format!("{:?} {:?} {:?}", of.response, of.usage, of.ending);
     assert_eq!(facts(&more), facts(torn), "put together across a gap");
 }

@@ -111,6 +111,10 @@ pub struct ResponseHead {
     pub should_retry: Option<bool>,
     /// The answer is our own.
     pub is_ours: bool,
+    /// From here on the connection speaks WebSocket.
+    pub is_websocket: bool,
+    /// `Sec-WebSocket-Extensions`, several joined with commas.
+    pub extensions: String,
 }
 
 /// What a body is whose bytes are the answer itself.
@@ -218,6 +222,10 @@ impl ResponseHead {
                 read.content_length = number(value).unwrap_or(0);
             } else if name.eq_ignore_ascii_case(b"clearspan-error") {
                 read.is_ours = true;
+            } else if name.eq_ignore_ascii_case(b"upgrade") {
+                read.is_websocket = status == 101 && value.eq_ignore_ascii_case(b"websocket");
+            } else if name.eq_ignore_ascii_case(b"sec-websocket-extensions") {
+                join(&mut read.extensions, value);
             } else {
                 ids.see(name, value);
                 durations.see(name, value);

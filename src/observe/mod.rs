@@ -12,6 +12,10 @@ pub mod dialect;
 pub mod observer;
 /// The pieces of a response, each where it belongs.
 pub mod reader;
+/// A WebSocket: of each call within it an observation.
+pub mod session;
+/// The calls of a session.
+pub mod turns;
 /// Heads, as they stand on the tape.
 pub mod head;
 /// What gateways' headers say of an answer.

@@ -27,10 +27,37 @@ impl<T> Known<T> {
     }
 }
 
-/// Everything known about one exchange, after its end.
+/// What of an exchange an observation is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of it: one request and its answer.
+    Exchange,
+    /// All of a connection on which a model may be called again and again (a WebSocket), but for those
+    /// calls, of which each is a turn.
+    Session {
+        /// How many there were.
+        turns: u64,
+        /// Why the first of both sides to say so would say nothing more (RFC 6455 7.4).
+        close_code: Option<u16>,
+    },
+    /// One call within a session. Its zero is when it was asked for, or where nobody asked, when its
+    /// answer began.
+    Turn {
+        /// Its place among them, from 1.
+        number: u64,
+        /// The trace of the session's own span, where the call names another, and in it its parent.
+        session: Option<[u8; 16]>,
+    },
+}
+
+/// Everything known about one exchange, or one call within it, after its end.
 #[derive(Clone, Debug)]
 pub struct Observation {
-    /// Trace and span ids, drawn when the request head was read.
+    /// What it is about.
+    pub part: Part,
+    /// Trace and span ids, drawn when the request head was read. Of a turn, `client_span` follows from
+    /// the session's and its number, and where the call names a trace of its own, `trace` and `parent`
+    /// are those.
     pub ids: Ids,
     /// The wall clock at zero, the moment the request head was read.
     pub started: SystemTime,
@@ -297,6 +324,8 @@ pub struct RequestFacts {
     pub conversation: Option<String>,
     /// The provider keeps the answer, so that it can be fetched later.
     pub stored: bool,
+    /// Nothing is to be generated: what was sent is only made ready for the next call.
+    pub warm_up: bool,
 }
 
 /// What a call for pictures or sound asks for. Absent means that the request did not say.
@@ -650,6 +679,8 @@ pub enum Note {
     /// The reported usage cannot be right: many chunks and one token, a prompt and no input, a total that
     /// is not its parts' sum, parts beyond their whole (`observe::doubts`).
     UsageSuspicious,
+    /// More calls were open at once on one connection than are kept: some are not told.
+    TurnsForgotten,
 }
 
 impl Note {
@@ -666,6 +697,7 @@ impl Note {
             Self::EncodingBroken => "encoding_broken",
             Self::EncodingTooLarge => "encoding_too_large",
             Self::UsageSuspicious => "usage_suspicious",
+            Self::TurnsForgotten => "turns_forgotten",
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Taped entries in, one `Observation` out. Knows no format: decoders and dialects do the reading;
 //! this is who hands what to whom. It never fails, whatever comes in whatever order.
 
+/// Where the connection became a WebSocket.
+mod sessions;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -19,12 +22,14 @@ use super::kept::Kept;
 use super::marks::Marks;
 use super::notes::Notes;
 use super::observation::{
-    Ending, Estimate, HttpFacts, Known, Note, Observation, RequestFacts, ResponseFacts, StreamUsage,
+    Ending, Estimate, HttpFacts, Known, Note, Observation, Part, RequestFacts, ResponseFacts,
+    StreamUsage,
 };
 use super::reader::Reader;
+use super::session::Session;
 use super::shapes::lenient::Unread;
 use super::verdict::{self, Evidence, Reading};
-use crate::tape::{Cause, Direction, End, Entry, Ids, Milestone, Start, Upstream, Vitals};
+use crate::tape::{Cause, Direction, Entry, Ids, Milestone, Start, Upstream, Vitals};
 
 /// Reads one exchange as it comes.
 #[derive(Debug)]
@@ -43,6 +48,8 @@ pub struct Observer {
     conversation: Option<String>,
     stream_usage: Option<StreamUsage>,
     response: Option<Response>,
+    // In the response's stead, once the connection became a WebSocket on which calls are made.
+    session: Option<Box<Session>>,
     facts: ResponseFacts,
     kept: Kept,
     marks: Marks,
@@ -99,6 +106,7 @@ impl Observer {
             conversation: head.conversation,
             stream_usage: None,
             response: None,
+            session: None,
             facts: ResponseFacts::default(),
             notes: Notes::default(),
             last: Duration::ZERO,
@@ -115,6 +123,9 @@ impl Observer {
                 self.marks.milestone(milestone, at);
             }
             Entry::Head(head) => self.begin_response(head, at),
+            Entry::Body(direction, bytes) if self.session.is_some() => {
+                self.converse(direction, bytes, at);
+            }
             Entry::Body(Direction::Request, bytes) => {
                 if let Some(request) = &mut self.request {
                     request.push(bytes, &mut |_| ());
@@ -130,12 +141,15 @@ impl Observer {
     pub fn held(&self) -> usize {
         let request = self.request.as_ref().map_or(0, Body::held);
         let response = self.response.as_ref().map_or(0, |response| response.body.held());
-        request + response + self.kept.held()
+        request
+            + response
+            + self.kept.held()
+            + self.session.as_ref().map_or(0, |session| session.held())
     }
 
     /// The exchange is over, as `vitals` tell it.
     pub fn finish(mut self, vitals: &Vitals) -> Observation {
-        let end = vitals.end().unwrap_or(End { at: self.last, cause: Cause::ClientGone });
+        let end = self.end(vitals);
         self.see_tears(vitals);
         self.end_request(false);
         self.end_response();
@@ -144,19 +158,6 @@ impl Observer {
         self.http.request_bytes = vitals.request_bytes.load(Relaxed);
         self.http.response_bytes = vitals.response_bytes.load(Relaxed);
         self.conclude(end.cause)
-    }
-
-    /// What was not kept may leave no gap on the tape.
-    fn see_tears(&mut self, vitals: &Vitals) {
-        if vitals.request_torn.load(Relaxed) {
-            self.notes.add(Note::RequestTorn);
-        }
-        if vitals.response_torn.load(Relaxed) {
-            self.notes.add(Note::ResponseTorn);
-            if let Some(response) = &mut self.response {
-                response.torn = true;
-            }
-        }
     }
 
     /// The request's body ended, `well` or not: reads what there is of it.
@@ -198,6 +199,7 @@ impl Observer {
             return;
         }
         self.http.status = Some(head.status).filter(|&status| status > 0);
+        self.begin_session(&head);
         if !head.is_ours {
             self.marks.times.head = Some(at);
             std::mem::take(&mut head.gateway).tell(&mut self.facts);
@@ -260,6 +262,7 @@ impl Observer {
     /// What follows a gap is read of a form alone: it tells where its next field begins.
     fn tear_request(&mut self) {
         self.notes.add(Note::RequestTorn);
+        self.tear_session(Direction::Request);
         match &mut self.request {
             Some(body) if body.shape() == Some(Shape::Form) => body.resync(),
             _ => self.end_request(false),
@@ -268,6 +271,7 @@ impl Observer {
 
     fn tear_response(&mut self) {
         self.notes.add(Note::ResponseTorn);
+        self.tear_session(Direction::Response);
         self.marks.tear();
         if let Some(response) = &mut self.response {
             response.torn = true;
@@ -339,6 +343,7 @@ impl Observer {
             self.notes.add(Note::UsageSuspicious);
         }
         Observation {
+            part: self.session.as_ref().map_or(Part::Exchange, |session| session.part()),
             ids: self.ids,
             started: self.started,
             client: self.client,
@@ -447,6 +452,7 @@ mod tests {
 
     use super::*;
     use crate::observe::observation::{Ending, Operation};
+    use crate::tape::End;
     use Direction::{Request, Response as Answered};
 
     const REQUEST: &str =

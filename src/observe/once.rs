@@ -160,6 +160,7 @@ mod tests {
         };
         let usage = Usage { input: Some(3), ..Usage::default() };
         Observation {
+            part: Part::Exchange,
             ids: Ids {
                 trace: [1; 16],
                 parent: None,

@@ -1,4 +1,4 @@
-//! One exchange as one line of JSON. Knows no OpenTelemetry and no output.
+//! One exchange, or one call within a session, as one line of JSON. Knows no OpenTelemetry and no output.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,6 +19,8 @@ struct Facts<'a> {
     trace_id: [u8; 16],
     #[serde(serialize_with = "hex")]
     span_id: [u8; 8],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    turn: Option<i64>,
     ending: &'static str,
     method: &'a str,
     path: &'a str,
@@ -79,6 +81,7 @@ pub(super) fn line(of: &Observation, outcome: &Outcome<'_>, to: &mut Vec<u8>) {
     let Usage { input, output, units, .. } = usage;
     let cost = of.cost.value().filter(|_| call);
     let upstream = of.upstream.as_deref();
+    let (event, span) = super::spans::event(of);
     let facts = Facts {
         time: of.started + of.times.end,
         level: match outcome.severity {
@@ -86,9 +89,10 @@ pub(super) fn line(of: &Observation, outcome: &Outcome<'_>, to: &mut Vec<u8>) {
             Severity::Warn => "WARN",
             Severity::Error => "ERROR",
         },
-        event: super::names::EVENT,
+        event,
         trace_id: of.ids.trace,
-        span_id: of.ids.server_span,
+        span_id: *span,
+        turn: super::spans::turn(of),
         ending: of.ending.as_str(),
         method: &of.http.method,
         path: &of.http.path,
@@ -191,6 +195,16 @@ mod tests {
         let expected =
             r#""stream":false,"images":2,"characters":25,"input_audio_seconds":3.3,"cost"#;
         assert!(found.contains(expected), "{found}");
+    }
+
+    #[test]
+    fn a_call_within_a_session_names_its_place_and_its_own_span() {
+        let expected = concat!(
+            r#""event":"clearspan.turn","trace_id":"abababababababababababababababab","#,
+            r#""span_id":"0707070707070707","turn":2,"ending":"complete","method":"GET","#,
+        );
+        assert!(told(&literals::turn()).contains(expected), "{}", told(&literals::turn()));
+        assert!(told(&literals::session()).contains(r#""span_id":"0101010101010101","ending""#));
     }
 
     #[test]

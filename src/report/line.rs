@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::outcome::{Outcome, Severity};
 use super::timing;
-use crate::observe::observation::{CostBasis, Ending, Known, NanoUsd, Observation, Units, Usage};
+use crate::observe::observation::{
+    CostBasis, Ending, Known, NanoUsd, Observation, Part, Units, Usage,
+};
 
 const RESET: &str = "\u{1b}[0m";
 
@@ -44,6 +46,11 @@ fn try_person(
     write!(to, "  {}", Human(of.times.end))?;
     if of.response.streamed {
         to.push_str("  stream");
+    }
+    match of.part {
+        Part::Session { turns: 1, .. } => to.push_str("  1 call"),
+        Part::Session { turns, .. } => write!(to, "  {turns} calls")?,
+        Part::Exchange | Part::Turn { .. } => (),
     }
     Ok(())
 }
@@ -226,6 +233,9 @@ mod tests {
             "embeddings text-embedding-3-small → 200  8 tok  $0.00000016  1.2 s",
         ];
         assert_eq!(lines, expected);
+        let told = [literals::session(), literals::turn()].map(|it| line(&it, false));
+        let turn = "chat gpt-4o-mini → stop  412→96 tok  $0.00012  400 ms  stream";
+        assert_eq!(told, ["GET /v1/responses → 101  1.2 s  2 calls", turn]);
         let cut = "chat gpt-4o-mini → client_canceled  ≈ 412→37 tok (canceled)  ≈ $0.000084  ttft 310 ms  1.2 s  stream";
         assert_eq!(line(&literals::estimated_chat(), false), cut);
         let mut least = literals::embeddings();

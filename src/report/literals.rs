@@ -30,6 +30,7 @@ fn upstream(name: &str, provider: &str, address: &str, port: u16) -> Option<Arc<
 
 fn posted(path: &str, route: Option<&'static str>, status: Option<u16>) -> Observation {
     Observation {
+        part: Part::Exchange,
         ids: Ids {
             trace: [0xab; 16],
             parent: None,
@@ -321,6 +322,27 @@ pub(super) fn units() -> Units {
         input_audio_time: Some(ms(3300)),
         ..Units::default()
     }
+}
+
+/// A connection on which calls were made, one of them.
+pub(super) fn session() -> Observation {
+    let mut session = posted("/v1/responses", Some("/v1/responses"), Some(101));
+    session.http.method = "GET".to_owned();
+    session.upstream = streamed_chat().upstream;
+    session.times = sent();
+    session.part = Part::Session { turns: 2, close_code: Some(1000) };
+    session
+}
+
+/// One of those calls, in a trace of its own.
+pub(super) fn turn() -> Observation {
+    let mut turn = streamed_chat();
+    turn.http = HttpFacts { status: None, ..session().http };
+    turn.part = Part::Turn { number: 2, session: Some([0xcd; 16]) };
+    turn.ids.client_span = [7; 8];
+    turn.request.warm_up = true;
+    turn.times = Times { sent: us(0), sent_all: us(0), end: ms(400), ..Times::default() };
+    turn
 }
 
 /// One of each.

@@ -1,4 +1,4 @@
-//! One exchange as one OTLP log record. Knows how it is encoded, not how it is sent.
+//! One exchange, or one call within a session, as one OTLP log record. Knows how it is encoded, not how it is sent.
 
 use std::time::UNIX_EPOCH;
 
@@ -25,7 +25,7 @@ const OBSERVED: u32 = 11;
 const EVENT_NAME: u32 = 12;
 
 /// Appends the record as one element of `ScopeLogs.log_records`. Its body is `line`, its trace
-/// context the SERVER span's with these trace flags, its time the exchange's end.
+/// context the SERVER span's (a turn's: its CLIENT span's) with these trace flags, its time the end.
 pub(super) fn write(
     of: &Observation,
     outcome: &Outcome<'_>,
@@ -51,14 +51,16 @@ pub(super) fn write(
     written.finish(DROPPED);
     protobuf::fixed32(scratch, FLAGS, u32::from(flags));
     protobuf::bytes(scratch, TRACE_ID, &of.ids.trace);
-    protobuf::bytes(scratch, SPAN_ID, &of.ids.server_span);
+    let (event, span) = spans::event(of);
+    protobuf::bytes(scratch, SPAN_ID, span);
     protobuf::fixed64(scratch, OBSERVED, nanos(end));
-    protobuf::bytes(scratch, EVENT_NAME, names::EVENT.as_bytes());
+    protobuf::bytes(scratch, EVENT_NAME, event.as_bytes());
     protobuf::bytes(to, RECORDS, scratch);
 }
 
 fn attributes(to: &mut Attributes<'_>, of: &Observation, outcome: &Outcome<'_>) {
     to.text(names::ENDING, of.ending.as_str());
+    to.some_int(names::TURN, spans::turn(of));
     to.some_text(names::ERROR_TYPE, outcome.client);
     spans::trouble(to, of);
     to.text(names::METHOD, spans::method(&of.http.method).unwrap_or(names::UNKNOWN_METHOD));
@@ -124,6 +126,13 @@ mod tests {
             r#"clearspan.cost.unpriced="no_usage""#,
         ];
         assert_eq!(literals::told(&record.attributes), expected);
+    }
+
+    #[test]
+    fn a_call_within_a_session_has_a_record_that_stands_in_its_own_span() {
+        let record = record(&literals::turn());
+        assert_eq!((record.event_name.as_str(), record.span_id), ("clearspan.turn", vec![7; 8]));
+        assert!(literals::told(&record.attributes).contains(&"clearspan.turn=2".to_owned()));
     }
 
     #[test]

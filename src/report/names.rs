@@ -19,6 +19,8 @@ pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.41.0";
 pub const SCOPE: &str = "clearspan";
 /// `event_name` of the log record that each exchange leaves.
 pub const EVENT: &str = "clearspan.exchange";
+/// `event_name` of the log record that each call within a session leaves.
+pub const EVENT_TURN: &str = "clearspan.turn";
 /// The value of a label past its limit.
 pub const OTHER: &str = "_other";
 /// `http.request.method` of a method that HTTP does not know.
@@ -243,6 +245,14 @@ attributes! {
     MESSAGES = "clearspan.request.messages";
     /// Tools offered in the request.
     TOOLS = "clearspan.request.tools";
+    /// `true` where nothing was to be generated, only made ready for the next call.
+    WARM_UP = "clearspan.request.warm_up";
+    /// Calls on a WebSocket; each is a CLIENT span of its own. Absent where calls on it are not read.
+    TURNS = "clearspan.turns";
+    /// Of a call on a WebSocket: its place among them, from 1.
+    TURN = "clearspan.turn";
+    /// Why the first of both sides to say so would say nothing more on a WebSocket (RFC 6455 7.4).
+    CLOSE_CODE = "clearspan.websocket.close_code";
     /// Seconds of our own between the request's head and the first byte upstream; see `overhead`.
     OVERHEAD = "clearspan.overhead";
     /// What the provider claims its work took, in seconds.

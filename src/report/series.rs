@@ -15,7 +15,9 @@ use super::names::{self, Instruments};
 use super::outcome::{self, Outcome};
 use super::units::Beside;
 use super::{spans, timing};
-use crate::observe::observation::{Ending, Known, LimitHit, Observation, Operation, Side, Usage};
+use crate::observe::observation::{
+    Ending, Known, LimitHit, Observation, Operation, Part, Side, Usage,
+};
 use crate::tape::Upstream;
 
 /// What all workers share.
@@ -76,7 +78,10 @@ impl Recorder {
         let Self { shared, bound } = self;
         shared.headroom.see(of, key.asked, Instant::now());
         let series = bound.entry(key).or_insert_with(|| Series::new(&key, of, outcome));
-        series.http(&shared.instruments, of, &key);
+        if !matches!(of.part, Part::Turn { .. }) {
+            series.http(&shared.instruments, of, &key);
+        }
+        series.ending(&shared.instruments, &key);
         if key.called && of.operation.is_some() {
             series.call(shared, of);
         }
@@ -235,7 +240,7 @@ impl Series {
         }
     }
 
-    /// What every exchange has.
+    /// What every exchange has, and no call within one.
     fn http(&self, to: &Instruments, of: &Observation, key: &Key) {
         let bound = &self.bound;
         let end = of.times.end;
@@ -252,6 +257,17 @@ impl Series {
             self.upstream.iter().chain(http).cloned().collect()
         };
         bound.requests.add(&to.requests, requests, 1);
+        if key.ending == Ending::ProxyError {
+            bound.refusals.add(&to.refusals, || with(&self.upstream, self.error.clone()), 1);
+        }
+        if let Some(own) = timing::overhead(&of.times) {
+            bound.overhead.record(&to.overhead, || self.upstream.clone(), own.as_secs_f64());
+        }
+    }
+
+    /// How it ended: an exchange, and each call within one that is a session.
+    fn ending(&self, to: &Instruments, key: &Key) {
+        let bound = &self.bound;
         let ending = || {
             let side = key.side.map(|it| names::ERROR_SIDE.of(it.as_str()));
             with(&self.own, std::iter::once(names::ENDING.of(key.ending.as_str())).chain(side))
@@ -260,12 +276,6 @@ impl Series {
         if let Some(hit) = key.limit_hit {
             let labels = || with(&self.own, [names::LIMIT_CAUSE.of(hit.as_str())]);
             bound.limit_hits.add(&to.limit_hits, labels, 1);
-        }
-        if key.ending == Ending::ProxyError {
-            bound.refusals.add(&to.refusals, || with(&self.upstream, self.error.clone()), 1);
-        }
-        if let Some(own) = timing::overhead(&of.times) {
-            bound.overhead.record(&to.overhead, || self.upstream.clone(), own.as_secs_f64());
         }
     }
 

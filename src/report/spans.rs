@@ -1,5 +1,5 @@
-//! One exchange as OTLP spans: a SERVER span, under it one CLIENT span, and where asked the phases
-//! between. Knows how each is encoded, not how it is sent.
+//! One exchange as OTLP spans: a SERVER span, under it one CLIENT span (of a session one for each call
+//! within it), and where asked the phases between. Knows how each is encoded, not how it is sent.
 
 use std::fmt::Write as _;
 use std::time::{Duration, UNIX_EPOCH};
@@ -10,7 +10,7 @@ use super::protobuf::{self, AttributeLimits, Attributes};
 use super::sampler;
 use super::timing::{self, nanos};
 use crate::observe::observation::{
-    Cost, Ending, Estimate, Known, LimitHit, NanoUsd, Note, Observation, Operation, Side,
+    Cost, Ending, Estimate, Known, LimitHit, NanoUsd, Note, Observation, Operation, Part, Side,
     StreamUsage, Usage,
 };
 use crate::tape::Upstream;
@@ -27,6 +27,7 @@ const START: u32 = 7;
 const END: u32 = 8;
 const ATTRIBUTES: u32 = 9;
 const DROPPED: u32 = 10;
+const LINKS: u32 = 13;
 const STATUS: u32 = 15;
 const FLAGS: u32 = 16;
 /// Bits of `Span.flags` beside the trace flags: whether the parent is remote is known, and it is.
@@ -75,16 +76,21 @@ impl Spans {
             return 0;
         }
         self.flags = flags;
-        let mut count = 1;
-        self.server(observation, outcome);
-        protobuf::bytes(to, SPANS, &self.body);
-        if let (Some(start), Some(upstream)) =
-            (timing::client_start(observation), observation.upstream.as_deref())
-        {
-            self.client(observation, upstream, start, outcome);
+        let mut count = 0;
+        if !matches!(observation.part, Part::Turn { .. }) {
+            self.server(observation, outcome);
             protobuf::bytes(to, SPANS, &self.body);
             count += 1;
-            if self.phases {
+        }
+        let start = timing::client_start(observation);
+        if let (Some(start), Some(upstream)) = (start, observation.upstream.as_deref()) {
+            // The calls within a session are its CLIENT spans.
+            if !matches!(observation.part, Part::Session { turns: 1.., .. }) {
+                self.client(observation, upstream, start, outcome);
+                protobuf::bytes(to, SPANS, &self.body);
+                count += 1;
+            }
+            if self.phases && !matches!(observation.part, Part::Turn { .. }) {
                 count += self.phases(observation, to);
             }
         }
@@ -125,6 +131,10 @@ impl Spans {
         attributes.some_int(names::RESPONSE_SIZE, Some(http.response_bytes));
         attributes.text(names::ENDING, observation.ending.as_str());
         attributes.some_text(names::ERROR_SIDE, observation.error_side.map(Side::as_str));
+        if let Part::Session { turns, close_code } = observation.part {
+            attributes.some_int(names::TURNS, i64::try_from(turns).ok());
+            attributes.some_int(names::CLOSE_CODE, close_code);
+        }
         if observation.ending == Ending::ProxyError {
             attributes.some_text(names::REASON, observation.error_type.as_deref());
         }
@@ -201,12 +211,16 @@ impl Spans {
     /// A fresh body with everything but attributes. The name stands in `text`.
     fn begin(&mut self, observation: &Observation, kind: Kind, start: Duration, failed: bool) {
         let ids = &observation.ids;
-        let (id, parent) = match kind {
-            Kind::Server => (ids.server_span, ids.parent),
+        let (id, parent) = match (kind, observation.part) {
+            (Kind::Server, _) => (ids.server_span, ids.parent),
+            (_, Part::Turn { session: Some(_), .. }) => (ids.client_span, ids.parent),
             _ => (ids.client_span, Some(ids.server_span)),
         };
         self.body.clear();
         self.identity(observation, kind, id, parent);
+        if let Part::Turn { session: Some(trace), .. } = observation.part {
+            self.link(&trace, &ids.server_span);
+        }
         self.interval(observation, start, observation.times.end);
         if failed {
             // Status { code: Error }.
@@ -221,11 +235,20 @@ impl Spans {
         let mut flags = u32::from(self.flags) | REMOTE_KNOWN;
         if let Some(parent) = parent {
             protobuf::bytes(body, PARENT, &parent);
-            flags |= if matches!(kind, Kind::Server) { REMOTE } else { 0 };
+            let is_remote = matches!(kind, Kind::Server) || parent != of.ids.server_span;
+            flags |= if is_remote { REMOTE } else { 0 };
         }
         protobuf::fixed32(body, FLAGS, flags);
         protobuf::bytes(body, NAME, self.text.as_bytes());
         protobuf::number(body, KIND, kind as u64);
+    }
+
+    /// `Span.Link`: to a span of ours in another trace.
+    fn link(&mut self, trace: &[u8; 16], span: &[u8; 8]) {
+        let length = [trace.len(), span.len()].map(protobuf::size).iter().sum();
+        protobuf::length(&mut self.body, LINKS, length);
+        protobuf::bytes(&mut self.body, TRACE_ID, trace);
+        protobuf::bytes(&mut self.body, SPAN_ID, span);
     }
 
     fn interval(&mut self, observation: &Observation, start: Duration, end: Duration) {
@@ -280,6 +303,9 @@ fn request(attributes: &mut Attributes<'_>, observation: &Observation) {
     }
     attributes.some_int(names::MESSAGES, request.messages);
     attributes.some_int(names::TOOLS, (request.tools > 0).then_some(request.tools));
+    if request.warm_up {
+        attributes.flag(names::WARM_UP);
+    }
     attributes.some_text(names::CONVERSATION, request.conversation.as_deref());
 }
 
@@ -393,6 +419,7 @@ fn own_facts(attributes: &mut Attributes<'_>, observation: &Observation, upstrea
     attributes.text(names::UPSTREAM, &upstream.name);
     attributes.some_text(names::REQUEST_ID, observation.http.request_id.as_deref());
     attributes.text(names::ENDING, observation.ending.as_str());
+    attributes.some_int(names::TURN, turn(observation));
     trouble(attributes, observation);
     let http = &observation.http;
     attributes.some_int(names::RESEND_COUNT, http.resend_count.filter(|&count| count > 0));
@@ -401,6 +428,22 @@ fn own_facts(attributes: &mut Attributes<'_>, observation: &Observation, upstrea
     attributes.some_double(names::OVERHEAD, overhead.map(|it| it.as_secs_f64()));
     if !observation.notes.is_empty() {
         attributes.texts(names::NOTES, observation.notes.iter().copied().map(Note::as_str));
+    }
+}
+
+/// What the record of `of` is called, and the span that it belongs to.
+pub(super) fn event(of: &Observation) -> (&'static str, &[u8; 8]) {
+    match of.part {
+        Part::Turn { .. } => (names::EVENT_TURN, &of.ids.client_span),
+        Part::Exchange | Part::Session { .. } => (names::EVENT, &of.ids.server_span),
+    }
+}
+
+/// The place of a call within its session.
+pub(super) fn turn(of: &Observation) -> Option<i64> {
+    match of.part {
+        Part::Turn { number, .. } => i64::try_from(number).ok(),
+        Part::Exchange | Part::Session { .. } => None,
     }
 }
 
@@ -557,6 +600,33 @@ clearspan.overhead=0.0002
 clearspan.notes=["request_torn","usage_suspicious"]
 "#;
         assert_eq!(told(&literals::streamed_chat()), expected.trim_start());
+    }
+
+    #[test]
+    fn a_session_is_a_server_span_and_each_call_within_it_a_client_span() {
+        let session = spans(true, &literals::session());
+        let kinds: Vec<_> = session.iter().map(|it| it.kind).collect();
+        assert_eq!(kinds, [2, 1, 1, 1], "its calls are told apart from it");
+        let told = literals::told(&session[0].attributes);
+        for one in ["clearspan.turns=2", "clearspan.websocket.close_code=1000"] {
+            assert!(told.contains(&one.to_owned()), "{one} of {told:?}");
+        }
+        let mut quiet = literals::session();
+        quiet.part = Part::Session { turns: 0, close_code: None };
+        let kinds: Vec<_> = spans(false, &quiet).iter().map(|it| it.kind).collect();
+        assert_eq!(kinds, [2, 3], "without calls it is one of HTTP");
+
+        let mut turn = literals::turn();
+        let own = spans(true, &turn).remove(0);
+        assert_eq!((own.kind, own.flags), (3, 0x301), "its parent is another process' span");
+        assert_eq!((own.span_id, own.parent_span_id), (vec![7; 8], vec![9; 8]));
+        assert_eq!(own.links[0].trace_id, [0xcd; 16]);
+        assert_eq!(own.links[0].span_id, [1; 8]);
+        turn.part = Part::Turn { number: 2, session: None };
+        let plain = spans(true, &turn);
+        assert_eq!((plain.len(), plain[0].flags, plain[0].links.len()), (1, 0x101, 0));
+        assert_eq!(plain[0].parent_span_id, [1; 8]);
+        assert!(literals::told(&plain[0].attributes).contains(&"clearspan.turn=2".to_owned()));
     }
 
     #[test]

@@ -72,8 +72,13 @@ fn what_is_declared_is_what_is_emitted() {
         nowhere(),
     )
     .unwrap();
-    let more = [literals::resold(), literals::media(literals::units()), literals::estimated_chat()];
-    let all = literals::all().into_iter().chain(more);
+    let all = literals::all().into_iter().chain([
+        literals::resold(),
+        literals::estimated_chat(),
+        literals::media(literals::units()),
+        literals::session(),
+        literals::turn(),
+    ]);
     all.for_each(|it| reporter.report(&it));
     handle.flush(Duration::from_secs(10));
     let mut keys = BTreeSet::new();

@@ -11,6 +11,8 @@ mod reel;
 mod pen;
 /// The last bytes of a torn body.
 mod tail;
+/// A `traceparent`, read.
+pub mod trace_context;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -27,7 +29,8 @@ pub use reel::{Direction, Entries, Entry, Milestone, Reel};
 pub struct Settings {
     /// Bytes that all tapes and the cold path together may hold (`tape_memory`, 256 MiB).
     pub memory: usize,
-    /// Bytes of one exchange that are kept (`tape_exchange`, 16 MiB).
+    /// Bytes of one exchange that are kept, and of an upgraded connection, that wait for their worker
+    /// (`tape_exchange`, 16 MiB).
     pub exchange: u64,
     /// Cold workers (`workers`, one for every four cores).
     pub workers: usize,
@@ -195,17 +198,25 @@ struct Shared {
 pub struct Account {
     held: AtomicUsize,
     limit: usize,
+    // What is taken here is taken there too.
+    within: Option<Arc<Self>>,
 }
 
 impl Account {
     fn new(limit: usize) -> Self {
-        Self { held: AtomicUsize::new(0), limit }
+        Self { held: AtomicUsize::new(0), limit, within: None }
+    }
+
+    /// A part of `whole` with a limit of its own.
+    fn part(whole: &Arc<Self>, limit: usize) -> Self {
+        Self { within: Some(Arc::clone(whole)), ..Self::new(limit) }
     }
 
     /// Takes `bytes` if they fit under the limit.
     fn take(&self, bytes: usize) -> bool {
         let before = self.held.fetch_add(bytes, Relaxed);
-        let fits = before.saturating_add(bytes) <= self.limit;
+        let fits = before.saturating_add(bytes) <= self.limit
+            && self.within.as_ref().is_none_or(|whole| whole.take(bytes));
         if !fits {
             self.held.fetch_sub(bytes, Relaxed);
         }
@@ -221,6 +232,9 @@ impl Account {
     /// Gives `bytes` back.
     pub fn release(&self, bytes: usize) {
         self.held.fetch_sub(bytes, Relaxed);
+        if let Some(whole) = &self.within {
+            whole.release(bytes);
+        }
     }
 
     /// Bytes held now.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::reel::Direction;
 use super::tail::Tail;
-use super::{Cause, End, Exchange, Ids, Milestone, Reel};
+use super::{Account, Cause, End, Exchange, Ids, Milestone, Reel};
 
 /// A reel whose first byte is older than this is handed over with the next chunk, so that the cold
 /// path sees a slow stream while it runs.
@@ -33,18 +33,20 @@ struct Pen {
     exchange: Arc<Exchange>,
     reel: Reel,
     tail: Option<Tail>,
+    // Of an upgraded connection: what it may hold at once, however much it carries in all.
+    session: Option<Arc<Account>>,
 }
 
 impl Pen {
     fn new(direction: Direction, exchange: Arc<Exchange>) -> Self {
         let reel = Reel::new(Arc::clone(&exchange.tapes.account));
-        Self { direction, exchange, reel, tail: None }
+        Self { direction, exchange, reel, tail: None, session: None }
     }
 
     /// Keeps `chunk`, in the reel or, after a tear, in the tail.
     fn data(&mut self, mut chunk: &[u8], at: Duration) {
         while self.tail.is_none() && !chunk.is_empty() {
-            if !self.exchange.within_bounds() {
+            if self.session.is_none() && !self.exchange.within_bounds() {
                 self.tear(0);
             } else if self.reel.room() == 0 {
                 self.hand_over(false);
@@ -90,7 +92,23 @@ impl Pen {
     }
 
     fn take_reel(&mut self) -> Reel {
-        std::mem::replace(&mut self.reel, Reel::new(Arc::clone(&self.exchange.tapes.account)))
+        let account = self.session.as_ref().unwrap_or(&self.exchange.tapes.account);
+        std::mem::replace(&mut self.reel, Reel::new(Arc::clone(account)))
+    }
+
+    /// From here on what waits for the worker is bounded, not what was ever written.
+    fn upgrade(&mut self, session: Arc<Account>) {
+        self.session = Some(session);
+        // An empty reel on the new account: what stood in the old one went with the head.
+        self.hand_over_any();
+        self.take_reel();
+    }
+
+    /// Hands over what there is, if there is anything.
+    fn hand_over_any(&mut self) {
+        if !self.reel.is_empty() {
+            self.hand_over(false);
+        }
     }
 }
 
@@ -120,9 +138,7 @@ impl RequestPen {
     /// Hands over what there is. In an upgraded connection both sides take turns for as long as they
     /// like: what the client said must not reach the worker after what it was answered.
     pub fn hand_over(&mut self) {
-        if !self.pen.reel.is_empty() {
-            self.pen.hand_over(false);
-        }
+        self.pen.hand_over_any();
     }
 
     /// Leaves the reel for the response's head to take along, or hands it over if that has passed.
@@ -153,10 +169,17 @@ impl ResponsePen {
         &self.pen.exchange.ids
     }
 
-    /// A pen for what the client sends after the upgrade of its connection: its request has ended,
-    /// its bytes have not.
-    pub fn upgraded(&self) -> RequestPen {
-        RequestPen::new(Arc::clone(&self.pen.exchange))
+    /// The connection was upgraded: a pen for what the client sends from here on. Its request has ended,
+    /// its bytes have not. Both pens together hold no more than `tape_exchange` that no worker has read,
+    /// and this one hands over each chunk: it may be the last for hours.
+    pub fn upgraded(&mut self) -> RequestPen {
+        let tapes = &self.pen.exchange.tapes;
+        let limit = usize::try_from(tapes.settings.exchange).unwrap_or(usize::MAX);
+        let session = Arc::new(Account::part(&tapes.account, limit));
+        let mut request = RequestPen::new(Arc::clone(&self.pen.exchange));
+        request.pen.upgrade(Arc::clone(&session));
+        self.pen.upgrade(session);
+        request
     }
 
     /// Tapes a moment; one before zero counts as zero.
@@ -186,7 +209,8 @@ impl ResponsePen {
         self.pen.data(chunk, at);
         let early = matches!(self.chunks, 1 | 2 | 4);
         let stale = self.pen.reel.began().is_some_and(|began| at.saturating_sub(began) > STALE);
-        if !last && self.pen.tail.is_none() && (early || stale || self.pen.reel.is_full()) {
+        let due = early || stale || self.pen.session.is_some() || self.pen.reel.is_full();
+        if !last && self.pen.tail.is_none() && due {
             self.pen.hand_over(false);
         }
     }
@@ -341,6 +365,38 @@ mod tests {
         assert_eq!(vitals.response_bytes.load(Relaxed), 6);
         assert!(vitals.response_torn.load(Relaxed));
         assert_eq!(tapes.counts().dropped.load(Relaxed), 2);
+    }
+
+    #[test]
+    fn an_upgraded_connection_is_bounded_by_what_no_worker_has_read() {
+        let settings = Settings { exchange: 256 << 10, ..SETTINGS };
+        let (tapes, mut receiver, mut request, mut response) = start(settings);
+        request.end();
+        response.head(b"101 1.1\n");
+        let mut client = response.upgraded();
+        let chunk = [b'x'; 8 << 10];
+        let (mut up, mut down) = (0, 0);
+        for _ in 0..5000 {
+            client.data(&chunk);
+            client.hand_over();
+            response.data(&chunk, false);
+            while let Ok(handover) = receiver.try_recv() {
+                for (_, entry) in handover.reels.iter().flatten().flat_map(Reel::entries) {
+                    match entry {
+                        Entry::Body(Direction::Request, bytes) => up += bytes.len(),
+                        Entry::Body(Direction::Response, bytes) => down += bytes.len(),
+                        Entry::Gap(..) => panic!("a gap"),
+                        Entry::At(_) | Entry::Head(_) => (),
+                    }
+                }
+            }
+            assert_eq!(tapes.account().held(), 0, "an idle connection holds nothing");
+        }
+        assert_eq!((up, down), (40_960_000, 40_960_000));
+        (0..100).for_each(|_| response.data(&chunk, false));
+        assert!(tapes.account().held() <= 256 << 10, "nobody reads");
+        let vitals = &response.pen.exchange.vitals;
+        assert!(vitals.response_torn.load(Relaxed) && !vitals.request_torn.load(Relaxed));
     }
 
     #[test]

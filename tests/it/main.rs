@@ -76,6 +76,12 @@ mod export;
 /// Each fixture gives the observation beside it.
 #[cfg(test)]
 mod golden;
+/// Each conversation on a WebSocket gives the calls beside it.
+#[cfg(test)]
+mod conversations;
+/// Calls on a WebSocket, each told.
+#[cfg(test)]
+mod sessions;
 /// Recorded exchanges, read as another reads them.
 #[cfg(test)]
 mod observed;

@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::Write;
 
-use clearspan::observe::observation::{Ending, Known, Observation};
+use clearspan::observe::observation::{Ending, Known, Note, Observation};
 use serde_json::Value;
 
 use crate::golden::{Cuts, observe, show};
@@ -378,7 +378,10 @@ fn what_was_recorded_is_read_as_another_reads_it() {
             assert_eq!(seen.ending, ending, "{name}");
             continue;
         }
-        assert_eq!((seen.ending, seen.notes.as_slice()), (Ending::Complete, &[][..]), "{name}");
+        // Azure's Grok once told of more cached tokens than it had input.
+        let beyond = seen.usage.value().is_some_and(|usage| usage.cache_read > usage.input);
+        let notes = if beyond { vec![Note::UsageSuspicious] } else { Vec::new() };
+        assert_eq!((seen.ending, &seen.notes), (Ending::Complete, &notes), "{name}");
         check(&fixture, &seen);
         called += 1;
     }

@@ -54,7 +54,8 @@ impl Installed {
     fn command(&self, program: &str, script: &str) -> Command {
         let mut command = Command::new(self.folder.join(program));
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real").join(script);
-        command.arg(script).env_clear().stdin(Stdio::null()).stderr(Stdio::inherit());
+        command.arg(script).env_clear().env("PYTHONDONTWRITEBYTECODE", "1");
+        command.stdin(Stdio::null()).stderr(Stdio::inherit());
         command
     }
 

@@ -52,7 +52,8 @@ struct Framing {
     media: Media,
     // Drops what is not wanted of long texts.
     cut: Option<Cut>,
-    limits: Limits,
+    event: usize,
+    document: usize,
     parser: Parser,
     empty: bool,
     // Bytes that are to come, as far as that is known.
@@ -84,8 +85,11 @@ impl Body {
             Media::Opaque => Encoding::default(),
             _ => Encoding::new(encoding, limits.decoded),
         };
-        let (cut, announced) = (None, 0);
-        Self { encoding, framing: Framing { media, cut, limits, parser, empty: true, announced } }
+        let (cut, announced, Limits { event, document, .. }) = (None, 0, limits);
+        Self {
+            encoding,
+            framing: Framing { media, cut, event, document, parser, empty: true, announced },
+        }
     }
 
     /// A form of which nothing came yet; its short fields come out as one document.
@@ -220,10 +224,10 @@ impl Framing {
     /// It is clear how to read the body, of which `bytes` came so far.
     fn begin(&mut self, shape: Shape, bytes: &[u8], sink: Sink<'_>) {
         self.parser = match shape {
-            Shape::Sse => Parser::Sse(Sse::new(self.limits.event)),
-            Shape::Ndjson => Parser::Ndjson(Ndjson::new(self.limits.event)),
-            Shape::Elements => Parser::Elements(Elements::new(self.limits.event)),
-            Shape::Json => Parser::Json(Json::new(self.limits.document, self.announced)),
+            Shape::Sse => Parser::Sse(Sse::new(self.event)),
+            Shape::Ndjson => Parser::Ndjson(Ndjson::new(self.event)),
+            Shape::Elements => Parser::Elements(Elements::new(self.event)),
+            Shape::Json => Parser::Json(Json::new(self.document, self.announced)),
             // No first bytes say that it is a form.
             Shape::Form | Shape::Opaque => Parser::Opaque,
         };

@@ -1,5 +1,5 @@
 //! Takes content encodings off a copied body, pushed in any chunks, up to a limit. Knows nothing of
-//! what is inside, and is the only place that decompresses.
+//! what is inside.
 
 use std::io::Write;
 

@@ -1,7 +1,7 @@
-//! Bytes become frames: content encoding off, then SSE, NDJSON, a list's elements a form or one JSON document. Knows no
-//! provider and never fails.
+//! Bytes become frames: content encoding off, then SSE, NDJSON, a list's elements, a form or one JSON document;
+//! or the messages of a WebSocket. Knows no provider and never fails.
 
-/// Content encodings off, with a limit; the only place that decompresses.
+/// Content encodings off, with a limit.
 pub mod encoding;
 /// Server-sent events.
 pub mod sse;
@@ -19,6 +19,8 @@ pub mod multipart;
 pub mod media;
 /// One body, from bytes on the wire to frames.
 pub mod body;
+/// Messages of a WebSocket.
+pub mod websocket;
 
 /// One event of a stream, one line, or one element of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

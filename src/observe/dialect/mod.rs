@@ -25,6 +25,7 @@ use crate::observe::decode::Frame;
 use crate::observe::decode::body::Limits;
 use crate::observe::observation::{Operation, RequestFacts, ResponseFacts};
 use crate::observe::shapes::lenient::Unread;
+use crate::observe::turns::Turns;
 use crate::tape::Upstream;
 
 /// The longest document that is read where no dialect knows it.
@@ -192,6 +193,21 @@ pub trait Answer: Debug + Send {
     fn tail(&mut self, _: &[u8], _: &mut ResponseFacts) {}
     /// Whether the stream's terminator was seen.
     fn is_terminated(&self, facts: &ResponseFacts) -> bool;
+}
+
+/// What is said on one connection (a WebSocket) on which a model is called again and again: which
+/// message begins a call, belongs to one, ends one. What cannot be read changes nothing.
+pub trait Dialogue: Debug + Send {
+    /// The client said this.
+    fn asked(&mut self, message: &[u8], turns: &mut Turns) -> Result<(), Unread>;
+    /// The upstream said this.
+    fn answered(&mut self, message: &[u8], turns: &mut Turns) -> Result<(), Unread>;
+}
+
+/// The dialogue on a connection that a call to the path of this name began, where it is known.
+pub fn dialogue(route: Option<&str>) -> Option<Box<dyn Dialogue>> {
+    let route = route?;
+    openai::dialogue(route).or_else(|| gemini::dialogue(route))
 }
 
 /// The generated content that one event carried.

@@ -355,6 +355,7 @@ mod tests {
             flags: 1,
         };
         Observation {
+            part: Part::Exchange,
             ids,
             started: UNIX_EPOCH + Duration::from_secs(NOW),
             client: None,

@@ -29,6 +29,8 @@ pub(crate) mod promql;
 pub(crate) mod compare;
 /// Exchanges of our own making, in files.
 pub(crate) mod fixture;
+/// WebSocket frames, and conversations of our own making.
+pub(crate) mod frames;
 /// Both sides of a proxy, and the check that each saw what the other sent.
 pub(crate) mod stage;
 

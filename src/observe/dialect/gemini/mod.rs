@@ -13,8 +13,10 @@ mod usage;
 mod predict;
 /// Interactions: the newer way to ask, with events of its own.
 mod interactions;
+/// Spoken sessions.
+mod live;
 
-use super::{Call, Fetch, Found, Model, Post, Reads};
+use super::{Call, Dialogue, Fetch, Found, Model, Post, Reads};
 use crate::observe::observation::Operation;
 use crate::observe::shapes::route::{self, Route, route};
 
@@ -65,6 +67,22 @@ const VERBS: [(&str, Route<Post>); 15] = [
 const STREAMED: &str = "/v1beta/models/{id}:streamGenerateContent";
 const RAW: &str = "/v1beta/models/{id}:rawPredict";
 const RAW_STREAMED: &str = "/v1beta/models/{id}:streamRawPredict";
+
+/// The name of the paths at which a connection becomes a WebSocket: those of a service's method, in
+/// either of its forms.
+const LIVE: &str = "/ws/BidiGenerateContent";
+const METHODS: [&str; 2] = ["BidiGenerateContent", "BidiGenerateContentConstrained"];
+
+/// What is said on a connection that a call to the path of this name began.
+pub fn dialogue(route: &str) -> Option<Box<dyn Dialogue>> {
+    (route == LIVE).then(|| Box::new(live::Live::default()) as Box<dyn Dialogue>)
+}
+
+/// Whether a service's method stands at the end of `path`, alone (Vertex) or behind its service's name.
+fn is_live(path: &str) -> bool {
+    let method = path.rsplit(['/', '.']).next().unwrap_or_default();
+    METHODS.contains(&method)
+}
 
 /// The paths without a verb.
 const ROUTES: [Route<Post>; 17] = [
@@ -171,6 +189,9 @@ pub fn find(method: &str, path: &str) -> Found {
     let target = Target::of(path);
     let verb = target.and_then(|target| VERBS.iter().find(|(verb, _)| *verb == target.verb));
     let Some((_, route)) = verb else {
+        if is_live(path) {
+            return Found::Other { route: Some(LIVE), usage: false };
+        }
         return match route::find(&ROUTES, "/v1beta", path) {
             Some(route) => route.is.found(method, route.name),
             None => Found::Other { route: None, usage: method == "POST" },

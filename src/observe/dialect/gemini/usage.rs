@@ -158,6 +158,11 @@ impl Counts {
         self.searches.0 = later.searches.0.or(self.searches.0);
     }
 
+    /// Tells what was bought, where that is told.
+    pub(super) fn tell_tier(&self, facts: &mut ResponseFacts) {
+        self.tier.tell(facts);
+    }
+
     /// Input with what tools brought, output with thoughts; none where nothing was counted.
     pub(super) fn usage(&self) -> Option<Usage> {
         let input = sum(self.prompt.0, self.tool_use.0);

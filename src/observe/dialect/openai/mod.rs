@@ -7,6 +7,10 @@ mod request;
 mod answer;
 /// Responses, made and fetched.
 mod responses;
+/// Spoken sessions.
+mod realtime;
+/// Spoken sessions that are billed by the second.
+mod live;
 /// Runs of assistants.
 mod runs;
 /// What is left of a torn answer.
@@ -24,7 +28,7 @@ mod transcriptions;
 /// Paths at which no model answers.
 mod plain;
 
-use super::{Fetch, Found, Model, Post};
+use super::{Dialogue, Fetch, Found, Model, Post};
 use crate::observe::observation::Operation;
 use crate::observe::shapes::route::{self, Route, route};
 
@@ -62,12 +66,17 @@ const fn fetch(name: &'static str, fetch: Fetch) -> Route<Post> {
     route(name, Post::Fetch(fetch))
 }
 
+/// Paths at which a connection becomes a WebSocket.
+const RESPONSES: &str = "/v1/responses";
+const REALTIME: &str = "/v1/realtime";
+const LIVE: &str = "/v1/live/sessions";
+
 /// The paths of OpenAI's API at which a model answers, or an answer is fetched, and those without a
 /// placeholder; the others are in `plain`.
 const ROUTES: &[Route<Post>] = &[
     model("/v1/chat/completions", CHAT),
     model("/v1/embeddings", EMBEDDINGS),
-    model("/v1/responses", responses::MAKE),
+    model(RESPONSES, responses::MAKE),
     model("/v1/completions", COMPLETION),
     model("/v1/rerank", RERANK),
     model("/v1/reranking", RERANK),
@@ -87,11 +96,12 @@ const ROUTES: &[Route<Post>] = &[
     plain("/v1/files"),
     plain("/v1/uploads"),
     plain("/v1/batches"),
-    plain("/v1/realtime"),
+    plain(REALTIME),
     plain("/v1/realtime/calls"),
     plain("/v1/realtime/sessions"),
     plain("/v1/realtime/client_secrets"),
     plain("/v1/realtime/transcription_sessions"),
+    plain(LIVE),
     plain("/v1/assistants"),
     plain("/v1/threads"),
     model("/v1/threads/runs", runs::MAKE),
@@ -122,6 +132,16 @@ pub fn find(method: &str, path: &str) -> Found {
     }
     let route = plain::name(path);
     Found::Other { route, usage: route.is_none() && method == "POST" }
+}
+
+/// What is said on a connection that a call to the path of this name began.
+pub fn dialogue(route: &str) -> Option<Box<dyn Dialogue>> {
+    match route {
+        RESPONSES => Some(Box::new(responses::Socket::default())),
+        REALTIME => Some(Box::new(realtime::Realtime::default())),
+        LIVE => Some(Box::new(live::Live::default())),
+        _ => None,
+    }
 }
 
 /// The deployment that a path of Azure's names, which is the model there.

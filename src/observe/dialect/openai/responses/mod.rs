@@ -8,9 +8,13 @@ mod request;
 mod answer;
 /// What the items of an answer add up to.
 mod items;
+/// Responses on a WebSocket.
+mod socket;
 
 use super::super::{Fetch, Model};
 use crate::observe::observation::Operation;
+
+pub(super) use socket::Socket;
 
 /// A response is made.
 pub(super) const MAKE: Model = Model {

@@ -1,0 +1,237 @@
+//! A connection that became a WebSocket: its messages read, and of each call within it an observation.
+//! Knows no format: a dialect's dialogue says which message belongs to which call.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::Settings;
+use super::blame;
+use super::decode::websocket::{Extensions, Limits, Message, Messages};
+use super::dialect::Dialogue;
+use super::notes::Notes;
+use super::observation::{HttpFacts, Known, Note, Observation, Part};
+use super::turns::{Ended, Turns};
+use super::verdict::{self, Evidence, Reading};
+use crate::tape::{Cause, Direction, Ids, Upstream};
+
+/// Close codes that name an error (RFC 6455 7.4.1, and the registry it began).
+const ERRORS: std::ops::RangeInclusive<u16> = 1002..=1015;
+/// Codes in that range that say only that nothing was said.
+const SILENT: u16 = 1005;
+
+/// Both directions of a session, and its calls.
+#[derive(Debug)]
+pub struct Session {
+    dialogue: Box<dyn Dialogue>,
+    client: Messages,
+    server: Messages,
+    turns: Turns,
+    closed: Option<(Direction, u16)>,
+}
+
+/// What the calls of a session have in common.
+#[derive(Debug)]
+pub struct Common<'a> {
+    /// Ids of the session's own spans.
+    pub ids: &'a Ids,
+    /// The wall clock at the session's zero.
+    pub started: SystemTime,
+    /// The client's address.
+    pub client: Option<SocketAddr>,
+    /// Where the session was sent.
+    pub upstream: Option<&'a Arc<Upstream>>,
+    /// What HTTP says of the request that began it.
+    pub http: &'a HttpFacts,
+    /// The conversation, as that request's head names it.
+    pub conversation: Option<&'a str>,
+    /// Keep ids that clients make.
+    pub client_ids: bool,
+}
+
+impl Session {
+    /// A session in which this is said, with what both sides agreed on.
+    pub fn new(dialogue: Box<dyn Dialogue>, agreed: Extensions, settings: &Settings) -> Self {
+        let limits = Limits { message: settings.event_bytes, inflated: settings.decoded_bytes };
+        let (client, server) = match agreed {
+            Extensions::Deflate { client, server } => (Some(client), Some(server)),
+            Extensions::Plain | Extensions::Unknown => (None, None),
+        };
+        let mut session = Self {
+            dialogue,
+            client: Messages::new(client, limits),
+            server: Messages::new(server, limits),
+            turns: Turns::new(settings.stall),
+            closed: None,
+        };
+        if agreed == Extensions::Unknown {
+            session.client.refuse();
+            session.server.refuse();
+        }
+        session
+    }
+
+    /// Bytes of one direction came.
+    pub fn see(&mut self, direction: Direction, bytes: &[u8], at: Duration, notes: &mut Notes) {
+        // What is asked when no answer can be read any more has neither end nor usage.
+        if self.server.fault().is_some() {
+            return notes.fault(self.server.fault());
+        }
+        let Self { dialogue, client, server, turns, closed } = self;
+        turns.at(at);
+        let is_answer = direction == Direction::Response;
+        let messages = if is_answer { &mut *server } else { client };
+        messages.push(bytes, &mut |message| match message {
+            Message::Data(data) => {
+                let read = match direction {
+                    Direction::Request => dialogue.asked(data, turns),
+                    Direction::Response => dialogue.answered(data, turns),
+                };
+                if read.is_err() {
+                    notes.add(Note::EventUnreadable);
+                }
+            }
+            Message::TooLong => {
+                notes.add(Note::EventTooLong);
+                if is_answer {
+                    turns.lose(Reading::Unread);
+                }
+            }
+            Message::Close(code) => _ = closed.get_or_insert((direction, code)),
+        });
+        notes.fault(messages.fault());
+        if turns.forgot() {
+            notes.add(Note::TurnsForgotten);
+        }
+        if server.fault().is_some() {
+            turns.lose(Reading::Unread);
+            turns.leave_all();
+        }
+    }
+
+    /// Bytes of one direction are missing: it is not read any more.
+    pub fn tear(&mut self, direction: Direction) {
+        match direction {
+            Direction::Request => self.client.tear(),
+            Direction::Response => {
+                self.server.tear();
+                self.turns.lose(Reading::Torn);
+                self.turns.leave_all();
+            }
+        }
+    }
+
+    /// The connection is over, for this reason. Who said first that nothing more will be said left the
+    /// other's words unheard.
+    pub fn close(&mut self, cause: Cause, at: Duration) {
+        match self.closed {
+            Some((Direction::Request, _)) => self.turns.close(Cause::ClientGone, at, None),
+            Some((Direction::Response, code)) if ERRORS.contains(&code) && code != SILENT => {
+                self.turns.close(Cause::Complete, at, Some(&format!("close_{code}")));
+            }
+            _ => self.turns.close(cause, at, None),
+        }
+    }
+
+    /// Observations of the calls that ended since this was last asked.
+    pub fn ended(&mut self, of: &Common<'_>) -> Vec<Observation> {
+        self.turns.ended().into_iter().map(|ended| of.observe(ended)).collect()
+    }
+
+    /// What the session itself is.
+    pub fn part(&self) -> Part {
+        let close_code = self.closed.map(|(_, code)| code);
+        Part::Session { turns: self.turns.count(), close_code }
+    }
+
+    /// Bytes of its buffers, about.
+    pub fn held(&self) -> usize {
+        self.client.held() + self.server.held() + self.turns.held()
+    }
+}
+
+impl Common<'_> {
+    /// Judges a call that ended.
+    fn observe(&self, ended: Ended) -> Observation {
+        let Ended { mut turn, cause, at } = ended;
+        turn.marks.end(at, None);
+        let reading = turn.reading();
+        let evidence = Evidence {
+            cause,
+            status: turn.status.or(self.http.status),
+            from_upstream: true,
+            error: turn.response.error.as_deref(),
+            is_call: true,
+            streamed: true,
+            reading,
+            asked: true,
+            pending: turn.response.pending,
+            usage: turn.response.usage,
+        };
+        let ending = verdict::ending(&evidence);
+        let error_type = verdict::error_type(&evidence, ending);
+        let usage = verdict::usage(&evidence, ending);
+        let limit_hit = blame::limit_hit(&evidence, ending);
+        let error_side = blame::side(&evidence, ending);
+        if reading == Reading::Torn {
+            turn.notes.add(Note::ResponseTorn);
+        }
+        let named = turn.request.conversation.take();
+        let named = named.or_else(|| self.conversation.map(str::to_owned));
+        turn.request.conversation = named.filter(|_| self.client_ids);
+        // Where the call itself was answered with a status, that came when it ended.
+        turn.marks.times.head = turn.status.map(|_| at);
+        let http = HttpFacts {
+            status: turn.status,
+            retry_after: turn.response.retry_after,
+            rate_limits: turn.rate_limits,
+            request_bytes: 0,
+            response_bytes: 0,
+            ..self.http.clone()
+        };
+        Observation {
+            part: Part::Turn { number: turn.number, session: turn.context.map(|_| self.ids.trace) },
+            ids: self.ids(turn.number, turn.context),
+            started: self.started + turn.began,
+            client: self.client,
+            upstream: self.upstream.cloned(),
+            http,
+            operation: Some(turn.operation),
+            request: turn.request,
+            stream_usage: None,
+            response: turn.response,
+            times: turn.marks.times,
+            gaps: turn.marks.gaps,
+            stalls: turn.marks.stalls,
+            ending,
+            error_type,
+            error_side,
+            limit_hit,
+            usage,
+            // Texts of calls on a socket are not counted.
+            estimate: None,
+            cost: Known::Unknown("not_priced"),
+            notes: turn.notes.into_vec(),
+        }
+    }
+
+    /// A turn's ids: the same whenever its tape is read again.
+    fn ids(&self, number: u64, context: Option<([u8; 16], [u8; 8], u8)>) -> Ids {
+        let drawn = u64::from_be_bytes(self.ids.client_span);
+        let client_span = mixed(drawn ^ mixed(number)).max(1).to_be_bytes();
+        match context {
+            Some((trace, parent, flags)) => {
+                Ids { trace, parent: Some(parent), flags, client_span, ..*self.ids }
+            }
+            None => Ids { client_span, ..*self.ids },
+        }
+    }
+}
+
+/// Sebastiano Vigna's splitmix64: another number for each number, without a pattern.
+fn mixed(number: u64) -> u64 {
+    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ number >> 31
+}
