@@ -9,7 +9,7 @@ mod tape;
 #[cfg(test)]
 mod corpus;
 
-use crate::observe::decode::{elements, encoding, json, ndjson, sse, websocket};
+use crate::observe::decode::{elements, encoding, json, multipart, ndjson, sse, websocket};
 use crate::observe::price;
 use crate::{config, forward};
 
@@ -22,6 +22,7 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("ndjson", ndjson::fuzz),
     ("elements", elements::fuzz),
     ("json", json::fuzz),
+    ("multipart", multipart::fuzz),
     ("encoding", encoding::fuzz),
     ("websocket", websocket::fuzz),
     ("openai", |input| tape::spoken("openai", input)),

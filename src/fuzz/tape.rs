@@ -335,7 +335,9 @@ fn judge(of: &Observation, cause: Cause) {
     let firsts = [times.first_text, times.first_reasoning, times.first_tool_call];
     assert!(firsts.iter().flatten().all(|first| Some(*first) >= times.first_chunk), "a first");
     assert!(times.first_chunk <= times.last_chunk, "the last chunk before the first");
-    assert!(of.usage.value().is_none() || of.response.usage.is_some(), "usage nobody reported");
+    let spoken = of.usage.value().and_then(|usage| usage.units.characters);
+    let reported = of.usage.value().is_none() || of.response.usage.is_some();
+    assert!(reported || spoken.is_some(), "usage nobody reported");
     assert!(of.usage.value().is_none() || of.estimate.is_none(), "estimated what is reported");
     let Known::Value(cost) = &of.cost else { return };
     let sum = cost.parts.iter().map(|part| part.amount.0).sum::<u64>();

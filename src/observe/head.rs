@@ -5,7 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use memchr::memchr;
 
+use super::decode::body::{Body, Limits};
 use super::decode::media::Media;
+use super::decode::multipart;
+use super::dialect::Reads;
 use super::gateway::Gateway;
 use super::limits;
 use super::observation::{ClaimedDurations, RateLimit};
@@ -67,6 +70,8 @@ pub struct RequestHead {
     pub version: &'static str,
     /// What `Content-Type` promises of the body.
     pub media: Media,
+    /// Where it promises a form: what stands between its parts.
+    pub boundary: Option<Vec<u8>>,
     /// `Content-Encoding`, several joined with commas.
     pub content_encoding: String,
     /// `Content-Length`, in bytes; 0 where it says none.
@@ -112,7 +117,25 @@ pub struct ResponseHead {
     pub extensions: String,
 }
 
+/// What a body is whose bytes are the answer itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bytes {
+    /// A text, which is told at once.
+    Text,
+    /// Sound or a picture, made as it comes.
+    Stream,
+}
+
 impl RequestHead {
+    /// The body that it promises.
+    pub fn body(&self, limits: Limits) -> Body {
+        let body = match &self.boundary {
+            Some(boundary) => Body::form(boundary, &self.content_encoding, limits),
+            None => Body::new(self.media, &self.content_encoding, limits),
+        };
+        body.announced(self.content_length)
+    }
+
     /// Of `METHOD target VERSION` and the headers.
     pub fn read(head: &[u8]) -> Self {
         let (first, headers) = lines(head);
@@ -132,6 +155,7 @@ impl RequestHead {
         for (name, value) in headers {
             if name.eq_ignore_ascii_case(b"content-type") {
                 read.media = media(value);
+                read.boundary = multipart::boundary(value);
             } else if name.eq_ignore_ascii_case(b"content-encoding") {
                 join(&mut read.content_encoding, value);
             } else if name.eq_ignore_ascii_case(b"content-length") {
@@ -157,6 +181,29 @@ impl RequestHead {
 }
 
 impl ResponseHead {
+    /// The body that it promises, where it is read so; bytes that are the answer itself are not.
+    pub fn body(&self, reads: Reads, limits: Limits) -> Body {
+        let media = match (reads, self.media) {
+            (Reads::Elements, Media::Json) => Media::Elements,
+            _ if self.content(reads).is_some() => Media::Opaque,
+            (_, media) => media,
+        };
+        let body = Body::new(media, &self.content_encoding, limits);
+        let body = if reads == Reads::Media { body.cut() } else { body };
+        body.announced(self.content_length)
+    }
+
+    /// What the body's bytes are, where they are what was asked for and no message that tells of it.
+    pub fn content(&self, reads: Reads) -> Option<Bytes> {
+        let is_answer = (200..300).contains(&self.status) && !self.is_ours;
+        match self.media {
+            _ if reads != Reads::Media || !is_answer => None,
+            Media::Text => Some(Bytes::Text),
+            Media::Opaque => Some(Bytes::Stream),
+            _ => None,
+        }
+    }
+
     /// Of `STATUS VERSION` and the headers, which came at `now`.
     pub fn read(head: &[u8], now: SystemTime) -> Self {
         let (first, headers) = lines(head);

@@ -86,6 +86,15 @@ impl Marks {
         }
     }
 
+    /// A piece of sound came. What comes at one moment is one: says whether it was the first.
+    pub fn piece(&mut self, at: Duration) -> bool {
+        let is_first = self.times.last_chunk != Some(at);
+        if is_first {
+            self.content(Content { other: true, ..Content::default() }, at);
+        }
+        is_first
+    }
+
     /// Bytes of the answer are missing from here.
     pub fn tear(&mut self) {
         self.torn = true;

@@ -314,6 +314,8 @@ pub struct RequestFacts {
     pub encoding_format: Option<String>,
     /// `dimensions` of embeddings.
     pub dimensions: Option<i64>,
+    /// What calls for pictures and sound say beside.
+    pub media: Option<Box<MediaRequest>>,
     /// How many messages were sent (chat), or inputs (embeddings, completions).
     pub messages: Option<u32>,
     /// How many tools were offered.
@@ -324,6 +326,19 @@ pub struct RequestFacts {
     pub stored: bool,
     /// Nothing is to be generated: what was sent is only made ready for the next call.
     pub warm_up: bool,
+}
+
+/// What a call for pictures or sound asks for. Absent means that the request did not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MediaRequest {
+    /// The size of the pictures to make, as sent (`1024x1536`, `auto`); at most 64 bytes.
+    pub size: Option<String>,
+    /// Their quality, as sent (`high`, `auto`); at most 64 bytes.
+    pub quality: Option<String>,
+    /// How often an unfinished picture is to be shown in a stream.
+    pub partial_images: Option<i64>,
+    /// Characters of the text to speak: Unicode's scalar values.
+    pub characters: Option<u64>,
 }
 
 /// What the upstream answered.
@@ -355,11 +370,11 @@ pub struct ResponseFacts {
     pub tool_calls: u32,
     /// Whether the model refused in words of its own (OpenAI's `refusal`).
     pub refused: bool,
-    /// Whether the answer came as a stream of events.
+    /// Whether the answer came as a stream: of events, or of sound as it is made.
     pub streamed: bool,
     /// Events (SSE) or lines (NDJSON) in the answer.
     pub events: u64,
-    /// Events that carried generated content.
+    /// Events that carried generated content; of sound, pieces that came at one moment each.
     pub chunks: u64,
     /// An error inside the answer (an error body, or an error event in a 200 stream):
     /// the provider's code or type, lower case, at most 64 bytes of `[a-z0-9_.-]`.

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use super::Settings;
 use super::blame;
-use super::decode::body::{Body, Limits, Piece};
+use super::decode::body::{Body, Piece};
 use super::decode::encoding::Fault;
 use super::decode::json::Document;
-use super::decode::media::{Media, Shape};
+use super::decode::media::Shape;
 use super::dialect::{self, Answer, Call, Context, Reads};
 use super::doubts;
 use super::estimate::Grounds;
-use super::head::{RequestHead, ResponseHead};
+use super::head::{Bytes, RequestHead, ResponseHead};
 use super::kept::Kept;
 use super::marks::Marks;
 use super::notes::Notes;
@@ -30,9 +30,6 @@ use super::session::Session;
 use super::shapes::lenient::Unread;
 use super::verdict::{self, Evidence, Reading};
 use crate::tape::{Cause, Direction, Entry, Ids, Milestone, Start, Upstream, Vitals};
-
-/// The longest document that is read where no dialect knows it.
-const SMALL: usize = 256 << 10;
 
 /// Reads one exchange as it comes.
 #[derive(Debug)]
@@ -65,6 +62,7 @@ pub struct Observer {
 struct Response {
     body: Body,
     answer: Option<Box<dyn Answer>>,
+    content: Option<Bytes>,
     // A body must come, and end with a terminator.
     is_due: bool,
     is_ours: bool,
@@ -81,10 +79,7 @@ impl Observer {
         let path = head.path.get(start.mount..).filter(|path| !path.is_empty()).unwrap_or("/");
         let call = dialect::find(start.upstream.as_deref(), &head.method, path);
         let model = dialect::model(start.upstream.as_deref(), path);
-        let request = call
-            .request
-            .map(|_| Body::new(head.media, &head.content_encoding, limits(&settings, call.reads)))
-            .map(|body| body.announced(head.content_length));
+        let request = call.request.map(|_| head.body(call.reads.limits(&settings)));
         let http = HttpFacts {
             method: head.method,
             path: head.path,
@@ -137,11 +132,7 @@ impl Observer {
                 }
             }
             Entry::Body(Direction::Response, bytes) => self.read_response(bytes, at),
-            Entry::Gap(Direction::Request, _) => {
-                self.notes.add(Note::RequestTorn);
-                self.end_request(false);
-                self.tear_session(Direction::Request);
-            }
+            Entry::Gap(Direction::Request, _) => self.tear_request(),
             Entry::Gap(Direction::Response, _) => self.tear_response(),
         }
     }
@@ -220,7 +211,7 @@ impl Observer {
         }
         let bodiless = self.http.method == "HEAD" || matches!(head.status, 101 | 204 | 205 | 304);
         let read = match self.call.reads {
-            Reads::All | Reads::Elements | Reads::Small => true,
+            Reads::All | Reads::Elements | Reads::Media | Reads::Small => true,
             Reads::Errors => head.status >= 400,
         };
         let read = read && !bodiless && !head.is_ours;
@@ -231,15 +222,11 @@ impl Observer {
         };
         self.response = Some(Response {
             body: if read {
-                let limits = limits(&self.settings, self.call.reads);
-                let media = match head.media {
-                    Media::Json if self.call.reads == Reads::Elements => Media::Elements,
-                    media => media,
-                };
-                Body::new(media, &head.content_encoding, limits).announced(head.content_length)
+                head.body(self.call.reads, self.call.reads.limits(&self.settings))
             } else {
                 Body::unread()
             },
+            content: head.content(self.call.reads),
             answer: read.then(|| (self.call.answer)(context)),
             is_due: read && (200..300).contains(&head.status),
             is_ours: head.is_ours,
@@ -261,11 +248,24 @@ impl Observer {
             marks.bytes(at);
         }
         response.last_bytes = at;
+        if response.content == Some(Bytes::Stream) {
+            facts.chunks += u64::from(marks.piece(at));
+        }
         if let Response { body, answer: Some(answer), document, too_long, .. } = response {
             let answer = &mut **answer;
             let mut reader =
                 Reader { answer, facts, kept, marks, notes, document, too_long, is_end: false };
             body.push(bytes, &mut |piece| reader.read(piece, at));
+        }
+    }
+
+    /// What follows a gap is read of a form alone: it tells where its next field begins.
+    fn tear_request(&mut self) {
+        self.notes.add(Note::RequestTorn);
+        self.tear_session(Direction::Request);
+        match &mut self.request {
+            Some(body) if body.shape() == Some(Shape::Form) => body.resync(),
+            _ => self.end_request(false),
         }
     }
 
@@ -292,7 +292,10 @@ impl Observer {
         let mut reader =
             Reader { answer, facts, kept, marks, notes, document, too_long, is_end: true };
         body.finish(&mut |piece| reader.read(piece, at));
-        facts.streamed = body.shape().is_some_and(Shape::is_stream);
+        facts.streamed = match response.content {
+            Some(content) => content == Bytes::Stream,
+            None => body.shape().is_some_and(Shape::is_stream),
+        };
         if body.skipped() > 0 {
             notes.add(Note::EventTooLong);
         }
@@ -316,12 +319,12 @@ impl Observer {
             error: self.facts.error.as_deref(),
             is_call: self.call.operation.is_some(),
             streamed: self.facts.streamed,
-            reading: self.reading(),
+            reading: self.reading(cause),
             asked: !self.call.asks
                 || self.request_facts.include_usage == Some(true)
                 || self.stream_usage.is_some_and(StreamUsage::is_asked),
             pending: self.facts.pending,
-            usage: self.facts.usage,
+            usage: verdict::told(self.call.operation, &self.request_facts, &self.facts),
         };
         let ending = verdict::ending(&evidence);
         let error_type = verdict::error_type(&evidence, ending);
@@ -383,11 +386,16 @@ impl Observer {
     }
 
     /// What was read of the answer.
-    fn reading(&self) -> Reading {
+    fn reading(&self, cause: Cause) -> Reading {
         let torn = self.notes.has(Note::ResponseTorn);
         let Some(response) = &self.response else {
             return if torn { Reading::Torn } else { Reading::Whole };
         };
+        if response.content.is_some() {
+            // It has no end of its own: the framing's is all there is.
+            let whole = cause == Cause::Complete && !response.body.is_empty();
+            return if whole { Reading::Whole } else { Reading::Short };
+        }
         if !response.is_due || response.is_terminated(&self.facts) {
             return Reading::Whole;
         }
@@ -435,14 +443,6 @@ fn stream_usage(milestone: Milestone) -> Option<StreamUsage> {
         Milestone::AskGivenUp => Some(StreamUsage::OverLimit),
         _ => None,
     }
-}
-
-fn limits(settings: &Settings, reads: Reads) -> Limits {
-    let document = match reads {
-        Reads::All | Reads::Elements => settings.decoded_bytes,
-        Reads::Small | Reads::Errors => settings.decoded_bytes.min(SMALL),
-    };
-    Limits { event: settings.event_bytes, document, decoded: settings.decoded_bytes }
 }
 
 #[cfg(test)]
@@ -737,6 +737,57 @@ mod tests {
         }
         assert!((400..=1024).contains(&observer.held()), "no more than its text");
         assert!(size_of::<Observer>() <= 2560, "{}", size_of::<Observer>());
+    }
+
+    #[test]
+    fn a_picture_of_any_size_is_never_gathered() {
+        let base64 = [b'A'; 16 << 10];
+        for (head, end) in [
+            (&b"200 1.1\ncontent-type: application/json\n"[..], &b"\"}],\"usage\":{\"input_tokens\":1,\"output_tokens\":2}}"[..]),
+            (SSE, b"\",\"type\":\"image_edit.completed\",\"usage\":{\"input_tokens\":1,\"output_tokens\":2}}\n\n"),
+        ] {
+            let mut observer = observer("openai", "POST /v1/images/edits 1.1\n", 0);
+            observer.see(at(1), Entry::Head(head));
+            let begin: &[u8] =
+                if head == SSE { b"data: {\"b64_json\":\"" } else { b"{\"data\":[{\"b64_json\":\"" };
+            observer.see(at(2), Entry::Body(Answered, begin));
+            for _ in 0..2000 {
+                observer.see(at(3), Entry::Body(Answered, &base64));
+                assert!(observer.held() < 8 << 10, "{}", observer.held());
+            }
+            observer.see(at(4), Entry::Body(Answered, end));
+            let seen = observer.finish(&ended(5, Cause::Complete));
+            assert_eq!(seen.usage.value().and_then(|usage| usage.output), Some(2));
+            assert_eq!(seen.usage.value().and_then(|usage| usage.units.images), Some(1));
+            assert_eq!((seen.ending, seen.notes), (Ending::Complete, vec![]));
+        }
+    }
+
+    #[test]
+    fn a_form_is_read_on_both_sides_of_a_gap() {
+        let head =
+            "POST /v1/audio/transcriptions 1.1\ncontent-type: multipart/form-data; boundary=b\n";
+        let mut observer = observer("openai", head, 0);
+        let field = |name: &str, value: &str| {
+            format!("--b\r\nContent-Disposition: form-data; name={name}\r\n\r\n{value}\r\n")
+        };
+        let file = field("temperature", "0.5") + &field("file; filename=x", "");
+        observer.see(at(1), Entry::Body(Request, file.trim_end().as_bytes()));
+        for _ in 0..2000 {
+            observer.see(at(1), Entry::Body(Request, &[b'\r'; 16 << 10]));
+            assert!(observer.held() < 2 << 10, "{}", observer.held());
+        }
+        observer.see(at(2), Entry::Gap(Request, 50));
+        let end = field("lost", "tiny") + &field("model", "whisper-1") + "--b--\r\n";
+        let cut = end.find("tiny").unwrap();
+        observer.see(at(2), Entry::Body(Request, &end.as_bytes()[cut..]));
+        observer.see(at(2), Entry::At(Milestone::RequestEnd));
+        let seen = observer.finish(&ended(3, Cause::ClientGone));
+        assert_eq!(
+            (seen.request.model.as_deref(), seen.request.temperature),
+            (Some("whisper-1"), Some(0.5))
+        );
+        assert_eq!(seen.notes, [Note::RequestTorn]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! How an exchange ended, what went wrong, and what is known of its usage: the first that holds,
 //! in the design's order. Knows no bytes and no time.
 
-use super::observation::{Ending, Known, Usage};
+use super::observation::{Ending, Known, Operation, RequestFacts, ResponseFacts, Usage};
 use crate::tape::Cause;
 
 /// What is judged.
@@ -94,6 +94,22 @@ pub fn usage(evidence: &Evidence<'_>, ending: Ending) -> Known<Usage> {
         Reading::Whole if evidence.streamed && !evidence.asked => "not_asked",
         Reading::Whole => "not_reported",
     })
+}
+
+/// The usage as the answer told it; the characters that were spoken, as the request did.
+pub fn told(
+    operation: Option<Operation>,
+    request: &RequestFacts,
+    response: &ResponseFacts,
+) -> Option<Usage> {
+    let is_spoken = operation == Some(Operation::Speech) && response.chunks > 0;
+    let asked = request.media.as_ref().filter(|_| is_spoken);
+    let Some(characters) = asked.and_then(|asked| asked.characters) else {
+        return response.usage;
+    };
+    let mut usage = response.usage.unwrap_or_default();
+    usage.units.characters = Some(characters);
+    Some(usage)
 }
 
 /// Nothing was answered, or an error.

@@ -52,6 +52,12 @@ struct Facts<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     output_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    images: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    characters: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_audio_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     usage_missing: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     estimated_input_tokens: Option<u64>,
@@ -72,7 +78,7 @@ struct Facts<'a> {
 pub(super) fn line(of: &Observation, outcome: &Outcome<'_>, to: &mut Vec<u8>) {
     let call = of.operation.is_some();
     let usage = of.usage.value().copied().filter(|_| call).unwrap_or_default();
-    let Usage { input, output, .. } = usage;
+    let Usage { input, output, units, .. } = usage;
     let cost = of.cost.value().filter(|_| call);
     let upstream = of.upstream.as_deref();
     let (event, span) = super::spans::event(of);
@@ -104,6 +110,9 @@ pub(super) fn line(of: &Observation, outcome: &Outcome<'_>, to: &mut Vec<u8>) {
         stream: of.response.streamed,
         input_tokens: input,
         output_tokens: output,
+        images: units.images,
+        characters: units.characters,
+        input_audio_seconds: units.input_audio_time.map(|it| it.as_secs_f64()),
         usage_missing: reason(&of.usage).filter(|_| call),
         estimated_input_tokens: of.estimate.and_then(|it| it.usage.input),
         estimated_output_tokens: of.estimate.and_then(|it| it.usage.output),
@@ -178,6 +187,14 @@ mod tests {
             r#""time_to_first_chunk_seconds":0.31,"duration_seconds":1.2}"#,
         );
         assert_eq!(told(&literals::streamed_chat()), expected);
+    }
+
+    #[test]
+    fn what_is_billed_beside_tokens_is_told() {
+        let found = told(&literals::media(literals::units()));
+        let expected =
+            r#""stream":false,"images":2,"characters":25,"input_audio_seconds":3.3,"cost"#;
+        assert!(found.contains(expected), "{found}");
     }
 
     #[test]

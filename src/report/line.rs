@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::outcome::{Outcome, Severity};
 use super::timing;
-use crate::observe::observation::{CostBasis, Ending, Known, NanoUsd, Observation, Part, Usage};
+use crate::observe::observation::{
+    CostBasis, Ending, Known, NanoUsd, Observation, Part, Units, Usage,
+};
 
 const RESET: &str = "\u{1b}[0m";
 
@@ -113,7 +115,11 @@ fn usage_and_cost(of: &Observation, to: &mut String) -> fmt::Result {
     match (&of.usage, &of.estimate) {
         (Known::Value(usage), _) => {
             to.push_str("  ");
-            tokens(usage, to)?;
+            let is_silent = usage.input.is_none() && usage.output.is_none();
+            match usage.units {
+                beside if is_silent && beside != Units::default() => units(&beside, to)?,
+                _ => tokens(usage, to)?,
+            }
         }
         (Known::Unknown(reason), None) => return write!(to, "  ? tok ({})", Words(reason)),
         (Known::Unknown(reason), Some(estimate)) => {
@@ -143,6 +149,16 @@ fn tokens(usage: &Usage, to: &mut String) -> fmt::Result {
     }
     to.push_str(" tok");
     Ok(())
+}
+
+/// What is billed beside tokens, where these are not told.
+fn units(units: &Units, to: &mut String) -> fmt::Result {
+    match *units {
+        Units { images: Some(images), .. } => write!(to, "{images} img"),
+        Units { input_audio_time: Some(heard), .. } => write!(to, "{} heard", Human(heard)),
+        Units { characters: Some(characters), .. } => write!(to, "{characters} chars"),
+        _ => write!(to, "? tok"),
+    }
 }
 
 /// Client-chosen text must not steer a terminal, nor break a line.
@@ -227,6 +243,13 @@ mod tests {
             cost.basis = CostBasis::LowerBound;
         }
         assert!(line(&least, false).contains("8 tok  ≥ $0.00000016"));
+        let all = literals::units();
+        let heard = Units { images: None, ..all };
+        let spoken = Units { input_audio_time: None, ..heard };
+        for (units, told) in [(all, "2 img"), (heard, "3.3 s heard"), (spoken, "25 chars")] {
+            let expected = format!("image_generation pictures → 200  {told}  $0.00000016  1.2 s");
+            assert_eq!(line(&literals::media(units), false), expected);
+        }
     }
 
     #[test]

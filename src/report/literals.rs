@@ -299,6 +299,31 @@ pub(super) fn embeddings() -> Observation {
     vectors
 }
 
+/// Everything that is billed beside tokens, which no one call is.
+pub(super) fn media(units: Units) -> Observation {
+    let mut media = embeddings();
+    media.operation = Some(Operation::ImageGeneration);
+    media.request.model = Some("pictures".to_owned());
+    media.request.media = Some(Box::new(MediaRequest {
+        size: Some("1024x1536".to_owned()),
+        quality: Some("high".to_owned()),
+        partial_images: Some(2),
+        characters: None,
+    }));
+    media.usage = Known::Value(Usage { units, ..Usage::default() });
+    media
+}
+
+/// Of every unit some.
+pub(super) fn units() -> Units {
+    Units {
+        images: Some(2),
+        characters: Some(25),
+        input_audio_time: Some(ms(3300)),
+        ..Units::default()
+    }
+}
+
 /// A connection on which calls were made, one of them.
 pub(super) fn session() -> Observation {
     let mut session = posted("/v1/responses", Some("/v1/responses"), Some(101));

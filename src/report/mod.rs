@@ -27,6 +27,8 @@ mod labels;
 mod headroom;
 /// The metrics of one exchange.
 mod series;
+/// What is billed beside tokens.
+mod units;
 /// Aggregated metrics, and what is read when collecting them.
 mod metrics;
 /// Metrics as text for Prometheus.

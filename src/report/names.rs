@@ -229,6 +229,18 @@ attributes! {
     /// Who answered in the upstream's stead, as it says: OpenRouter's `provider`, the host behind
     /// Ollama's cloud models, Azure's deployment that took over.
     SERVED_BY = "clearspan.served_by";
+    /// The size of the pictures that were asked for, as sent.
+    IMAGE_SIZE = "clearspan.request.image.size";
+    /// Their quality, as sent.
+    IMAGE_QUALITY = "clearspan.request.image.quality";
+    /// How often an unfinished picture was to be shown.
+    PARTIAL_IMAGES = "clearspan.request.image.partials";
+    /// Pictures that were made.
+    IMAGES = "clearspan.usage.images";
+    /// Characters that were spoken or embedded.
+    CHARACTERS = "clearspan.usage.characters";
+    /// Seconds of sound that was heard, where their number is told.
+    HEARD_SECONDS = "clearspan.usage.input_audio_seconds";
     /// Messages or inputs in the request.
     MESSAGES = "clearspan.request.messages";
     /// Tools offered in the request.
@@ -345,6 +357,12 @@ metrics! {
         "Money spent, where the price is known; estimates have a basis of their own.";
     TOKENS_USED: "clearspan.tokens", "{token}", &[],
         "Tokens used, by kind; parts are contained in input and output.";
+    IMAGES_MADE: "clearspan.images", "{image}", &[],
+        "Pictures made, where the answer tells how many.";
+    CHARACTERS_USED: "clearspan.characters", "{character}", &[],
+        "Characters spoken, or embedded where these are counted.";
+    SOUND_HEARD: "clearspan.input_audio", "s", &[],
+        "Sound that was heard, where its length is told.";
     TOKENS_ESTIMATED: "clearspan.tokens.estimated", "{token}", &[],
         "Tokens of model calls that reported none, counted from their texts: input and output.";
     TOKENS_DISCARDED: "clearspan.tokens.discarded", "{token}", &[],
@@ -411,6 +429,10 @@ impl Metric {
         meter.u64_counter(self.name).with_unit(self.unit).with_description(self.meaning).build()
     }
 
+    fn sum(self, meter: &Meter) -> Counter<f64> {
+        meter.f64_counter(self.name).with_unit(self.unit).with_description(self.meaning).build()
+    }
+
     /// A counter that is read from elsewhere at each collection: value and labels.
     pub(super) fn observe(
         self,
@@ -450,15 +472,11 @@ macro_rules! instruments {
     ($($field:ident: $kind:ty = $make:ident $metric:ident;)*) => {
         /// The instruments that are recorded once for each exchange.
         #[derive(Clone, Debug)]
-        pub(super) struct Instruments { $(pub(super) $field: $kind,)* pub(super) cost: Counter<f64> }
+        pub(super) struct Instruments { $(pub(super) $field: $kind,)* }
 
         impl Instruments {
             pub(super) fn new(meter: &Meter) -> Self {
-                let cost = meter.f64_counter(COST.name).with_unit(COST.unit);
-                Self {
-                    $($field: $metric.$make(meter),)*
-                    cost: cost.with_description(COST.meaning).build(),
-                }
+                Self { $($field: $metric.$make(meter),)* }
             }
         }
     };
@@ -480,7 +498,11 @@ instruments! {
     requests: Counter<u64> = counter REQUESTS;
     refusals: Counter<u64> = counter REFUSALS;
     endings: Counter<u64> = counter ENDINGS;
+    cost: Counter<f64> = sum COST;
     tokens: Counter<u64> = counter TOKENS_USED;
+    images: Counter<u64> = counter IMAGES_MADE;
+    characters: Counter<u64> = counter CHARACTERS_USED;
+    heard: Counter<f64> = sum SOUND_HEARD;
     estimated: Counter<u64> = counter TOKENS_ESTIMATED;
     discarded: Counter<u64> = counter TOKENS_DISCARDED;
     limit_hits: Counter<u64> = counter LIMIT_HITS;

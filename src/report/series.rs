@@ -13,6 +13,7 @@ use super::headroom::Headroom;
 use super::labels::{Label, Labels};
 use super::names::{self, Instruments};
 use super::outcome::{self, Outcome};
+use super::units::Beside;
 use super::{spans, timing};
 use crate::observe::observation::{
     Ending, Known, LimitHit, Observation, Operation, Part, Side, Usage,
@@ -128,7 +129,7 @@ impl Records {
 
 /// A counter bound when it is first used.
 #[derive(Debug)]
-struct Adds<T>(OnceCell<BoundCounter<T>>);
+pub(super) struct Adds<T>(OnceCell<BoundCounter<T>>);
 
 // Derived, it would ask for a default of what is counted.
 impl<T> Default for Adds<T> {
@@ -138,7 +139,7 @@ impl<T> Default for Adds<T> {
 }
 
 impl<T> Adds<T> {
-    fn add(&self, to: &Counter<T>, labels: impl FnOnce() -> Vec<KeyValue>, value: T) {
+    pub(super) fn add(&self, to: &Counter<T>, labels: impl FnOnce() -> Vec<KeyValue>, value: T) {
         self.0.get_or_init(|| to.bind(&labels())).add(value);
     }
 }
@@ -179,6 +180,7 @@ struct Bound {
     cost_per_call: Records,
     cost: Adds<f64>,
     tokens: [Adds<u64>; 13],
+    units: Beside,
     estimated: [Adds<u64>; 2],
     discarded: [Adds<u64>; 2],
     stalls: Adds<u64>,
@@ -402,6 +404,7 @@ impl Series {
                 adds.add(&to.tokens, || with(&self.own, [names::TOKEN_KIND.of(kind)]), count);
             }
         }
+        self.bound.units.add(to, &self.own, &usage.units);
     }
 
     /// What the model server itself says, of calls that came to their end. A stream's header

@@ -296,6 +296,11 @@ fn request(attributes: &mut Attributes<'_>, observation: &Observation) {
         attributes.texts(names::ENCODING_FORMATS, std::iter::once(format.as_str()));
     }
     attributes.some_int(names::DIMENSIONS, request.dimensions);
+    if let Some(media) = request.media.as_deref() {
+        attributes.some_text(names::IMAGE_SIZE, media.size.as_deref());
+        attributes.some_text(names::IMAGE_QUALITY, media.quality.as_deref());
+        attributes.some_int(names::PARTIAL_IMAGES, media.partial_images);
+    }
     attributes.some_int(names::MESSAGES, request.messages);
     attributes.some_int(names::TOOLS, (request.tools > 0).then_some(request.tools));
     if request.warm_up {
@@ -377,6 +382,11 @@ fn tokens(attributes: &mut Attributes<'_>, usage: &Usage) {
     attributes.some_int(names::CACHE_READ_TOKENS, usage.cache_read);
     attributes.some_int(names::CACHE_WRITE_TOKENS, usage.cache_write);
     attributes.some_int(names::REASONING_TOKENS, usage.reasoning);
+    let units = &usage.units;
+    attributes.some_int(names::IMAGES, units.images);
+    attributes.some_int(names::CHARACTERS, units.characters);
+    let heard = units.input_audio_time.map(|it| it.as_secs_f64());
+    attributes.some_double(names::HEARD_SECONDS, heard);
 }
 
 fn estimate(attributes: &mut Attributes<'_>, of: &Estimate) {

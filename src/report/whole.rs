@@ -75,6 +75,7 @@ fn what_is_declared_is_what_is_emitted() {
     let all = literals::all().into_iter().chain([
         literals::resold(),
         literals::estimated_chat(),
+        literals::media(literals::units()),
         literals::session(),
         literals::turn(),
     ]);

@@ -46,6 +46,9 @@ mod smuggling;
 /// Too much of everything, at constant memory.
 #[cfg(test)]
 mod heavy;
+/// Pictures and sound.
+#[cfg(test)]
+mod media;
 /// What comes compressed, or in huge pieces.
 #[cfg(test)]
 mod encoded;

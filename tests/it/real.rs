@@ -77,7 +77,7 @@ impl Installed {
     }
 
     /// What a script prints, one JSON object a line, when a variable names this base URL.
-    fn run(&self, script: &str, variable: &str, url: &str) -> Vec<Value> {
+    pub(crate) fn run(&self, script: &str, variable: &str, url: &str) -> Vec<Value> {
         let program = match script {
             "litellm_sdk.py" => "alone/bin/python",
             "clients.mjs" => "venv/bin/node",
@@ -103,7 +103,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let url = lines.find_map(|line| line.strip_prefix("listening on ").map(str::to_owned));

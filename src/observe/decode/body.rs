@@ -1,10 +1,12 @@
 //! One body, from copied bytes on the wire to frames or one document. Knows no provider.
 
 use super::Frame;
+use super::cut::Cut;
 use super::elements::Elements;
 use super::encoding::{Encoding, Fault};
 use super::json::{Document, Json};
 use super::media::{Media, Shape};
+use super::multipart::Multipart;
 use super::ndjson::Ndjson;
 use super::sse::{Event, Sse};
 
@@ -48,7 +50,10 @@ pub struct Body {
 #[derive(Debug)]
 struct Framing {
     media: Media,
-    limits: Limits,
+    // Drops what is not wanted of long texts.
+    cut: Option<Cut>,
+    event: usize,
+    document: usize,
     parser: Parser,
     empty: bool,
     // Bytes that are to come, as far as that is known.
@@ -63,6 +68,7 @@ enum Parser {
     Ndjson(Ndjson),
     Elements(Elements),
     Json(Json),
+    Form(Box<Multipart>),
     Opaque,
 }
 
@@ -79,12 +85,29 @@ impl Body {
             Media::Opaque => Encoding::default(),
             _ => Encoding::new(encoding, limits.decoded),
         };
-        Self { encoding, framing: Framing { media, limits, parser, empty: true, announced: 0 } }
+        let (cut, announced, Limits { event, document, .. }) = (None, 0, limits);
+        Self {
+            encoding,
+            framing: Framing { media, cut, event, document, parser, empty: true, announced },
+        }
+    }
+
+    /// A form of which nothing came yet; its short fields come out as one document.
+    pub fn form(boundary: &[u8], encoding: &str, limits: Limits) -> Self {
+        let mut body = Self::new(Media::Unknown, encoding, limits);
+        body.framing.parser = Parser::Form(Box::new(Multipart::new(boundary)));
+        body
+    }
+
+    /// The same without the middle of long texts in base64.
+    pub fn cut(mut self) -> Self {
+        self.framing.cut = Some(Cut::default());
+        self
     }
 
     /// With so many `bytes` to come, as its head says. It is believed only for memory, and in part.
     pub fn announced(mut self, bytes: usize) -> Self {
-        if self.encoding.is_identity() {
+        if self.encoding.is_identity() && self.framing.cut.is_none() {
             self.framing.announced = bytes;
         }
         self
@@ -100,9 +123,9 @@ impl Body {
         let Self { encoding, framing } = self;
         framing.empty &= chunk.is_empty();
         if encoding.is_identity() {
-            framing.push(chunk, sink);
+            framing.read(chunk, sink);
         } else {
-            encoding.push(chunk, &mut |bytes| framing.push(bytes, sink));
+            encoding.push(chunk, &mut |bytes| framing.read(bytes, sink));
         }
     }
 
@@ -137,6 +160,7 @@ impl Body {
             Parser::Ndjson(_) => Some(Shape::Ndjson),
             Parser::Elements(_) => Some(Shape::Elements),
             Parser::Json(_) => Some(Shape::Json),
+            Parser::Form(_) => Some(Shape::Form),
             Parser::Opaque => Some(Shape::Opaque),
         }
     }
@@ -147,7 +171,7 @@ impl Body {
             Parser::Sse(sse) => sse.skipped(),
             Parser::Ndjson(ndjson) => ndjson.skipped(),
             Parser::Elements(elements) => elements.skipped(),
-            Parser::Undecided(_) | Parser::Json(_) | Parser::Opaque => 0,
+            Parser::Undecided(_) | Parser::Json(_) | Parser::Form(_) | Parser::Opaque => 0,
         }
     }
 
@@ -159,6 +183,7 @@ impl Body {
             Parser::Ndjson(ndjson) => ndjson.held(),
             Parser::Elements(elements) => elements.held(),
             Parser::Json(json) => json.held(),
+            Parser::Form(form) => form.held(),
             Parser::Opaque => 0,
         };
         self.encoding.held() + parser
@@ -166,6 +191,14 @@ impl Body {
 }
 
 impl Framing {
+    fn read(&mut self, bytes: &[u8], sink: Sink<'_>) {
+        let Some(mut cut) = self.cut.take() else {
+            return self.push(bytes, sink);
+        };
+        cut.push(bytes, &mut |kept| self.push(kept, sink));
+        self.cut = Some(cut);
+    }
+
     fn push(&mut self, bytes: &[u8], sink: Sink<'_>) {
         match &mut self.parser {
             Parser::Undecided(head) if head.is_empty() => match self.media.shape(bytes) {
@@ -183,6 +216,7 @@ impl Framing {
             Parser::Ndjson(ndjson) => ndjson.push(bytes, |frame| sink(Piece::Frame(frame))),
             Parser::Elements(elements) => elements.push(bytes, |frame| sink(Piece::Frame(frame))),
             Parser::Json(json) => json.push(bytes),
+            Parser::Form(form) => form.push(bytes),
             Parser::Opaque => (),
         }
     }
@@ -190,11 +224,12 @@ impl Framing {
     /// It is clear how to read the body, of which `bytes` came so far.
     fn begin(&mut self, shape: Shape, bytes: &[u8], sink: Sink<'_>) {
         self.parser = match shape {
-            Shape::Sse => Parser::Sse(Sse::new(self.limits.event)),
-            Shape::Ndjson => Parser::Ndjson(Ndjson::new(self.limits.event)),
-            Shape::Elements => Parser::Elements(Elements::new(self.limits.event)),
-            Shape::Json => Parser::Json(Json::new(self.limits.document, self.announced)),
-            Shape::Opaque => Parser::Opaque,
+            Shape::Sse => Parser::Sse(Sse::new(self.event)),
+            Shape::Ndjson => Parser::Ndjson(Ndjson::new(self.event)),
+            Shape::Elements => Parser::Elements(Elements::new(self.event)),
+            Shape::Json => Parser::Json(Json::new(self.document, self.announced)),
+            // No first bytes say that it is a form.
+            Shape::Form | Shape::Opaque => Parser::Opaque,
         };
         self.push(bytes, sink);
     }
@@ -209,11 +244,15 @@ impl Framing {
     fn resync(&mut self) {
         // What follows a gap tells nothing of how the body began.
         self.begin_at_end(&mut |_| ());
+        if let Some(cut) = &mut self.cut {
+            cut.resync();
+        }
         match &mut self.parser {
             Parser::Sse(sse) => sse.resync(),
             Parser::Ndjson(ndjson) => ndjson.resync(),
             Parser::Elements(elements) => elements.resync(),
             Parser::Json(json) => json.resync(),
+            Parser::Form(form) => form.resync(),
             Parser::Undecided(_) | Parser::Opaque => (),
         }
     }
@@ -225,6 +264,7 @@ impl Framing {
             Parser::Ndjson(ndjson) => ndjson.finish(|frame| sink(Piece::Frame(frame))),
             Parser::Elements(elements) => elements.finish(),
             Parser::Json(json) => json.finish(|document| sink(Piece::Document(document))),
+            Parser::Form(form) => sink(Piece::Document(Document::Whole(&form.finish()))),
             Parser::Undecided(_) | Parser::Opaque => (),
         }
     }
@@ -273,6 +313,36 @@ mod tests {
             }
             let whole = pieces(Body::new(media, "", LIMITS), &[input.as_bytes()]);
             assert_eq!(whole, expected);
+        }
+    }
+
+    #[test]
+    fn a_form_is_one_document_of_what_was_found_around_a_gap() {
+        let part =
+            |name: &str| format!("--b\r\nContent-Disposition: form-data; name={name}\r\n\r\n1\r\n");
+        let (one, two) = (part("one"), part("two") + "--b--");
+        let whole = r#"whole {"one":1,"two":1}"#;
+        let form = || Body::form(b"b", "", LIMITS);
+        assert_eq!(pieces(form(), &[one.as_bytes(), two.as_bytes()]), [whole]);
+        let mut torn = form();
+        torn.push((one + &part("lost")[..20]).as_bytes(), &mut |_| ());
+        torn.resync();
+        assert_eq!(pieces(torn, &[b"st\r\n", two.as_bytes()]), [whole]);
+    }
+
+    #[test]
+    fn long_base64_does_not_count_against_a_limit() {
+        let limits = Limits { document: 4096, event: 4096, ..LIMITS };
+        let limits = Limits { decoded: 1 << 20, ..limits };
+        let long = format!("{{\"b\":\"{}\",\"c\":1}}", "A".repeat(100_000));
+        for (media, text) in
+            [(Media::Json, long.clone()), (Media::Sse, format!("data: {long}\n\n"))]
+        {
+            let cut = Body::new(media, "", limits).cut();
+            let found = pieces(cut, &[text.as_bytes()]).remove(0);
+            assert!(found.ends_with("A\",\"c\":1}") && found.len() < 3000, "{media:?}");
+            let whole = pieces(Body::new(media, "", limits), &[text.as_bytes()]);
+            assert!(!whole.iter().any(|it| it.contains("\"c\"")), "{media:?} was over the limit");
         }
     }
 

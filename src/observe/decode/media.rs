@@ -14,6 +14,9 @@ const NDJSON: [&str; 6] = [
     "application/jsonlines",
     "application/stream+json",
 ];
+/// What text without a structure is called, subtitles among it.
+const TEXT: [&str; 5] =
+    ["text/plain", "text/vtt", "text/srt", "application/srt", "application/x-subrip"];
 /// Kinds of bodies that are never read.
 const OPAQUE: [&str; 5] = ["audio", "image", "video", "multipart", "font"];
 
@@ -30,6 +33,9 @@ pub enum Media {
     Elements,
     /// Sound, pictures, forms: never read.
     Opaque,
+    /// Plain text. Servers call JSON and events so, too: where it is not the answer itself, the first
+    /// bytes decide.
+    Text,
     /// Anything else, or nothing: the first bytes decide.
     #[default]
     Unknown,
@@ -46,6 +52,8 @@ pub enum Shape {
     Elements,
     /// Read as one JSON document.
     Json,
+    /// Read as a form.
+    Form,
     /// Not read.
     Opaque,
 }
@@ -70,6 +78,8 @@ impl Media {
             Self::Sse
         } else if is(&NDJSON) {
             Self::Ndjson
+        } else if is(&TEXT) {
+            Self::Text
         } else if is(&["application/octet-stream"]) || of(&OPAQUE) {
             Self::Opaque
         } else if media.to_ascii_lowercase().ends_with("+json") {
@@ -115,7 +125,7 @@ impl Media {
             Self::Sse => Shape::Sse,
             Self::Ndjson => Shape::Ndjson,
             Self::Json | Self::Elements => Shape::Json,
-            Self::Opaque | Self::Unknown => Shape::Opaque,
+            Self::Opaque | Self::Text | Self::Unknown => Shape::Opaque,
         }
     }
 }
@@ -146,7 +156,9 @@ mod tests {
             ("application/problem+json", Media::Json),
             ("multipart/form-data; boundary=x", Media::Opaque),
             ("audio/mpeg", Media::Opaque),
-            ("text/plain", Media::Unknown),
+            ("text/plain; charset=utf-8", Media::Text),
+            ("text/vtt", Media::Text),
+            ("text/html", Media::Unknown),
             ("", Media::Unknown),
         ] {
             assert_eq!(Media::of(content_type), media, "{content_type}");
@@ -166,6 +178,8 @@ mod tests {
             (Media::Unknown, "\u{feff}data:{}", Shape::Sse),
             (Media::Unknown, " \n[1]", Shape::Json),
             (Media::Unknown, "dataset", Shape::Opaque),
+            (Media::Text, "data: {}", Shape::Sse),
+            (Media::Text, "1\n00:00", Shape::Opaque),
             (Media::Unknown, "<html>", Shape::Opaque),
             (Media::Ndjson, "{}", Shape::Ndjson),
             (Media::Elements, "\n[{", Shape::Elements),

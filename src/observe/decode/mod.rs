@@ -1,5 +1,5 @@
-//! Bytes become frames: content encoding off, then SSE, NDJSON, a list's elements or one JSON document; or the
-//! messages of a WebSocket. Knows no provider and never fails.
+//! Bytes become frames: content encoding off, then SSE, NDJSON, a list's elements, a form or one JSON document;
+//! or the messages of a WebSocket. Knows no provider and never fails.
 
 /// Content encodings off, with a limit.
 pub mod encoding;
@@ -11,6 +11,10 @@ pub mod ndjson;
 pub mod elements;
 /// One JSON document.
 pub mod json;
+/// Long texts in JSON, without their middle.
+pub mod cut;
+/// Forms, without their files.
+pub mod multipart;
 /// What a body is: by its content type, and by its first bytes.
 pub mod media;
 /// One body, from bytes on the wire to frames.

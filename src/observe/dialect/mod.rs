@@ -20,12 +20,16 @@ pub mod unknown;
 
 use std::fmt::Debug;
 
+use crate::observe::Settings;
 use crate::observe::decode::Frame;
+use crate::observe::decode::body::Limits;
 use crate::observe::observation::{Operation, RequestFacts, ResponseFacts};
 use crate::observe::shapes::lenient::Unread;
 use crate::observe::turns::Turns;
 use crate::tape::Upstream;
 
+/// The longest document that is read where no dialect knows it.
+const SMALL: usize = 256 << 10;
 /// The longest name of a model in a path.
 const MODEL: usize = 256;
 
@@ -61,13 +65,13 @@ pub struct Model {
 
 impl Model {
     /// As a call on the path of this name.
-    fn call(self, route: &'static str) -> Found {
+    fn call(self, route: &'static str, reads: Reads) -> Found {
         Found::Call(Call {
             route: Some(route),
             operation: Some(self.operation),
             request: Some(self.request),
             answer: self.answer,
-            reads: Reads::All,
+            reads,
             asks: self.asks,
         })
     }
@@ -101,6 +105,8 @@ impl Fetch {
 pub enum Post {
     /// A call to a model, read by the dialect.
     Model(Model),
+    /// The same; the answer is pictures, sound, or what was heard.
+    Media(Model),
     /// No new answer, but one that another call made.
     Fetch(Fetch),
     /// A call that may report usage, though its format is not read yet.
@@ -113,7 +119,8 @@ impl Post {
     /// What a call of `method` is.
     fn found(self, method: &str, route: &'static str) -> Found {
         match self {
-            Self::Model(model) if method == "POST" => model.call(route),
+            Self::Model(model) if method == "POST" => model.call(route, Reads::All),
+            Self::Media(model) if method == "POST" => model.call(route, Reads::Media),
             Self::Fetch(fetch) if method == fetch.method => fetch.call(route),
             Self::Usage if method == "POST" => Found::Other { route: Some(route), usage: true },
             _ => Found::Other { route: Some(route), usage: false },
@@ -131,10 +138,23 @@ pub enum Reads {
     All,
     /// As `All`; a list in JSON is the stream of its elements.
     Elements,
+    /// As `All`, without the middle of long texts in base64; sound and plain text are the answer itself.
+    Media,
     /// Each that is small, and streams.
     Small,
     /// Small errors only.
     Errors,
+}
+
+impl Reads {
+    /// The bounds of a body.
+    pub fn limits(self, settings: &Settings) -> Limits {
+        let document = match self {
+            Self::All | Self::Elements | Self::Media => settings.decoded_bytes,
+            Self::Small | Self::Errors => settings.decoded_bytes.min(SMALL),
+        };
+        Limits { event: settings.event_bytes, document, decoded: settings.decoded_bytes }
+    }
 }
 
 /// What is known when the answer begins.

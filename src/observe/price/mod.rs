@@ -187,7 +187,12 @@ impl Prices {
         let look = || self.find(call.who, model).map(|(seller, found)| Looked::new(seller, &found));
         let found = self.memo.find(call.who, model, look)?;
         let tariff = tariff(found, call)?;
-        let sum = sum::sum(&call.usage.ok_or(Unpriced::NoUsage)?, &tariff)?;
+        let sum = match call.usage {
+            // What one provider gives away another may sell.
+            _ if tariff.terms.free && found.seller.provider.id == found.owner.id => sum::nothing(),
+            Some(usage) => sum::sum(&usage, &tariff)?,
+            None => return Err(Unpriced::NoUsage),
+        };
         let entry = format!("{}/{}", found.owner.id, found.model.id);
         let dated = tariff.from.unwrap_or(self.table.date).to_owned();
         Ok(sum.into_cost(entry, dated))

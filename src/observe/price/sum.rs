@@ -45,12 +45,19 @@ pub(super) fn hours(worked: Duration, price: NanoUsd) -> Result<Sum, Unpriced> {
     Ok(Sum { total, parts: vec![part], unpriced: Vec::new() })
 }
 
+/// What costs nothing.
+pub(super) fn nothing() -> Sum {
+    Sum { total: NanoUsd(0), parts: Vec::new(), unpriced: Vec::new() }
+}
+
 /// What `usage` costs at `tariff`.
 pub(super) fn sum(usage: &Usage, tariff: &Tariff<'_>) -> Result<Sum, Unpriced> {
     if tariff.rates.is_empty() {
         return Err(Unpriced::PriceUnknown);
     }
     let mut ledger = Ledger { tariff, counts: Vec::new(), unpriced: tariff.unpriced.clone() };
+    let is_by_tokens = ledger.has(Dimension::Input) || ledger.has(Dimension::Output);
+    let is_silent = is_by_tokens && usage.input.is_none() && usage.output.is_none();
     ledger.count_input(usage)?;
     ledger.count_output(usage)?;
     units::count(&mut ledger, usage)?;
@@ -59,7 +66,11 @@ pub(super) fn sum(usage: &Usage, tariff: &Tariff<'_>) -> Result<Sum, Unpriced> {
         ledger.miss_cliffs();
         return ledger.add_up(0);
     }
-    ledger.add_up(usage.input.unwrap_or(0))
+    ledger.add_up(usage.input.unwrap_or(0)).map_err(|reason| match reason {
+        // Other units were told, which are not what it is charged by.
+        Unpriced::PriceUnknown if is_silent => Unpriced::NoUsage,
+        reason => reason,
+    })
 }
 
 /// A time as it is counted.
@@ -361,6 +372,10 @@ mod tests {
         assert_eq!(at(&input, text_only()), Ok((400, vec!["output"])));
         assert_eq!(at(&input, Usage { output: None, ..text_only() }), Ok((400, vec![])));
         assert_eq!(at(&[(OutputAudio, 4)], text_only()), Err(Unpriced::PriceUnknown));
+        let spoken = Units { characters: Some(25), ..Units::default() };
+        let spoken = Usage { units: spoken, ..Usage::default() };
+        assert_eq!(at(&both, spoken), Err(Unpriced::NoUsage), "tokens were not told");
+        assert_eq!(at(&[(Dimension::Character, 15)], spoken), Ok((25 * 15, vec![])));
         assert_eq!(at(&[], text_only()), Err(Unpriced::PriceUnknown));
     }
 

@@ -101,6 +101,9 @@ pub(super) struct Terms {
     pub(super) at_least: Vec<Dimension>,
     /// Any sound is charged as so many seconds at least.
     pub(super) least_seconds: Option<u64>,
+    /// The provider says that it costs nothing, whatever is used.
+    #[serde(default)]
+    pub(super) free: bool,
 }
 
 impl Terms {
@@ -109,6 +112,7 @@ impl Terms {
         self.always.extend(&more.always);
         self.at_least.extend(&more.at_least);
         self.least_seconds = self.least_seconds.or(more.least_seconds);
+        self.free |= more.free;
     }
 }
 

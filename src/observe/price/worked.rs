@@ -222,6 +222,48 @@ fn moving_pictures() {
 }
 
 #[test]
+fn pictures_speech_and_moderation_by_what_the_answers_tell() {
+    // T, gpt-image-1.5: $5, pictures $8; out $10, pictures $32.
+    let drawn = Usage { input_image: Some(40), output_image: Some(12_416), ..tokens(50, 12_480) };
+    exact(
+        "openai",
+        "gpt-image-1.5",
+        "",
+        drawn,
+        10 * 5_000 + 40 * 8_000 + 64 * 10_000 + 12_416 * 32_000,
+    );
+    // Its answers that are not streamed may not tell how much of the output was pictures.
+    let unsplit = Usage { output_image: None, ..drawn };
+    let nanos = 10 * 5_000 + 40 * 8_000 + 12_480 * 10_000;
+    at_least("openai", "gpt-image-1.5", unsplit, nanos, &["output_image"]);
+    // O, grok-imagine-image: $0.02 a picture.
+    let one = units(Units { images: Some(1), ..Units::default() });
+    exact("x_ai", "grok-imagine-image", "", one, 20_000_000);
+    // T, tts-1: $15 a million characters; orpheus at Groq: $22.
+    let spoken = units(Units { characters: Some(25), ..Units::default() });
+    exact("openai", "tts-1", "", spoken, 25 * 15_000);
+    exact("groq", "canopylabs/orpheus-v1-english", "", spoken, 25 * 22_000);
+    // T, gpt-4o-mini-tts: $0.60 and $12 a million tokens, which sound alone does not tell.
+    let tokens_told = Usage { units: spoken.units, ..tokens(14, 101) };
+    exact("openai", "gpt-4o-mini-tts", "", tokens_told, 14 * 600 + 101 * 12_000);
+    let sound = call("openai", "gpt-4o-mini-tts", "", spoken);
+    assert_eq!(sum(&sound), Err(Unpriced::NoUsage));
+    // DALL·E was retired in May 2026, and is in neither.
+    assert_eq!(sum(&call("openai", "dall-e-3", "", one)), Err(Unpriced::ModelUnknown));
+    // O: OpenAI's page of omni-moderation says that it is free; none says so of those before it.
+    for (model, expected) in [
+        ("omni-moderation-latest", Ok((0, vec![]))),
+        ("omni-moderation-2024-09-26", Ok((0, vec![]))),
+        ("text-moderation-007", Err(Unpriced::NoUsage)),
+    ] {
+        let moderation = Call { usage: None, ..call("openai", model, "", Usage::default()) };
+        assert_eq!(sum(&moderation), expected, "{model}");
+    }
+    let elsewhere = call("azure.ai.openai", "omni-moderation-latest", "", Usage::default());
+    assert!(sum(&elsewhere).is_err(), "its page says nothing of others");
+}
+
+#[test]
 fn sound_by_tokens_and_by_the_hour() {
     // T, gpt-realtime: $4, sound $32, pictures $5; cached $0.40 (pictures $0.50); out $16, sound $64.
     let usage = Usage {

@@ -16,8 +16,8 @@ fields! {
         output: Count = "output_tokens",
         prompt_details: Details = "prompt_tokens_details",
         completion_details: Details = "completion_tokens_details",
-        input_details: Details = "input_tokens_details",
-        output_details: Details = "output_tokens_details",
+        input_details: Details = "input_tokens_details" | "input_token_details",
+        output_details: Details = "output_tokens_details" | "output_token_details",
         /// Anthropic: not part of `input_tokens`.
         cache_creation: Count = "cache_creation_input_tokens",
         /// Anthropic: not part of `input_tokens`.
@@ -40,8 +40,8 @@ fields! {
         server_tools: ServerTools = "server_tool_use_details",
         /// Anthropic, and OpenRouter too.
         server_tools_old: ServerTools = "server_tool_use",
-        /// Mistral.
-        audio_seconds: Number = "prompt_audio_seconds",
+        /// Mistral, and OpenAI's transcriptions.
+        audio_seconds: Number = "prompt_audio_seconds" | "seconds",
         /// OpenRouter, and Perplexity in an object.
         cost: Usd = "cost",
         /// OpenRouter: the customer pays the provider himself, `cost` is OpenRouter's fee.

@@ -4,6 +4,7 @@
 use serde::de::SeqAccess;
 
 use super::super::{Answer, Content, Context};
+use super::tail;
 use crate::observe::decode::Frame;
 use crate::observe::observation::{Operation, ResponseFacts, Usage};
 use crate::observe::shapes::extras::{Times, claim};
@@ -324,16 +325,9 @@ impl Answer for OpenAi {
     }
 
     fn tail(&mut self, body: &[u8], facts: &mut ResponseFacts) {
-        // Within a text the quotes would have a backslash before them.
-        let found = memchr::memmem::rfind(body, b"\"usage\"").and_then(|at| body.get(at..));
-        let Some(rest) = found else {
-            return;
-        };
-        let body = [b"{", rest].concat();
-        let mut chunk = Chunk::default();
-        // If what follows closes one object, `usage` stood at its top.
-        if read(&body, &mut chunk).is_ok() {
-            self.apply(&chunk, false, facts);
+        // What it lacks is not told: there are no choices, and no error.
+        if let Some(document) = tail::document(body) {
+            self.document(&document, facts).ok();
         }
     }
 

@@ -13,8 +13,18 @@ mod realtime;
 mod live;
 /// Runs of assistants.
 mod runs;
+/// What is left of a torn answer.
+mod tail;
 /// Batches.
 mod batches;
+/// Runs of evaluations.
+mod evals;
+/// Pictures.
+mod images;
+/// Text to sound.
+mod speech;
+/// Sound to text.
+mod transcriptions;
 /// Paths at which no model answers.
 mod plain;
 
@@ -35,6 +45,8 @@ const EMBEDDINGS: Model = Model {
 /// Documents put in order: Voyage's, Jina's, vLLM's and others' addition.
 const RERANK: Model =
     Model { operation: Operation::Rerank, request: request::rerank, ..EMBEDDINGS };
+/// Whether a text may be said: it has a model and an id as any answer, and with Mistral usage.
+const MODERATION: Model = Model { operation: Operation::Moderation, ..EMBEDDINGS };
 /// A stored completion.
 const STORED: Fetch = Fetch { method: "GET", answer: answer::begin };
 
@@ -42,12 +54,12 @@ const fn model(name: &'static str, model: Model) -> Route<Post> {
     route(name, Post::Model(model))
 }
 
-const fn plain(name: &'static str) -> Route<Post> {
-    route(name, Post::Plain)
+const fn media(name: &'static str, model: Model) -> Route<Post> {
+    route(name, Post::Media(model))
 }
 
-const fn usage(name: &'static str) -> Route<Post> {
-    route(name, Post::Usage)
+const fn plain(name: &'static str) -> Route<Post> {
+    route(name, Post::Plain)
 }
 
 const fn fetch(name: &'static str, fetch: Fetch) -> Route<Post> {
@@ -72,14 +84,14 @@ const ROUTES: &[Route<Post>] = &[
     model("/v1/responses/compact", responses::PASSING),
     // A free count, no usage.
     plain("/v1/responses/input_tokens"),
-    plain("/v1/moderations"),
+    model("/v1/moderations", MODERATION),
     model("/v1/decisions", responses::PASSING),
-    usage("/v1/images/generations"),
-    usage("/v1/images/edits"),
-    usage("/v1/images/variations"),
-    usage("/v1/audio/speech"),
-    usage("/v1/audio/transcriptions"),
-    usage("/v1/audio/translations"),
+    media("/v1/images/generations", images::MAKE),
+    media("/v1/images/edits", images::MAKE),
+    media("/v1/images/variations", images::MAKE),
+    media("/v1/audio/speech", speech::MAKE),
+    media("/v1/audio/transcriptions", transcriptions::MAKE),
+    media("/v1/audio/translations", transcriptions::MAKE),
     plain("/v1/audio/voices"),
     plain("/v1/files"),
     plain("/v1/uploads"),
@@ -104,6 +116,8 @@ const ROUTES: &[Route<Post>] = &[
     fetch("/v1/responses/{id}/cancel", responses::CANCEL),
     fetch("/v1/batches/{id}", batches::FETCH),
     fetch("/v1/batches/{id}/cancel", batches::CANCEL),
+    fetch("/v1/evals/{id}/runs/{id}", evals::FETCH),
+    fetch("/v1/evals/{id}/runs/{id}/cancel", evals::CANCEL),
     model("/v1/threads/{id}/runs", runs::MAKE),
     fetch("/v1/threads/{id}/runs/{id}", runs::FETCH),
     fetch("/v1/threads/{id}/runs/{id}/cancel", runs::CANCEL),
@@ -178,15 +192,14 @@ mod tests {
             ("/openai/responses", "/v1/responses"),
             ("/models/chat/completions", "/v1/chat/completions"),
             ("/models/embeddings", "/v1/embeddings"),
-        ] {
-            assert_eq!(call("POST", path).map(|(route, _)| route), Some(route), "{path}");
-        }
-        for (path, name) in [
-            ("/openai/realtime", "/v1/realtime"),
-            ("/openai/v1/realtime", "/v1/realtime"),
             ("/openai/deployments/d/audio/transcriptions", "/v1/audio/transcriptions"),
             ("/openai/deployments/d/images/generations", "/v1/images/generations"),
         ] {
+            assert_eq!(call("POST", path).map(|(route, _)| route), Some(route), "{path}");
+        }
+        for (path, name) in
+            [("/openai/realtime", "/v1/realtime"), ("/openai/v1/realtime", "/v1/realtime")]
+        {
             assert!(
                 matches!(find("POST", path), Found::Other { route: Some(it), .. } if it == name)
             );
@@ -204,6 +217,8 @@ mod tests {
             ("GET", "/v1/chat/completions/chatcmpl-1", "/v1/chat/completions/{id}"),
             ("GET", "/v1/batches/batch_1", "/v1/batches/{id}"),
             ("GET", "/v1/threads/t/runs/r", "/v1/threads/{id}/runs/{id}"),
+            ("GET", "/v1/evals/e/runs/r", "/v1/evals/{id}/runs/{id}"),
+            ("POST", "/v1/evals/e/runs/r/cancel", "/v1/evals/{id}/runs/{id}/cancel"),
         ] {
             assert_eq!(call(method, path), Some((route, Operation::FetchResponse)));
             assert_eq!(call("DELETE", path), None);
@@ -215,7 +230,6 @@ mod tests {
 
     #[test]
     fn usage_is_looked_for_where_something_is_made() {
-        assert_eq!(usage("POST", "/v1/images/generations"), Some(true));
         assert_eq!(usage("POST", "/v1/novelties"), Some(true));
         assert_eq!(usage("GET", "/v1/chat/completions"), Some(false));
         assert_eq!(usage("POST", "/v1/organization/roles"), Some(false));

@@ -40,8 +40,6 @@ const NAMES: &[Route<()>] = &[
     plain("/v1/uploads/{id}/complete"),
     plain("/v1/uploads/{id}/cancel"),
     plain("/v1/evals/{id}/runs"),
-    plain("/v1/evals/{id}/runs/{id}"),
-    plain("/v1/evals/{id}/runs/{id}/cancel"),
     plain("/v1/evals/{id}/runs/{id}/output_items"),
     plain("/v1/evals/{id}/runs/{id}/output_items/{id}"),
     plain("/v1/evals/{id}"),
