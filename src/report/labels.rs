@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
+use opentelemetry::KeyValue;
+
 use super::names::OTHER;
 
 /// Longer values are `_other` at once.
@@ -54,6 +56,11 @@ impl Labels {
         }
         *known.entry(value.into()).or_insert(next)
     }
+}
+
+/// These labels and more.
+pub(super) fn with(labels: &[KeyValue], more: impl IntoIterator<Item = KeyValue>) -> Vec<KeyValue> {
+    labels.iter().cloned().chain(more).collect()
 }
 
 #[cfg(test)]

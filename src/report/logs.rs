@@ -5,8 +5,8 @@ use std::time::UNIX_EPOCH;
 use super::names;
 use super::outcome::{Outcome, Severity};
 use super::protobuf::{self, AttributeLimits, Attributes};
-use super::spans;
 use super::timing::{self, nanos};
+use super::{spans, usage};
 use crate::observe::observation::Observation;
 
 /// `ScopeLogs.log_records`.
@@ -76,7 +76,7 @@ fn attributes(to: &mut Attributes<'_>, of: &Observation, outcome: &Outcome<'_>) 
     to.some_text(names::RESPONSE_MODEL, of.response.model.as_deref());
     let first = timing::time_to_first_chunk(of).map(|it| it.as_secs_f64());
     to.some_double(names::TIME_TO_FIRST_CHUNK, first);
-    spans::usage_and_cost(to, of);
+    usage::and_cost(to, of);
 }
 
 #[cfg(test)]

@@ -29,6 +29,8 @@ mod headroom;
 mod series;
 /// What is billed beside tokens.
 mod units;
+/// Usage and cost of one call.
+mod usage;
 /// Aggregated metrics, and what is read when collecting them.
 mod metrics;
 /// Metrics as text for Prometheus.

@@ -10,7 +10,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{BoundCounter, BoundHistogram, Counter, Histogram};
 
 use super::headroom::Headroom;
-use super::labels::{Label, Labels};
+use super::labels::{Label, Labels, with};
 use super::names::{self, Instruments};
 use super::outcome::{self, Outcome};
 use super::units::Beside;
@@ -450,10 +450,6 @@ fn model_labels(key: &Key, of: &Observation) -> Vec<KeyValue> {
     .into_iter()
     .flatten()
     .collect()
-}
-
-fn with(labels: &[KeyValue], more: impl IntoIterator<Item = KeyValue>) -> Vec<KeyValue> {
-    labels.iter().cloned().chain(more).collect()
 }
 
 #[cfg(test)]

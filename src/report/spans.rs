@@ -9,10 +9,8 @@ use super::outcome::{self, Outcome};
 use super::protobuf::{self, AttributeLimits, Attributes};
 use super::sampler;
 use super::timing::{self, nanos};
-use crate::observe::observation::{
-    Cost, Ending, Estimate, Known, LimitHit, NanoUsd, Note, Observation, Operation, Part, Side,
-    StreamUsage, Usage,
-};
+use super::{units, usage};
+use crate::observe::observation::{Ending, LimitHit, Note, Observation, Operation, Part, Side};
 use crate::tape::Upstream;
 
 /// `ScopeSpans.spans`.
@@ -168,7 +166,7 @@ impl Spans {
                 request(&mut attributes, observation);
                 response(&mut attributes, observation);
                 openai(&mut attributes, observation, upstream);
-                usage_and_cost(&mut attributes, observation);
+                usage::and_cost(&mut attributes, observation);
             }
             None => write_method(&mut attributes, &observation.http.method),
         }
@@ -297,9 +295,7 @@ fn request(attributes: &mut Attributes<'_>, observation: &Observation) {
     }
     attributes.some_int(names::DIMENSIONS, request.dimensions);
     if let Some(media) = request.media.as_deref() {
-        attributes.some_text(names::IMAGE_SIZE, media.size.as_deref());
-        attributes.some_text(names::IMAGE_QUALITY, media.quality.as_deref());
-        attributes.some_int(names::PARTIAL_IMAGES, media.partial_images);
+        units::asked(attributes, media);
     }
     attributes.some_int(names::MESSAGES, request.messages);
     attributes.some_int(names::TOOLS, (request.tools > 0).then_some(request.tools));
@@ -357,62 +353,6 @@ fn openai(attributes: &mut Attributes<'_>, observation: &Observation, upstream: 
     let response = &observation.response;
     attributes.some_text(names::OPENAI_RESPONSE_TIER, response.service_tier.as_deref());
     attributes.some_text(names::OPENAI_FINGERPRINT, response.system_fingerprint.as_deref());
-}
-
-pub(super) fn usage_and_cost(attributes: &mut Attributes<'_>, observation: &Observation) {
-    let stream_usage = observation.stream_usage.map(StreamUsage::as_str);
-    attributes.some_text(names::STREAM_USAGE, stream_usage);
-    match &observation.usage {
-        Known::Value(usage) => tokens(attributes, usage),
-        Known::Unknown(reason) => attributes.text(names::USAGE_MISSING, reason),
-    }
-    if let Some(of) = &observation.estimate {
-        estimate(attributes, of);
-    }
-    attributes.some_text(names::USAGE_RAW, observation.response.raw_usage.as_deref());
-    match &observation.cost {
-        Known::Value(cost) => price(attributes, cost, observation),
-        Known::Unknown(reason) => attributes.text(names::COST_UNPRICED, reason),
-    }
-}
-
-fn tokens(attributes: &mut Attributes<'_>, usage: &Usage) {
-    attributes.some_int(names::INPUT_TOKENS, usage.input);
-    attributes.some_int(names::OUTPUT_TOKENS, usage.output);
-    attributes.some_int(names::CACHE_READ_TOKENS, usage.cache_read);
-    attributes.some_int(names::CACHE_WRITE_TOKENS, usage.cache_write);
-    attributes.some_int(names::REASONING_TOKENS, usage.reasoning);
-    let units = &usage.units;
-    attributes.some_int(names::IMAGES, units.images);
-    attributes.some_int(names::CHARACTERS, units.characters);
-    let heard = units.input_audio_time.map(|it| it.as_secs_f64());
-    attributes.some_double(names::HEARD_SECONDS, heard);
-}
-
-fn estimate(attributes: &mut Attributes<'_>, of: &Estimate) {
-    if of.stands_in {
-        tokens(attributes, &of.usage);
-    }
-    attributes.some_int(names::ESTIMATED_INPUT, of.usage.input);
-    attributes.some_int(names::ESTIMATED_OUTPUT, of.usage.output);
-    attributes.text(names::ESTIMATED_BY, of.tokenizer);
-    attributes.some_flag(names::ESTIMATED_OWN, Some(of.own));
-    if of.sampled {
-        attributes.flag(names::ESTIMATED_SAMPLED);
-    }
-}
-
-fn price(attributes: &mut Attributes<'_>, cost: &Cost, of: &Observation) {
-    let name = if outcome::is_cost_told(of) { names::USAGE_COST } else { names::COST_ESTIMATED };
-    attributes.double(name, cost.total.usd());
-    attributes.text(names::COST_BASIS, cost.basis.as_str());
-    attributes.some_double(names::COST_COMPUTED, cost.computed.map(NanoUsd::usd));
-    for (name, text) in [(names::COST_ENTRY, &cost.entry), (names::COST_DATED, &cost.dated)] {
-        attributes.some_text(name, Some(text.as_str()).filter(|text| !text.is_empty()));
-    }
-    if !cost.unpriced.is_empty() {
-        attributes.texts(names::COST_LEFT_OUT, cost.unpriced.iter().copied());
-    }
 }
 
 fn own_facts(attributes: &mut Attributes<'_>, observation: &Observation, upstream: &Upstream) {

@@ -1,10 +1,11 @@
-//! What is billed beside tokens, as metrics. Knows no tokens and no price.
+//! What is billed beside tokens, as metrics and attributes. Knows no tokens and no price.
 
 use opentelemetry::KeyValue;
 
-use super::names::Instruments;
+use super::names::{self, Instruments};
+use super::protobuf::Attributes;
 use super::series::Adds;
-use crate::observe::observation::Units;
+use crate::observe::observation::{MediaRequest, Units};
 
 /// The counters of one label set, bound when they are first used.
 #[derive(Debug, Default)]
@@ -28,4 +29,19 @@ impl Beside {
             self.heard.add(&to.heard, labels, heard.as_secs_f64());
         }
     }
+}
+
+/// What one call used, on its span or record.
+pub(super) fn used(attributes: &mut Attributes<'_>, units: &Units) {
+    attributes.some_int(names::IMAGES, units.images);
+    attributes.some_int(names::CHARACTERS, units.characters);
+    let heard = units.input_audio_time.map(|it| it.as_secs_f64());
+    attributes.some_double(names::HEARD_SECONDS, heard);
+}
+
+/// What pictures were asked for.
+pub(super) fn asked(attributes: &mut Attributes<'_>, media: &MediaRequest) {
+    attributes.some_text(names::IMAGE_SIZE, media.size.as_deref());
+    attributes.some_text(names::IMAGE_QUALITY, media.quality.as_deref());
+    attributes.some_int(names::PARTIAL_IMAGES, media.partial_images);
 }

@@ -7,9 +7,12 @@ mod sample;
 mod texts;
 /// Where the text stood in the event before.
 mod template;
+/// The request's body until its tokens are wanted.
+mod prompt;
 /// Tokens of a text.
 mod tokenizer;
 
+use prompt::Prompt;
 use sample::Sample;
 use template::Template;
 use tokenizer::Tokenizer;
@@ -26,11 +29,10 @@ const PRIMING: u64 = 3;
 /// The texts of one call so far.
 #[derive(Debug)]
 pub struct Texts {
-    prompt: Sample,
+    limit: usize,
+    prompt: Prompt,
     answer: Sample,
     template: Template,
-    // All that was asked with is text, and it was read to its end.
-    prompt_is_whole: bool,
 }
 
 /// What an estimate may rely on.
@@ -52,10 +54,10 @@ impl Texts {
     /// Nothing yet; of each text at most so many bytes are kept.
     pub fn new(limit: usize) -> Self {
         Self {
-            prompt: Sample::new(limit),
+            limit,
+            prompt: Prompt::default(),
             answer: Sample::new(limit),
             template: Template::default(),
-            prompt_is_whole: false,
         }
     }
 
@@ -65,10 +67,9 @@ impl Texts {
         matches!(operation, Chat | TextCompletion | GenerateContent | Embeddings)
     }
 
-    /// Gathers the prompt of a request's body, which was read to its end or not.
+    /// Keeps what is needed of a request's body, which was read to its end or not.
     pub fn ask(&mut self, body: &[u8], whole: bool) {
-        let only_text = texts::asked(body, &mut self.prompt);
-        self.prompt_is_whole = whole && only_text;
+        self.prompt = if whole { Prompt::of(body, self.limit) } else { Prompt::default() };
     }
 
     /// Gathers what an event of the answer, or all of it, says.
@@ -96,9 +97,15 @@ impl Texts {
         let model = response.model.as_deref().or(request.model.as_deref());
         let (tokenizer, own) = Tokenizer::of(model.unwrap_or_default());
         let told = response.usage.filter(|usage| usage.input > Some(0)).unwrap_or_default();
-        let input = told.input.or_else(|| {
-            let text = self.prompt_is_whole.then(|| self.prompt.tokens(tokenizer))?;
-            Some(text.saturating_add(template(operation, request)))
+        let input = told.input.or_else(|| match &self.prompt {
+            Prompt::Unknown => None,
+            Prompt::Whole(body) => {
+                let mut text = Sample::new(body.len());
+                let only_text = texts::asked(body, &mut text);
+                let template = template(operation, request);
+                only_text.then(|| text.tokens(tokenizer).saturating_add(template))
+            }
+            Prompt::Long(sample) => Some(sample.tokens(tokenizer)),
         });
         let generates = operation != Operation::Embeddings;
         let output = (generates && answer_is_read).then(|| {
@@ -109,7 +116,7 @@ impl Texts {
             usage: Usage { input, output, reasoning: None, ..told },
             tokenizer: tokenizer.as_str(),
             own,
-            sampled: self.prompt.is_sampled() || self.answer.is_sampled(),
+            sampled: matches!(self.prompt, Prompt::Long(_)) || self.answer.is_sampled(),
             stands_in,
         })
     }

@@ -44,6 +44,20 @@ impl Sample {
         }
     }
 
+    /// A sample of a text that is there as a whole.
+    pub(super) fn of(text: &[u8], limit: usize) -> Self {
+        let mut sample = Self::new(limit);
+        let (blocks, mut stride) = (text.len().div_ceil(BLOCK), 1);
+        while blocks.div_ceil(stride) > sample.blocks {
+            stride *= 2;
+        }
+        sample.kept.reserve_exact(blocks.div_ceil(stride) * BLOCK);
+        for block in text.chunks(BLOCK).step_by(stride) {
+            sample.kept.extend_from_slice(block);
+        }
+        Self { seen: text.len() as u64, stride: stride as u64, ..sample }
+    }
+
     /// Some came as tokens already.
     pub(super) fn add_token(&mut self) {
         self.numbers = self.numbers.saturating_add(1);
