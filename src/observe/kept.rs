@@ -19,6 +19,8 @@ pub struct Kept {
 pub struct Came {
     /// It carried generated content.
     pub says: bool,
+    /// Some of that is no text: sound, pictures.
+    pub more_than_text: bool,
     /// The usage known before it.
     pub before: Option<Usage>,
     /// The usage known since.
@@ -50,6 +52,9 @@ impl Kept {
         let tells = counts && came.since != came.before;
         if let Some(texts) = self.texts.as_mut().filter(|_| came.says && !tells) {
             texts.answer(json);
+        }
+        if let Some(texts) = self.texts.as_mut().filter(|_| came.more_than_text) {
+            texts.answers_more();
         }
         if let Some(raw) = &mut self.raw {
             raw.see(json);

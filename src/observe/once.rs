@@ -55,6 +55,8 @@ impl Once {
             return;
         }
         let told = observation.usage.value().is_some();
+        // What was estimated counts too: it is not counted again when it is fetched.
+        let counted = told || observation.estimate.is_some();
         let refusal = match key(observation) {
             Some(key) => {
                 let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,13 +65,14 @@ impl Once {
                     let background = observation.response.background;
                     memory.fetch(key, seen, told, background)
                 } else {
-                    memory.make(key, seen, told)
+                    memory.make(key, seen, counted)
                 }
             }
             None => fetched.then_some(ELSEWHERE),
         };
-        if let Some(reason) = refusal.filter(|_| told) {
+        if let Some(reason) = refusal.filter(|_| counted) {
             observation.usage = Known::Unknown(reason);
+            observation.estimate = None;
         }
     }
 }

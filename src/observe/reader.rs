@@ -38,7 +38,9 @@ impl Reader<'_> {
                 }
                 self.facts.events += 1;
                 let says = matches!(read, Ok(content) if content.is_some());
-                self.kept.answer(frame.data, Came { says, before, since: self.facts.usage });
+                let more_than_text = matches!(read, Ok(content) if content.other);
+                let since = self.facts.usage;
+                self.kept.answer(frame.data, Came { says, more_than_text, before, since });
                 match read {
                     Ok(content) if says => {
                         self.facts.chunks += 1;
@@ -52,7 +54,7 @@ impl Reader<'_> {
                 let before = self.facts.usage;
                 *self.document = Some(self.answer.document(body, self.facts));
                 let since = self.facts.usage;
-                self.kept.answer(body, Came { says: true, before, since });
+                self.kept.answer(body, Came { says: true, more_than_text: false, before, since });
             }
             Piece::Document(Document::Tail(body)) => self.answer.tail(body, self.facts),
             Piece::Document(Document::TooLong) => *self.too_long = true,

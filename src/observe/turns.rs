@@ -1,6 +1,7 @@
 //! The calls of one session: those that are open, and those that have ended. Knows when messages come,
 //! and neither their format nor which call they belong to.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::decode::Frame;
@@ -13,7 +14,7 @@ use super::verdict::Reading;
 use crate::tape::Cause;
 
 /// Calls of one session that may be open at once. Past it the oldest is forgotten, and that is noted.
-const OPEN: usize = 256;
+pub const OPEN: usize = 256;
 /// Bytes that one of them holds, about.
 const HELD: usize = 2 << 10;
 
@@ -64,8 +65,10 @@ pub struct Turns {
     now: Duration,
     stall: Duration,
     count: u64,
+    // Of those, the ones that nobody will tell.
+    untold: u64,
     forgotten: bool,
-    open: Vec<Turn>,
+    open: VecDeque<Turn>,
     ended: Vec<Ended>,
 }
 
@@ -106,8 +109,8 @@ impl Turn {
 impl Turns {
     /// None yet; a gap above `stall` is a stall.
     pub fn new(stall: Duration) -> Self {
-        let (open, ended) = (Vec::new(), Vec::new());
-        Self { now: Duration::ZERO, stall, count: 0, forgotten: false, open, ended }
+        let (open, ended) = (VecDeque::new(), Vec::new());
+        Self { now: Duration::ZERO, stall, count: 0, untold: 0, forgotten: false, open, ended }
     }
 
     /// What happens from here on happens now, since the session's zero.
@@ -128,7 +131,8 @@ impl Turns {
         at: Duration,
     ) -> &mut Turn {
         if self.open.len() >= OPEN {
-            self.open.remove(0);
+            self.open.pop_front();
+            self.untold += 1;
             self.forgotten = true;
         }
         self.count += 1;
@@ -136,7 +140,7 @@ impl Turns {
         let mut marks = Marks::new(self.stall);
         (marks.times.sent, marks.times.sent_all) = (Some(Duration::ZERO), Some(Duration::ZERO));
         let response = ResponseFacts { streamed: true, ..ResponseFacts::default() };
-        self.open.push_mut(Turn {
+        self.open.push_back_mut(Turn {
             number: self.count,
             operation,
             request: RequestFacts::default(),
@@ -177,9 +181,11 @@ impl Turns {
 
     fn take(&mut self, number: u64, at: impl FnOnce(&Turn) -> Duration) {
         if let Some(place) = self.open.iter().position(|turn| turn.number == number) {
-            let turn = self.open.remove(place);
-            let at = at(&turn);
-            self.ended.push(turn.end(Cause::Complete, at));
+            let ended = self.open.remove(place).map(|turn| {
+                let at = at(&turn);
+                turn.end(Cause::Complete, at)
+            });
+            self.ended.extend(ended);
         }
     }
 
@@ -188,8 +194,12 @@ impl Turns {
         self.open.iter_mut().for_each(|turn| turn.lost = Some(reading));
     }
 
-    /// Nothing more of any answer will be read: when the open calls end nobody can tell.
+    /// Nothing more of any answer will be read: when the open calls end nobody can tell, and of those of which
+    /// nothing was seen nothing at all.
     pub fn leave_all(&mut self) {
+        let before = self.open.len();
+        self.open.retain(|turn| turn.response.events > 0);
+        self.untold += (before - self.open.len()) as u64;
         let left = self.open.drain(..).map(|turn| {
             let last = turn.last;
             turn.end(Cause::Complete, last)
@@ -216,9 +226,9 @@ impl Turns {
         std::mem::take(&mut self.ended)
     }
 
-    /// How many began.
+    /// How many there were, without those that nobody tells.
     pub fn count(&self) -> u64 {
-        self.count
+        self.count - self.untold
     }
 
     /// Whether some were forgotten.

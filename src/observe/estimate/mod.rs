@@ -32,6 +32,8 @@ pub struct Texts {
     limit: usize,
     prompt: Prompt,
     answer: Sample,
+    // There is more in the answer than text.
+    answers_more: bool,
     template: Template,
 }
 
@@ -57,6 +59,7 @@ impl Texts {
             limit,
             prompt: Prompt::default(),
             answer: Sample::new(limit),
+            answers_more: false,
             template: Template::default(),
         }
     }
@@ -80,6 +83,11 @@ impl Texts {
         }
         let only = texts::answered(json, &mut self.answer);
         self.template.learn(json, only);
+    }
+
+    /// Something of the answer is no text: its tokens cannot be counted.
+    pub fn answers_more(&mut self) {
+        self.answers_more = true;
     }
 
     /// Bytes of its buffers.
@@ -108,7 +116,7 @@ impl Texts {
             Prompt::Long(sample) => Some(sample.tokens(tokenizer)),
         });
         let generates = operation != Operation::Embeddings;
-        let output = (generates && answer_is_read).then(|| {
+        let output = (generates && answer_is_read && !self.answers_more).then(|| {
             let before = response.usage.and_then(|usage| usage.output);
             self.answer.tokens(tokenizer).max(before.unwrap_or(0))
         });

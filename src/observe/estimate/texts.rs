@@ -9,6 +9,9 @@ use super::sample::Sample;
 use crate::observe::shapes::lenient::{Filled, Into, Lenient, List, Text, fields, read};
 use crate::observe::shapes::raw::Raw;
 
+/// How deep a value may be read anew within another. No API nests its `input`.
+const DEPTH: u8 = 4;
+
 /// What stands under a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meaning {
@@ -16,6 +19,8 @@ enum Meaning {
     Texts,
     /// As `Texts`, but an object is written out for the model as it stands.
     TextsOrJson,
+    /// As `Texts`, but an object names what the provider keeps.
+    TextsOrStored,
     /// Whatever it is, the model reads or writes it as it stands: a text, or JSON.
     Json,
     /// What the model may call. Functions of the client's are read as they stand; what the provider or
@@ -33,14 +38,14 @@ type Keys = fn(&str) -> Meaning;
 /// The keys of requests, in the spellings of all formats that are read.
 fn request(key: &str) -> Meaning {
     match key {
-        "messages" | "content" | "text" | "system" | "prompt" | "instructions" | "contents"
-        | "parts" | "systemInstruction" | "system_instruction" | "message" | "preamble"
-        | "chat_history" | "suffix" | "name" | "thinking" | "reasoning_content" | "output"
-        | "texts" | "inputs" | "refusal" | "tool_calls" | "function" | "custom"
-        | "function_call" | "functionCall" | "functionResponse" | "title" | "context"
-        | "requests" | "instances" | "input_prefix" | "input_suffix" | "tool_plan"
-        | "tool_results" | "outputs" => Meaning::Texts,
+        "messages" | "content" | "text" | "system" | "instructions" | "contents" | "parts"
+        | "systemInstruction" | "system_instruction" | "message" | "preamble" | "chat_history"
+        | "suffix" | "name" | "thinking" | "reasoning_content" | "output" | "texts" | "inputs"
+        | "refusal" | "tool_calls" | "function" | "custom" | "function_call" | "functionCall"
+        | "functionResponse" | "title" | "context" | "requests" | "instances" | "input_prefix"
+        | "input_suffix" | "tool_plan" | "tool_results" | "outputs" => Meaning::Texts,
         "input" => Meaning::TextsOrJson,
+        "prompt" => Meaning::TextsOrStored,
         "tools" => Meaning::Tools,
         "arguments" | "args" | "functions" | "response" | "parameters" | "response_format"
         | "responseSchema" | "response_schema" | "output_format" | "output_config"
@@ -63,7 +68,12 @@ fn request(key: &str) -> Meaning {
         | "previous_response_id"
         | "conversation"
         | "conversation_id"
-        | "previous_interaction_id" => Meaning::Unseen,
+        | "previous_interaction_id"
+        | "audio"
+        | "encrypted_content"
+        | "web_search_options"
+        | "mcp_servers"
+        | "container" => Meaning::Unseen,
         _ => Meaning::Nothing,
     }
 }
@@ -120,6 +130,8 @@ impl Tool<'_> {
 struct Walk<'a> {
     keys: Keys,
     to: &'a mut Sample,
+    // Texts in JSON that is read anew within what was read already: each has the reader's whole depth.
+    depth: u8,
     // A text that stands here is one of those that are looked for.
     here: bool,
     only_text: bool,
@@ -130,7 +142,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(keys: Keys, to: &'a mut Sample) -> Self {
-        Self { keys, to, here: false, only_text: true, texts: 0, only: None }
+        Self { keys, to, depth: 0, here: false, only_text: true, texts: 0, only: None }
     }
 
     fn push(&mut self, text: &str) {
@@ -156,6 +168,13 @@ impl<'a> Walk<'a> {
                 self.json(meaning, raw.0);
                 Ok(())
             }
+            Meaning::TextsOrStored => {
+                let mut raw = Raw::default();
+                object.next_value_seed(Into(&mut raw))?;
+                self.only_text &= !raw.0.starts_with('{');
+                self.json(Meaning::TextsOrJson, raw.0);
+                Ok(())
+            }
             Meaning::Tools => {
                 let mut raw = Raw::default();
                 object.next_value_seed(Into(&mut raw))?;
@@ -177,17 +196,20 @@ impl<'a> Walk<'a> {
     /// A value that the model reads or writes as it stands.
     fn json(&mut self, meaning: Meaning, raw: &str) {
         match raw.as_bytes().first() {
-            Some(b'"') => {
-                self.here = true;
-                let _read = read(raw.as_bytes(), self);
-            }
-            Some(b'[') if meaning == Meaning::TextsOrJson => {
-                self.here = true;
-                let _read = read(raw.as_bytes(), self);
-            }
+            Some(b'"') => self.anew(raw),
+            Some(b'[') if meaning == Meaning::TextsOrJson && self.depth < DEPTH => self.anew(raw),
             Some(b'{' | b'[') => self.push(raw),
             _ => (),
         }
+    }
+
+    /// Reads a value by itself, in which texts are looked for.
+    fn anew(&mut self, raw: &str) {
+        self.here = true;
+        self.depth += 1;
+        // What cannot be read ends what is gathered of it.
+        let _read = read(raw.as_bytes(), self);
+        self.depth -= 1;
     }
 }
 
@@ -254,6 +276,24 @@ mod tests {
         let mut sample = Sample::new(4096);
         let only_text = asked(json.as_bytes(), &mut sample);
         (sample.text(), only_text)
+    }
+
+    #[test]
+    fn a_value_nested_in_itself_is_read_only_so_deep() {
+        let deep = 20_000;
+        let json = [r#"{"input":["#.repeat(deep), "]}".repeat(deep)].concat();
+        let (text, _) = prompt(&json);
+        assert!(text.starts_with(r#"[{"input":["#), "{}", &text[..20]);
+        let said = said(&json);
+        assert!(said.starts_with(r#"[{"input":["#), "{}", &said[..20]);
+    }
+
+    #[test]
+    fn what_the_provider_keeps_is_no_text_of_a_prompt() {
+        assert_eq!(prompt(r#"{"prompt":"Hi"}"#), ("Hi".to_owned(), true));
+        assert_eq!(prompt(r#"{"prompt":["a","b"]}"#), ("ab".to_owned(), true));
+        assert!(!prompt(r#"{"prompt":{"id":"pmpt_1"}}"#).1);
+        assert!(!prompt(r#"{"messages":[{"role":"assistant","audio":{"id":"audio_1"}}]}"#).1);
     }
 
     #[test]

@@ -203,8 +203,9 @@ impl Dialogue for Live {
         self.asked = None;
         let result = turns.read(number, message);
         self.is_complete |= spoken.is_some_and(|it| it.complete.0 == Some(true));
-        let counted = turns.get(number).is_some_and(|turn| turn.response.usage.is_some());
-        if self.is_complete && counted {
+        // Told before the turn was complete, a count may be followed by its last: the turn is over with that, or
+        // when the next begins.
+        if self.is_complete && is_told {
             self.leave_complete(turns);
         }
         result

@@ -114,14 +114,14 @@ impl Images {
 
     /// A finished picture of a stream tells the tokens of the prompt, and its own.
     fn count_one(&mut self, whole: &Whole<'_>, facts: &mut ResponseFacts) {
-        let before = facts.usage.and_then(|usage| usage.output);
+        let before = facts.usage.unwrap_or_default();
         self.made += 1;
         self.count(whole, Some(self.made), facts);
         if let Some(usage) = &mut facts.usage {
-            let own = usage.output;
-            usage.output = own.map(|own| own.saturating_add(before.unwrap_or(0))).or(before);
             // "The number of image tokens in the output image."
-            usage.output_image = usage.output_image.or(own).and(usage.output);
+            let image = usage.output_image.or(usage.output);
+            usage.output = sum(before.output, usage.output);
+            usage.output_image = sum(before.output_image, image);
         }
     }
 
@@ -131,6 +131,11 @@ impl Images {
             facts.error = word.or_else(|| Some(self.error.clone()));
         }
     }
+}
+
+/// What both say together; what neither says is unknown.
+fn sum(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    one.zip(other).map(|(one, other)| one.saturating_add(other)).or(one).or(other)
 }
 
 impl Answer for Images {

@@ -76,8 +76,8 @@ impl Dialogue for Live {
         if kind == "response.event" {
             let mut delegated = Delegated::default();
             read(message, &mut delegated)?;
-            let lane = said.delegation.as_str();
-            return self.delegated.answer(Some(lane), delegated.event.0.as_bytes(), turns);
+            let lane = said.delegation.bounded(ID).unwrap_or_default();
+            return self.delegated.answer(Some(&lane), delegated.event.0.as_bytes(), turns);
         }
         if kind == "session.started" && self.session.is_none() {
             self.begin(&said, turns);
@@ -130,10 +130,9 @@ impl Answer for Talking {
         read(frame.data, &mut event)?;
         event.session.id.replace(&mut facts.id, ID);
         event.session.model.replace(&mut facts.model, MODEL);
-        if event.usage.seconds.0.is_some_and(|seconds| seconds >= 0.0) {
-            let seconds = event.usage.seconds.0.unwrap_or_default();
-            let input_audio_time = Duration::try_from_secs_f64(seconds).ok();
-            let units = Units { input_audio_time, ..Units::default() };
+        let seconds = event.usage.seconds.0;
+        if let Some(time) = seconds.and_then(|it| Duration::try_from_secs_f64(it).ok()) {
+            let units = Units { input_audio_time: Some(time), ..Units::default() };
             facts.usage = Some(Usage { units, ..Usage::default() });
             self.told = true;
         }

@@ -17,7 +17,7 @@ use serde::de::SeqAccess;
 use super::super::Dialogue;
 use crate::observe::observation::{Operation, RateLimit, RequestFacts};
 use crate::observe::shapes::lenient::{Count, Into, Lenient, Number, Text, Unread, fields, read};
-use crate::observe::turns::{Turn, Turns};
+use crate::observe::turns::{OPEN, Turn, Turns};
 
 /// Longest names that are kept.
 const ID: usize = 128;
@@ -204,7 +204,9 @@ impl Realtime {
     }
 
     fn keep(&mut self, id: &Text<'_>, number: u64, turns: &mut Turns) {
-        self.open.retain(|(_, number)| turns.get(*number).is_some());
+        if self.open.len() >= OPEN {
+            self.open.retain(|(_, number)| turns.get(*number).is_some());
+        }
         self.open.push((id.bounded(ID).unwrap_or_default(), number));
     }
 
