@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::packed::Searcher;
 
 use super::sample::Sample;
 
@@ -37,7 +37,8 @@ const UNSEEN: [&str; 12] = [
     ";base64,",
 ];
 
-static FINDER: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| AhoCorasick::new(UNSEEN).ok());
+/// Many bytes at a time; where the processor cannot do that, nothing is known of long prompts.
+static FINDER: LazyLock<Option<Searcher>> = LazyLock::new(|| Searcher::new(UNSEEN));
 
 impl Prompt {
     /// Of a body that was read to its end; at most so many bytes of it are kept.
@@ -46,7 +47,7 @@ impl Prompt {
             return Self::Whole(body.into());
         }
         match &*FINDER {
-            Some(finder) if !finder.is_match(body) => Self::Long(Sample::of(body, limit)),
+            Some(finder) if finder.find(body).is_none() => Self::Long(Sample::of(body, limit)),
             _ => Self::Unknown,
         }
     }
