@@ -51,8 +51,8 @@ impl RequestTee {
     }
 
     /// A body that was read to its end.
-    pub(super) fn read(
-        frames: impl IntoIterator<Item = Bytes>,
+    pub(super) fn read<const N: usize>(
+        frames: [Bytes; N],
         sized: bool,
         trailers: Option<HeaderMap>,
         client: Arc<Client>,
@@ -62,18 +62,14 @@ impl RequestTee {
     }
 
     /// With what was read of it in front again.
-    pub(super) fn behind(mut self, frames: impl IntoIterator<Item = Bytes>) -> Self {
+    pub(super) fn behind<const N: usize>(mut self, frames: [Bytes; N]) -> Self {
         self.ahead.extend(frames.into_iter().filter(|frame| !frame.is_empty()));
         self.client.uploads_again();
         self
     }
 
     /// What was read of it, and how it broke then.
-    pub(super) fn broken(
-        mut self,
-        frames: impl IntoIterator<Item = Bytes>,
-        error: BodyError,
-    ) -> Self {
+    pub(super) fn broken<const N: usize>(mut self, frames: [Bytes; N], error: BodyError) -> Self {
         let sized = self.size_hint().exact().is_some();
         self.rest = Rest::Read { last: Some(Err(error)), sized };
         self.behind(frames)

@@ -99,11 +99,10 @@ impl Asking {
     ) -> (RequestTee, Option<Question>) {
         let client = body.client();
         pen.milestone(Milestone::HoldBegan, Instant::now());
-        let held = hold::hold(body, splice::NEEDED, limits, self.memory.share()).await;
+        let held = hold::hold(body, limits, self.memory.share()).await;
         pen.milestone(Milestone::HoldEnded, Instant::now());
         let original = match held {
             Held::Whole(original) => original,
-            Held::Without(body) => return (body, None),
             Held::Cut(body) => {
                 pen.milestone(Milestone::AskGivenUp, Instant::now());
                 return (body, None);

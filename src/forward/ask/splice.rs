@@ -10,10 +10,6 @@ const OPTION: &[u8] = br#""include_usage":true,"#;
 /// In an object that is empty.
 const ONLY_OPTION: &[u8] = br#""include_usage":true"#;
 
-/// What stands in each body that is asked in. Most that are large say nothing of a stream, and need not
-/// be read for that.
-pub(super) const NEEDED: &[u8] = br#""stream""#;
-
 /// Bytes to put into a body, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Splice<'a> {
@@ -28,7 +24,8 @@ pub struct Splice<'a> {
 /// Where the question goes into `body`; nothing where it must be left alone: not one JSON object
 /// that every parser reads alike, not `"stream": true`, or the client said something about usage.
 pub fn find(body: &[u8]) -> Option<Splice<'_>> {
-    memmem::find(body, NEEDED)?;
+    // Most bodies that are large say nothing of a stream, and need not be read for that.
+    memmem::find(body, b"\"stream\"")?;
     let request = Object::read(body)?;
     if request.value(body, "stream")? != b"true" {
         return None;
