@@ -1,7 +1,7 @@
-//! Worked costs: calls of many providers, each with the arithmetic of its provider's price page written out,
-//! held against `clearspan prices` and against the library, to the nano-dollar. Knows no table. The
-//! numbers are those of two price lists that name these pages, genai-prices 0.2.3 and litellm 1.109.1,
-//! which agree where both have one, but for Mistral's (`overlay.json` says why).
+//! Worked costs: calls of many providers, each with its arithmetic written out, held against `clearspan prices`
+//! and against the library, to the nano-dollar. Knows no table. The numbers are those of two price lists
+//! that name the providers' pages, genai-prices 0.2.3 and litellm 1.109.1; they agree where both have one,
+//! but for Mistral's (`overlay.json` says why), and some rows are in one of them only.
 
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
