@@ -1,7 +1,7 @@
 //! Starts and stops the processes, and keeps account of the requests that Clearspan has to report.
 //! Knows no load and no measure.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -53,6 +53,9 @@ impl Process {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 if let Some(address) = announced_address(&line) {
                     drop(tell.try_send(Ok(address)));
+                } else if line.contains("lost") {
+                    // Spans that it gave up, for one: whoever reads the table has to know.
+                    drop(writeln!(std::io::stderr(), "{line}"));
                 } else if said.len() < 2000 {
                     said = said + &line + "\n";
                 }
@@ -115,6 +118,8 @@ pub(crate) struct Stage {
     pub(crate) against: Option<PathBuf>,
     started: usize,
     sent: u64,
+    /// Spans for which patience ended.
+    missing: u64,
     failed: u64,
     /// What a reader of the table must know.
     pub(crate) notes: Vec<String>,
@@ -132,6 +137,7 @@ impl Stage {
             against,
             started: 0,
             sent: 0,
+            missing: 0,
             failed: 0,
             notes: Vec::new(),
         })
@@ -261,18 +267,21 @@ impl Stage {
     }
 
     /// Waits until each request that went through Clearspan has its span at the sink, and none more
-    /// comes; or until patience ends, which [`Stage::verdict`] will tell.
-    pub(crate) fn wait_for_spans(&self) -> Result<(), Failure> {
+    /// comes; or until patience ends, which is noted, and [`Stage::verdict`] will tell. What is missing
+    /// then is not waited for again.
+    pub(crate) fn wait_for_spans(&mut self) -> Result<(), Failure> {
         let start = Instant::now();
         let mut last = sink::ask(self.sink.address)?;
         while start.elapsed() < PATIENCE {
             thread::sleep(Duration::from_millis(20));
             let counts = sink::ask(self.sink.address)?;
-            if counts.server_spans >= self.sent && counts == last {
+            if counts.server_spans + self.missing >= self.sent && counts == last {
                 return Ok(());
             }
             last = counts;
         }
+        self.missing = self.sent.saturating_sub(last.server_spans);
+        self.notes.push(format!("{} of {} spans are missing by now", self.missing, self.sent));
         Ok(())
     }
 
