@@ -163,8 +163,7 @@ fn shipped_upstreams() -> Vec<Upstream> {
             "https://api.anthropic.com",
             &["/v1/messages", "/v1/complete", "/v1/organizations/"],
         ),
-        // google-genai from 3.0 on asks under /v1/ (its `GOOGLE_AI_API_DEFAULT_VERSION`): that it has
-        // ground there lets its marker decide on the rest.
+        // What google-genai asks under /v1/ from 3.0 on bears Gemini's marker; these two it alone has.
         shipped(
             "gemini",
             "https://generativelanguage.googleapis.com",
