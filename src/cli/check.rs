@@ -119,6 +119,7 @@ fn exporter(exporter: &Exporter) -> String {
     }
     // A secret prints as `***`.
     how.extend(exporter.headers.iter().map(|(name, secret)| format!("{name}: {secret:?}")));
+    how.extend(exporter.proxy.as_ref().map(|proxy| format!("through {proxy}")));
     format!("# telemetry goes to {} ({})", exporter.destinations().join(", "), how.join(", "))
 }
 

@@ -309,6 +309,9 @@ pub struct Export {
     /// Its key (PEM).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<PathBuf>,
+    /// The egress proxy before it; absent: what the environment says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxySource>,
 }
 
 /// What carries OTLP.

@@ -11,7 +11,7 @@ use super::file::{Export, Signal};
 use super::pem;
 use super::url::Url;
 use super::variables::{Reader, entries, pair};
-use crate::report::settings::{Protocol, Secret, Temporality, Tls};
+use crate::report::settings::{Protocol, Proxy, Secret, Temporality, Tls};
 
 /// An OTLP destination of one signal.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub(super) struct Target {
     pub(super) temporality: Temporality,
     /// Trust where the URL is https.
     pub(super) tls: Tls,
+    /// The egress proxy before it, as far as is known: `OTEL_*` say none.
+    pub(super) proxy: Option<Proxy>,
 }
 
 /// What can be said of each signal, or of all.
@@ -72,6 +74,7 @@ pub(super) fn target(
         timeout: of.timeout(),
         temporality: of.reader.word(TEMPORALITY, &TEMPORALITIES).unwrap_or(Temporality::Cumulative),
         tls: if url.scheme_str() == Some("https") { of.tls()? } else { Tls::default() },
+        proxy: None,
         url,
     }))
 }

@@ -69,10 +69,7 @@ impl Upstream {
 
     /// The credentials that this proxy wants with each request.
     pub(super) fn proxy_authorization(&self, hop: Hop) -> Option<&HeaderValue> {
-        match &self.forwarder(hop)?.protocol {
-            Protocol::Http { authorization, .. } => authorization.as_ref(),
-            Protocol::Socks5 { .. } => None,
-        }
+        self.forwarder(hop)?.authorization()
     }
 }
 

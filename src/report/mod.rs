@@ -74,7 +74,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio_rustls::TlsConnector;
 
 use crate::observe::observation::Observation;
 use metrics::{Export, Metrics, Reader, State};
@@ -82,7 +81,7 @@ use otlp::{Envelope, Sender, Stop};
 use prometheus::Format;
 use queue::{Counts, Queue};
 use series::Recorder;
-use settings::{AttributeLimits, Exporter, Lines, Protocol, Sampler, Settings};
+use settings::{AttributeLimits, Lines, Sampler, Settings};
 use spans::Spans;
 
 /// A number that another part of the program counts.
@@ -288,17 +287,6 @@ impl Handle {
     }
 }
 
-/// What makes TLS of an exporter's connections, where one of its URLs asks for that.
-fn connector(exporter: &Exporter) -> Result<Option<TlsConnector>, rustls::Error> {
-    let uris = [&exporter.traces, &exporter.metrics, &exporter.logs];
-    let protocol = match exporter.protocol {
-        Protocol::Http => post::ALPN,
-        Protocol::Grpc => grpc::ALPN,
-    };
-    let needed = uris.into_iter().flatten().any(connect::is_https);
-    needed.then(|| exporter.tls.connector(protocol)).transpose()
-}
-
 /// What the endpoints' thread will do.
 struct Plan {
     exports: Vec<Export>,
@@ -312,9 +300,9 @@ impl Plan {
         let mut plan = Self { exports: vec![], records: vec![], metrics: vec![], signals: vec![] };
         let limits = &settings.limits;
         for exporter in &settings.exporters {
-            let tls = connector(exporter)?;
+            let means = deliver::means(exporter)?;
             let sender = |uri: &_, what, timeout| {
-                Sender::new(uri, what, exporter, timeout, tls.as_ref(), stop.clone())
+                Sender::new(uri, what, exporter, timeout, &means, stop.clone())
             };
             let records = [
                 (names::TRACES, "spans", &exporter.traces, limits.spans),

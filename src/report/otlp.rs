@@ -11,8 +11,8 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
-use tokio_rustls::TlsConnector;
 
+use super::connect::Means;
 use super::deliver::{Endpoint, deliver};
 use super::metrics::{Metrics, Reader};
 use super::queue::{BATCH_BYTES, Counts, Queue};
@@ -77,11 +77,11 @@ impl Sender {
         what: &'static str,
         exporter: &Exporter,
         timeout: Option<Duration>,
-        tls: Option<&TlsConnector>,
+        means: &Means,
         stop: Stop,
     ) -> Self {
         Self {
-            endpoint: Endpoint::new(uri, exporter, tls),
+            endpoint: Endpoint::new(uri, exporter, means),
             url: shown(uri, exporter.protocol),
             what,
             timeout: timeout.map_or(exporter.timeout, |it| it.min(exporter.timeout)),
@@ -440,7 +440,7 @@ mod tests {
         let uri: Uri = format!("http://me:secret@{address}/v1/traces?key=secret").parse().unwrap();
         let (_stop, stopped) = watch::channel(None);
         let exporter = exporter(address);
-        let mut sender = Sender::new(&uri, "spans", &exporter, None, None, stopped);
+        let mut sender = Sender::new(&uri, "spans", &exporter, None, &Means::default(), stopped);
         let counts = Counts::default();
         for _ in 0..4 {
             sender.send(vec![0], 2, &counts).await;

@@ -89,6 +89,7 @@ pub(super) fn exporter(address: SocketAddr) -> Exporter {
         protocol: Protocol::Http,
         temporality: Temporality::Cumulative,
         tls: Tls::default(),
+        proxy: None,
     }
 }
 

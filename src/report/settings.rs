@@ -5,6 +5,7 @@ use std::time::Duration;
 pub use super::protobuf::{AttributeLimits, LONGEST_VALUE};
 pub use super::sampler::{Root, Sampler};
 pub use super::tls::{BadPem, Tls};
+pub use crate::egress::Proxy;
 
 /// Everything that reporting needs to be told.
 #[derive(Clone, Debug)]
@@ -51,6 +52,8 @@ pub struct Exporter {
     pub temporality: Temporality,
     /// Trust where a URL is https.
     pub tls: Tls,
+    /// The egress proxy before its host.
+    pub proxy: Option<Proxy>,
 }
 
 impl Exporter {

@@ -11,9 +11,11 @@ use prost::Message;
 
 use crate::support::client::{exchange, post};
 use crate::support::collector::{Collector, Export, Mode, Received};
+use crate::support::egress::{Egress, Verdict};
 use crate::support::origin::{Answering, Nobody};
 use crate::support::otlp_server::{self, Reply, Speaks};
 use crate::support::proxy::{Metrics, Proxy, Start, export, upstream};
+use crate::support::secured;
 use crate::support::tls::Authority;
 
 const CHAT: &str = "/v1/chat/completions";
@@ -389,4 +391,97 @@ fn the_log_level_is_what_the_program_says_of_itself() {
         }
     }
     assert_eq!(collector.received().exports.iter().filter(|it| it.path == TRACES).count(), 2);
+}
+
+/// `me:s@cret`, as a URL and as `Proxy-Authorization` say it.
+const USER: (&str, &str) = ("me:s%40cret@", "Basic bWU6c0BjcmV0");
+
+/// Where a collector listens.
+fn address_of(collector: &Collector) -> std::net::SocketAddr {
+    let (_, place) = collector.endpoint().split_once("://").unwrap();
+    place.replace("localhost", "127.0.0.1").parse().unwrap()
+}
+
+#[test]
+fn an_egress_proxy_of_the_environment_leads_to_a_collector_that_only_it_knows() {
+    let upstream = answering();
+    let authority = secured::Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let ca = secured::file(folder.path(), "ca.pem", &authority.pem());
+    let config = secured::config(&authority.identity(&["otel.test"]), None);
+    let collector = otlp_server::taking(Speaks::Http, Some(config));
+    let to = address_of(&collector);
+    let egress = Egress::with(move |head| match head.field("proxy-authorization") {
+        Some(it) if it == USER.1 => Verdict::Tunnel(to),
+        _ => Verdict::answer("HTTP/1.1 407 No\r\n\r\n"),
+    });
+    let config =
+        export("https://otel.test:4318") + &format!("ca = {ca:?}\nsignals = [\"traces\"]\n");
+    let beside = start(&upstream, &config).reports_at_once();
+    let proxy = beside.env("HTTPS_PROXY", egress.url("http", USER.0)).start();
+    ask(&proxy);
+    assert_eq!(collector.spans("CLIENT", 1).len(), 1);
+    let asked = egress.asked();
+    assert_eq!(asked.start, "CONNECT otel.test:4318 HTTP/1.1");
+    let seen = &collector.received().exports[0];
+    assert_eq!((seen.path.as_str(), field(seen, "host")), ("/v1/traces", Some("otel.test:4318")));
+    assert_eq!(field(seen, "proxy-authorization"), None);
+    // It is told when it does not let us through, and by its name only.
+    let refused = start(&upstream, &config).reports_at_once();
+    let proxy = refused.env("https_proxy", egress.url("http", "")).start();
+    ask(&proxy);
+    proxy.wait_until_said("the egress proxy wants other credentials (407)");
+}
+
+#[test]
+fn an_endpoint_without_tls_is_asked_for_in_absolute_form_and_one_of_grpc_through_a_tunnel() {
+    let upstream = answering();
+    let collector = otlp_server::taking(Speaks::Grpc, None);
+    let to = address_of(&collector);
+    let egress = Egress::with(move |head| match head.method() {
+        "CONNECT" => Verdict::Tunnel(to),
+        _ => Verdict::answer("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+    });
+    let traces = "signals = [\"traces\"]\n";
+    let over_http = export("http://otel.test:4318/base") + traces;
+    let start = |config: &str| start(&upstream, config).reports_at_once();
+    let proxy = start(&over_http).env("HTTP_PROXY", egress.url("http", USER.0)).start();
+    ask(&proxy);
+    let asked = egress.asked();
+    assert_eq!(asked.start, "POST http://otel.test:4318/base/v1/traces HTTP/1.1");
+    assert_eq!(asked.field("host"), Some("otel.test:4318"));
+    assert_eq!(asked.field("proxy-authorization"), Some(USER.1));
+    let said = format!("{:?}", proxy.stderr());
+    assert!(!said.contains("cret"), "{said}");
+    let proxy = start(&grpc("http://otel.test:4317", traces));
+    let proxy = proxy.env("ALL_PROXY", egress.url("http", "")).start();
+    ask(&proxy);
+    assert_eq!(collector.spans("CLIENT", 1).len(), 1);
+    assert_eq!(egress.asked().start, "CONNECT otel.test:4317 HTTP/1.1");
+}
+
+#[test]
+fn an_exports_own_egress_proxy_goes_before_the_environments() {
+    let upstream = answering();
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    authority.write(&folder.path().join("ca.crt"));
+    let collector = otlp_server::taking(Speaks::Grpc, Some(authority.server(b"h2", false)));
+    let egress = Egress::socks5("me", "s@cret", address_of(&collector));
+    let keys = format!("ca = {:?}\nproxy = {{ env = \"EGRESS\" }}", folder.path().join("ca.crt"));
+    let config = grpc("https://localhost:4317", &format!("{keys}\nsignals = [\"traces\"]"));
+    let beside = start(&upstream, &config).env("HTTPS_PROXY", "http://nobody.invalid");
+    let proxy = beside.reports_at_once().env("EGRESS", egress.url("socks5", USER.0)).start();
+    ask(&proxy);
+    assert_eq!(collector.spans("CLIENT", 1).len(), 1);
+    assert_eq!(egress.asked().start, "SOCKS localhost:4317 me s@cret");
+    // `none` is no proxy, and neither is one for this machine.
+    for keys in ["proxy = \"none\"", "signals = [\"traces\"]"] {
+        let collector = Collector::start(Mode::Well);
+        let config = format!("{}{keys}\n", export(collector.endpoint()));
+        let beside = start(&upstream, &config).reports_at_once();
+        let proxy = beside.env("ALL_PROXY", "http://nobody.invalid").start();
+        ask(&proxy);
+        assert_eq!(collector.spans("CLIENT", 1).len(), 1);
+    }
 }
