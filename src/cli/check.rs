@@ -9,7 +9,7 @@ use crate::config::proxy::ProxySource;
 use crate::config::secret::SecretSource;
 use crate::config::{Loaded, Setting, Source, file};
 use crate::forward::settings::{TlsFiles, Upstream, Way};
-use crate::report::settings::{Exporter, Temporality};
+use crate::report::settings::{Exporter, Histograms, Temporality};
 
 /// Where the comments begin that say who said a value.
 const COMMENT_COLUMN: usize = 40;
@@ -116,6 +116,9 @@ fn exporter(exporter: &Exporter) -> String {
     how.push(format!("at most {} s", exporter.timeout.as_secs_f64()));
     if exporter.temporality != Temporality::Cumulative {
         how.push("sums as deltas".to_owned());
+    }
+    if exporter.histograms == Histograms::Exponential {
+        how.push("exponential histograms".to_owned());
     }
     // A secret prints as `***`.
     how.extend(exporter.headers.iter().map(|(name, secret)| format!("{name}: {secret:?}")));

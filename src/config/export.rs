@@ -4,7 +4,7 @@ use http::{HeaderName, Uri};
 
 use super::environment::Environment;
 use super::fault::{Fault, all};
-use super::file::{Compression, Export, Protocol, Signal, Temporality};
+use super::file::{Compression, Export, Histograms, Protocol, Signal, Temporality};
 use super::otel::Otel;
 use super::otlp::{self, Target};
 use super::secret::SecretSource;
@@ -120,6 +120,7 @@ fn targets(
             gzip: export.compression == Compression::Gzip,
             timeout: export.timeout_seconds.0,
             temporality: temporality(export.temporality),
+            histograms: histograms(export.histograms),
             tls: tls.clone(),
             proxy: proxy.clone(),
         };
@@ -165,6 +166,13 @@ fn temporality(written: Temporality) -> report::Temporality {
     }
 }
 
+fn histograms(written: Histograms) -> report::Histograms {
+    match written {
+        Histograms::Explicit => report::Histograms::Explicit,
+        Histograms::Exponential => report::Histograms::Exponential,
+    }
+}
+
 fn header(
     name: &str,
     source: &SecretSource,
@@ -188,7 +196,8 @@ fn group(targets: impl Iterator<Item = (Signal, Target)>) -> Vec<Exporter> {
 }
 
 fn alone(signal: Signal, target: Target) -> Exporter {
-    let Target { protocol, url, headers, gzip, timeout, temporality, tls, proxy } = target;
+    let Target { protocol, url, headers, gzip, timeout, temporality, histograms, tls, proxy } =
+        target;
     let mut exporter = Exporter {
         protocol,
         traces: None,
@@ -198,6 +207,7 @@ fn alone(signal: Signal, target: Target) -> Exporter {
         gzip,
         timeout,
         temporality,
+        histograms,
         tls,
         proxy,
     };
@@ -218,7 +228,7 @@ fn is_alike(exporter: &Exporter, target: &Target) -> bool {
     let host = |url: &Uri| (url.scheme().cloned(), url.authority().cloned());
     there.map(host).all(|it| it == host(&target.url))
         && (&exporter.headers, &exporter.tls) == (&target.headers, &target.tls)
-        && exporter.proxy == target.proxy
+        && (&exporter.proxy, exporter.histograms) == (&target.proxy, target.histograms)
         && (exporter.protocol, exporter.temporality) == (target.protocol, target.temporality)
         && (exporter.gzip, exporter.timeout) == (target.gzip, target.timeout)
 }
@@ -281,6 +291,7 @@ mod tests {
             endpoint = 'https://c:4317'
             protocol = 'grpc'
             temporality = 'lowmemory'
+            histograms = 'exponential'
             signals = ['logs']
             ca = {ca:?}"
         );
@@ -292,6 +303,7 @@ mod tests {
         assert_eq!(exporter.destinations(), ["https://c:4317 (gRPC: logs)"]);
         assert_eq!(exporter.protocol, report::Protocol::Grpc);
         assert_eq!(exporter.temporality, report::Temporality::LowMemory);
+        assert_eq!(exporter.histograms, report::Histograms::Exponential);
         assert_eq!(format!("{:?}", exporter.tls), "Tls(1 roots)");
     }
 

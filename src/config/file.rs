@@ -300,6 +300,9 @@ pub struct Export {
     /// From when sums count.
     #[serde(default)]
     pub temporality: Temporality,
+    /// What its histograms are made of.
+    #[serde(default)]
+    pub histograms: Histograms,
     /// Certificates (PEM) that alone are trusted; absent: the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
@@ -337,6 +340,17 @@ pub enum Temporality {
     Delta,
     /// As delta where that saves memory.
     Lowmemory,
+}
+
+/// What histograms are made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Histograms {
+    /// Buckets with bounds that are written down.
+    #[default]
+    Explicit,
+    /// Buckets of base 2, as fine as the values allow.
+    Exponential,
 }
 
 impl Export {

@@ -81,7 +81,7 @@ use otlp::{Envelope, Sender, Stop};
 use prometheus::Format;
 use queue::{Counts, Queue};
 use series::Recorder;
-use settings::{AttributeLimits, Lines, Sampler, Settings};
+use settings::{AttributeLimits, Histograms, Lines, Sampler, Settings};
 use spans::Spans;
 
 /// A number that another part of the program counts.
@@ -144,7 +144,7 @@ pub fn start(
     let mut plan = Plan::new(&settings, stopped)?;
     let listen = sources.listen.clone();
     let exports = std::mem::take(&mut plan.exports);
-    let readers = plan.metrics.iter().filter_map(|(_, _, reader)| reader.clone()).collect();
+    let readers = plan.metrics.iter().filter_map(|(_, _, (reader, _))| reader.clone()).collect();
     let metrics = Arc::new(Metrics::new(&settings, sources, exports, lines.clone(), readers));
     let (spans, logs) = (plan.queues(names::TRACES), plan.queues(names::LOGS));
     let done = plan.spawn(&settings, &metrics)?;
@@ -291,7 +291,7 @@ impl Handle {
 struct Plan {
     exports: Vec<Export>,
     records: Vec<(Sender, Arc<Queue>, Duration)>,
-    metrics: Vec<(Sender, Arc<Counts>, Option<Reader>)>,
+    metrics: Vec<(Sender, Arc<Counts>, (Option<Reader>, Histograms))>,
     signals: Vec<(&'static str, Arc<Queue>)>,
 }
 
@@ -320,7 +320,8 @@ impl Plan {
                 let counts = Arc::new(Counts::default());
                 plan.export(names::METRIC_POINTS, uri, State::Counts(Arc::clone(&counts)));
                 let sender = sender(uri, "points", limits.metric_timeout);
-                plan.metrics.push((sender, counts, Reader::of(exporter.temporality)));
+                let form = (Reader::of(exporter.temporality), exporter.histograms);
+                plan.metrics.push((sender, counts, form));
             }
         }
         Ok(plan)
@@ -348,9 +349,9 @@ impl Plan {
             for (sender, queue, delay) in self.records {
                 tasks.spawn(otlp::send_records(sender, queue, envelope.clone(), delay));
             }
-            for (sender, counts, reader) in self.metrics {
+            for (sender, counts, form) in self.metrics {
                 let metrics = Arc::clone(&metrics);
-                tasks.spawn(otlp::send_metrics(sender, metrics, reader, counts, interval));
+                tasks.spawn(otlp::send_metrics(sender, metrics, form, counts, interval));
             }
             tasks.join_all().await;
         };

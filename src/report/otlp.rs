@@ -16,7 +16,7 @@ use super::connect::Means;
 use super::deliver::{Endpoint, deliver};
 use super::metrics::{Metrics, Reader};
 use super::queue::{BATCH_BYTES, Counts, Queue};
-use super::settings::{Exporter, Protocol};
+use super::settings::{Exporter, Histograms, Protocol};
 use super::{names, pieces, protobuf};
 
 /// When to end: absent while running, then the moment at which what is unsent is given up.
@@ -170,7 +170,7 @@ pub(super) async fn send_records(
 pub(super) async fn send_metrics(
     mut sender: Sender,
     metrics: Arc<Metrics>,
-    reader: Option<Reader>,
+    (reader, histograms): (Option<Reader>, Histograms),
     counts: Arc<Counts>,
     interval: Duration,
 ) {
@@ -187,7 +187,7 @@ pub(super) async fn send_metrics(
             Some(reader) => metrics.collect_by(reader),
             None => metrics.collect(),
         };
-        for (body, points) in pieces::of(&collected, BATCH_BYTES) {
+        for (body, points) in pieces::of(&collected, histograms, BATCH_BYTES) {
             sender.send(body, points, &counts).await;
         }
     }

@@ -338,6 +338,43 @@ fn deltas_add_up_and_a_scrape_stays_cumulative() {
 }
 
 #[test]
+fn histograms_are_exponential_where_that_is_asked_for_and_explicit_beside_it() {
+    let upstream = answering();
+    let [fine, deltas, plain] = [(); 3].map(|()| Collector::start(Mode::Well));
+    let exponential = "histograms = \"exponential\"\n";
+    let config = [
+        export(fine.endpoint()) + exponential,
+        export(deltas.endpoint()) + "temporality = \"delta\"\n" + exponential,
+        export(plain.endpoint()),
+    ];
+    let proxy = start(&upstream, &config.concat()).start();
+    (0..3).for_each(|_| ask(&proxy));
+    let name = "http.server.request.duration";
+    let bucket = "http_server_request_duration_seconds_bucket";
+    proxy.wait_for_metric("three", |it| it.sum(bucket, &["le=\"+Inf\""]) == 3.0);
+    assert!(!proxy.admin_get("/metrics").text().contains("xponential"));
+    proxy.finish();
+    for (collector, is_delta) in [(&fine, false), (&deltas, true)] {
+        let received = collector.received();
+        let points = received.metric(name);
+        let [point] = points[..] else { panic!("{points:?}") };
+        assert_eq!((point.count, point.delta, point.unit.as_str()), (Some(3), is_delta, "s"));
+        assert!(point.scale.is_some_and(|it| (1..=20).contains(&it)) && point.bounds.is_empty());
+        assert!(received.points.iter().all(|it| !it.metric.contains("exponential")));
+        assert!(received.points.iter().all(|it| it.bounds.is_empty()));
+        assert_eq!(received.metric("clearspan.requests")[0].value, 3.0);
+    }
+    let received = plain.received();
+    assert!(received.metric(name)[0].bounds.contains(&3.0));
+    assert!(received.points.iter().all(|it| it.scale.is_none()));
+    let names = |it: &Collector| {
+        let points = it.received().points;
+        points.into_iter().map(|it| it.metric).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(names(&fine), names(&plain));
+}
+
+#[test]
 fn what_is_not_sampled_has_no_spans_but_counts() {
     let upstream = answering();
     let collector = Collector::start(Mode::Well);
