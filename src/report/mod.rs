@@ -53,6 +53,8 @@ mod deliver;
 mod pieces;
 /// Batches and metrics leave to OTLP endpoints.
 mod otlp;
+/// What there was no room for is said.
+mod losses;
 /// Lines leave to standard output.
 mod stdout;
 /// Observations written by hand.
@@ -69,6 +71,7 @@ mod receiver;
 mod whole;
 
 use std::io::{self, Write};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -76,6 +79,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::observe::observation::Observation;
+use losses::{Loss, Losses};
 use metrics::{Export, Metrics, Reader, State};
 use otlp::{Envelope, Sender, Stop};
 use prometheus::Format;
@@ -133,7 +137,7 @@ pub enum Error {
 /// `Reporter` for each worker.
 pub fn start(
     settings: Settings,
-    sources: Sources,
+    mut sources: Sources,
     output: Output,
 ) -> Result<(Reporter, Handle), Error> {
     let lines = match settings.lines {
@@ -142,6 +146,13 @@ pub fn start(
     };
     let (stop, stopped) = watch::channel(None);
     let mut plan = Plan::new(&settings, stopped)?;
+    let dropped = Arc::new(sources.dropped);
+    let counted = Arc::clone(&dropped);
+    sources.dropped = Box::new(move || counted());
+    plan.losses.push(Loss::new(Box::new(move || dropped()), HANDOVERS, OVERLOADED));
+    if let Some(lines) = lines.clone() {
+        plan.losses.push(Loss::new(Box::new(move || lines.dropped()), LINES, UNREAD));
+    }
     let listen = sources.listen.clone();
     let exports = std::mem::take(&mut plan.exports);
     let readers = plan.metrics.iter().filter_map(|(_, _, (reader, _))| reader.clone()).collect();
@@ -164,6 +175,16 @@ pub fn start(
     let handle = Handle { metrics, stop, done: Mutex::new(done), lines };
     Ok((Reporter::new(Arc::new(shared)), handle))
 }
+
+/// What is lost without a failure, and what helps.
+const HANDOVERS: &str = "pieces of the traffic's copy";
+const OVERLOADED: &str = "the workers that read it do not keep up; no request was affected, but telemetry lacks \
+     what was in them (more of limits.workers may help)";
+const LINES: &str = "lines";
+const UNREAD: &str =
+    "nobody reads standard output fast enough (telemetry.lines = \"off\" writes none)";
+const RUSH: &str = "they come faster than the endpoint takes them, and the queue is full (a larger \
+     limits.export_queue bridges a rush, OTEL_TRACES_SAMPLER makes fewer spans)";
 
 /// What all reporters share.
 struct Shared {
@@ -288,16 +309,18 @@ impl Handle {
 }
 
 /// What the endpoints' thread will do.
+#[derive(Default)]
 struct Plan {
     exports: Vec<Export>,
     records: Vec<(Sender, Arc<Queue>, Duration)>,
     metrics: Vec<(Sender, Arc<Counts>, (Option<Reader>, Histograms))>,
     signals: Vec<(&'static str, Arc<Queue>)>,
+    losses: Vec<Loss>,
 }
 
 impl Plan {
     fn new(settings: &Settings, stop: Stop) -> Result<Self, Error> {
-        let mut plan = Self { exports: vec![], records: vec![], metrics: vec![], signals: vec![] };
+        let mut plan = Self::default();
         let limits = &settings.limits;
         for exporter in &settings.exporters {
             let means = deliver::means(exporter)?;
@@ -314,6 +337,9 @@ impl Plan {
                 plan.export(signal, uri, State::Queue(Arc::clone(&queue)));
                 plan.signals.push((signal, Arc::clone(&queue)));
                 let sender = sender(uri, what, batching.timeout);
+                let (lost, what) = (Arc::clone(&queue), format!("{what} for {}", sender.url()));
+                let count = Box::new(move || lost.counts.dropped.load(Relaxed));
+                plan.losses.push(Loss::new(count, what, RUSH));
                 plan.records.push((sender, queue, batching.delay));
             }
             if let Some(uri) = &exporter.metrics {
@@ -353,7 +379,11 @@ impl Plan {
                 let metrics = Arc::clone(&metrics);
                 tasks.spawn(otlp::send_metrics(sender, metrics, form, counts, interval));
             }
-            tasks.join_all().await;
+            let mut losses = Losses(self.losses);
+            tokio::select! {
+                _ = tasks.join_all() => losses.end(),
+                () = losses.watch() => (),
+            }
         };
         std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || {
             runtime.block_on(work);

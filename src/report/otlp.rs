@@ -90,6 +90,11 @@ impl Sender {
         }
     }
 
+    /// Where it sends, for a person.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Sends `records` records, counts what became of them, and says so when that changes.
     async fn send(&mut self, body: Vec<u8>, records: usize, counts: &Counts) {
         let body = self.endpoint.encode(body);

@@ -375,6 +375,41 @@ fn histograms_are_exponential_where_that_is_asked_for_and_explicit_beside_it() {
 }
 
 #[test]
+fn what_a_slow_collector_has_no_room_for_is_said_once_and_the_rest_at_the_end() {
+    let upstream = answering();
+    let slow = Answering::with(|_| {
+        std::thread::sleep(Duration::from_millis(300));
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    });
+    let config = format!(
+        "{}signals = [\"traces\"]\n[limits]\nexport_queue = \"16KiB\"\n",
+        export(&slow.url())
+    );
+    let proxy = start(&upstream, &config).reports_at_once().start();
+    let is_said = |why: &str| {
+        let words = format!(" spans for {}/v1/traces lost: {why}", slow.url());
+        let stderr = proxy.stderr();
+        let lines = stderr.iter().filter(|line| line.contains(&words));
+        lines.inspect(|line| assert!(line.contains("\"WARN\""), "{line}")).count()
+    };
+    let deadline = Instant::now() + crate::support::PATIENCE;
+    while is_said("they come faster") == 0 {
+        assert!(Instant::now() < deadline, "{:#?}", proxy.stderr());
+        ask(&proxy);
+    }
+    let [_, before, _] = counts(&proxy.metrics());
+    let more = |metrics: &Metrics| {
+        ask(&proxy);
+        counts(metrics)[1] > before
+    };
+    proxy.wait_for_metric("more that is lost", more);
+    proxy.signal("TERM");
+    proxy.wait_until_said("or the program ended before (limits.flush_seconds");
+    assert_eq!(is_said("they come faster"), 2);
+    assert!(!proxy.stderr().iter().any(|line| line.contains("fails")), "{:#?}", proxy.stderr());
+}
+
+#[test]
 fn what_is_not_sampled_has_no_spans_but_counts() {
     let upstream = answering();
     let collector = Collector::start(Mode::Well);
