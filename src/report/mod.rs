@@ -308,12 +308,15 @@ impl Handle {
     }
 }
 
+/// How metrics are read for one endpoint: by a reader of its own, if it has one, and which histograms.
+type Form = (Option<Reader>, Histograms);
+
 /// What the endpoints' thread will do.
 #[derive(Default)]
 struct Plan {
     exports: Vec<Export>,
     records: Vec<(Sender, Arc<Queue>, Duration)>,
-    metrics: Vec<(Sender, Arc<Counts>, (Option<Reader>, Histograms))>,
+    metrics: Vec<(Sender, Arc<Counts>, Form)>,
     signals: Vec<(&'static str, Arc<Queue>)>,
     losses: Vec<Loss>,
 }

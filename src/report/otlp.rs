@@ -14,10 +14,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::connect::Means;
 use super::deliver::{Endpoint, deliver};
-use super::metrics::{Metrics, Reader};
+use super::metrics::Metrics;
 use super::queue::{BATCH_BYTES, Counts, Queue};
-use super::settings::{Exporter, Histograms, Protocol};
-use super::{names, pieces, protobuf};
+use super::settings::{Exporter, Protocol};
+use super::{Form, names, pieces, protobuf};
 
 /// When to end: absent while running, then the moment at which what is unsent is given up.
 pub(super) type Stop = watch::Receiver<Option<Instant>>;
@@ -175,7 +175,7 @@ pub(super) async fn send_records(
 pub(super) async fn send_metrics(
     mut sender: Sender,
     metrics: Arc<Metrics>,
-    (reader, histograms): (Option<Reader>, Histograms),
+    (reader, histograms): Form,
     counts: Arc<Counts>,
     interval: Duration,
 ) {

@@ -399,7 +399,7 @@ fn what_a_slow_collector_has_no_room_for_is_said_once_and_the_rest_at_the_end() 
     }
     let [_, before, _] = counts(&proxy.metrics());
     let more = |metrics: &Metrics| {
-        ask(&proxy);
+        (0..50).for_each(|_| ask(&proxy));
         counts(metrics)[1] > before
     };
     proxy.wait_for_metric("more that is lost", more);
