@@ -163,7 +163,7 @@ impl Forward {
         };
         running.slot = Some(slot);
         let body = RequestTee::new(body, request_pen, Arc::clone(&arrival.client));
-        let from = Hop::of_client(head.version);
+        let from = Hop::of_client(&head);
         let hop = match upgrade {
             Some(_) => Hop::Upgrade,
             None if upstream.http2 => Hop::Stream,
