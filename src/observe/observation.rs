@@ -379,6 +379,8 @@ pub struct ResponseFacts {
     /// An error inside the answer (an error body, or an error event in a 200 stream):
     /// the provider's code or type, lower case, at most 64 bytes of `[a-z0-9_.-]`.
     pub error: Option<String>,
+    /// Its type says that it is the request's fault (`invalid_request_error`), whatever its code.
+    pub error_is_requests: bool,
     /// How long the error's own body asks to wait (Gemini's `RetryInfo`).
     pub retry_after: Option<Duration>,
     /// Durations the provider claims (Ollama, `openai-processing-ms`, …).

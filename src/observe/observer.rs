@@ -317,6 +317,7 @@ impl Observer {
             status: self.http.status,
             from_upstream: self.response.as_ref().is_some_and(|response| !response.is_ours),
             error: self.facts.error.as_deref(),
+            error_is_requests: self.facts.error_is_requests,
             is_call: self.call.operation.is_some(),
             streamed: self.facts.streamed,
             reading: self.reading(cause),

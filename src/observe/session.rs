@@ -161,6 +161,7 @@ impl Common<'_> {
             status: turn.status.or(self.http.status),
             from_upstream: true,
             error: turn.response.error.as_deref(),
+            error_is_requests: turn.response.error_is_requests,
             is_call: true,
             streamed: true,
             reading,

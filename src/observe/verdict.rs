@@ -15,6 +15,8 @@ pub struct Evidence<'a> {
     pub from_upstream: bool,
     /// The provider's word for an error, if it told of one.
     pub error: Option<&'a str>,
+    /// Whether it says beside it that it is the request's fault.
+    pub error_is_requests: bool,
     /// A model was called.
     pub is_call: bool,
     /// The answer came as a stream.
@@ -153,6 +155,7 @@ mod tests {
         status: Some(200),
         from_upstream: true,
         error: None,
+        error_is_requests: false,
         is_call: true,
         streamed: true,
         reading: Reading::Whole,

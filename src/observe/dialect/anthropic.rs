@@ -299,9 +299,7 @@ impl Messages {
 
     fn fail(&self, error: &Failure<'_>, kind: &Text<'_>, facts: &mut ResponseFacts) {
         if error.is_some || self.is_error || kind.as_str() == "error" {
-            facts.retry_after = error.retry_after().or(facts.retry_after);
-            let word = error.word(&Word::default(), kind);
-            facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
+            error.tell(&Word::default(), kind, &self.error, facts);
         }
     }
 }

@@ -306,9 +306,7 @@ impl Cohere {
         let inner = &event.delta.error;
         let failure = if inner.is_some { inner } else { &event.error };
         if failure.is_some || self.is_error {
-            facts.retry_after = failure.retry_after().or(facts.retry_after);
-            let word = failure.word(&event.code, &Text::default());
-            facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
+            failure.tell(&event.code, &Text::default(), &self.error, facts);
         }
     }
 

@@ -121,9 +121,7 @@ impl LlamaCpp {
         claim(&mut facts.claimed, event.timings.claimed());
         self.stopped |= event.stop.0 == Some(true);
         if event.error.is_some || self.is_error {
-            facts.retry_after = event.error.retry_after().or(facts.retry_after);
-            let word = event.error.word(&event.code, &event.kind);
-            facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
+            event.error.tell(&event.code, &event.kind, &self.error, facts);
             return;
         }
         if facts.finish_reasons.is_empty() {

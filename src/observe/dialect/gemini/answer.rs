@@ -11,7 +11,7 @@ use super::usage::{self, Counts};
 use super::{ID, MODEL, WORD};
 use crate::observe::decode::Frame;
 use crate::observe::observation::ResponseFacts;
-use crate::observe::shapes::failure::{Failure, Word};
+use crate::observe::shapes::failure::Failure;
 use crate::observe::shapes::lenient::{
     Count, Filled, Flag, Into, Lenient, List, Object, Text, Unread, fields, read,
 };
@@ -211,9 +211,7 @@ impl Generated {
         }
         self.count(chunk, facts);
         if chunk.error.is_some || self.is_error {
-            let word = chunk.error.word(&Word::default(), &Text::default());
-            facts.retry_after = chunk.error.retry_after().or(facts.retry_after);
-            facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
+            chunk.error.tell_alone(&self.error, facts);
         }
         content
     }

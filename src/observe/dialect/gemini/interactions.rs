@@ -6,7 +6,7 @@ use super::usage::{Counts, Tier};
 use super::{ID, MODEL, WORD};
 use crate::observe::decode::Frame;
 use crate::observe::observation::ResponseFacts;
-use crate::observe::shapes::failure::{Failure, Word};
+use crate::observe::shapes::failure::Failure;
 use crate::observe::shapes::lenient::{Filled, List, Object, Text, Unread, fields, read};
 
 /// Begins to read an answer.
@@ -111,9 +111,7 @@ impl Interacted {
 
     fn fail(&self, error: &Failure<'_>, named: bool, facts: &mut ResponseFacts) {
         if error.is_some || named || self.is_error {
-            let word = error.word(&Word::default(), &Text::default());
-            facts.retry_after = error.retry_after().or(facts.retry_after);
-            facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
+            error.tell_alone(&self.error, facts);
         }
     }
 }

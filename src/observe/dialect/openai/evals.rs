@@ -98,8 +98,7 @@ impl Answer for Run {
         }
         // A run that went well has an error object, too, of nulls.
         if self.is_error || run.status.as_str() == "failed" {
-            let word = run.error.word(&run.code, &run.kind);
-            facts.error = word.or_else(|| Some(self.error.clone()));
+            run.error.tell(&run.code, &run.kind, &self.error, facts);
         }
         Ok(())
     }

@@ -127,8 +127,7 @@ impl Images {
 
     fn apply_error(&self, whole: &Whole<'_>, named: bool, facts: &mut ResponseFacts) {
         if whole.error.is_some || named || self.is_error {
-            let word = whole.error.word(&whole.code, &whole.kind);
-            facts.error = word.or_else(|| Some(self.error.clone()));
+            whole.error.tell(&whole.code, &whole.kind, &self.error, facts);
         }
     }
 }

@@ -10,7 +10,7 @@ use super::super::{Answer, Content, Dialogue};
 use super::responses::Socket;
 use crate::observe::decode::Frame;
 use crate::observe::observation::{Operation, RequestFacts, ResponseFacts, Units, Usage};
-use crate::observe::shapes::failure::{Failure, Word};
+use crate::observe::shapes::failure::Failure;
 use crate::observe::shapes::lenient::{Lenient, Number, Text, Unread, fields, read};
 use crate::observe::turns::Turns;
 
@@ -140,8 +140,7 @@ impl Answer for Talking {
             "session.closed" => facts.finish_reasons = vec![event.reason.bounded(WORD)],
             // It ends no session, but one that has not begun.
             "error" if facts.id.is_none() => {
-                let word = event.error.word(&Word::default(), &Text::default());
-                facts.error = word.or(Some("error_in_stream".to_owned()));
+                event.error.tell_alone("error_in_stream", facts);
             }
             _ => (),
         }

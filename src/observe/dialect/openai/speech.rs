@@ -91,8 +91,7 @@ impl Speech {
         let kind = told.kind.as_str();
         self.done |= kind == "speech.audio.done";
         if told.error.is_some || named || kind == "error" || self.is_error {
-            let word = told.error.word(&told.code, &told.kind);
-            facts.error = word.or_else(|| Some(self.error.clone()));
+            told.error.tell(&told.code, &told.kind, &self.error, facts);
         }
         Ok(told.audio.0)
     }

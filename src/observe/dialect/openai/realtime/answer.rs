@@ -8,7 +8,7 @@ use super::usage::Spent;
 use super::{ID, WORD};
 use crate::observe::decode::Frame;
 use crate::observe::observation::ResponseFacts;
-use crate::observe::shapes::failure::{Failure, Word};
+use crate::observe::shapes::failure::Failure;
 use crate::observe::shapes::lenient::{Filled, Into, Lenient, Object, Text, Unread, fields, read};
 
 /// The word for an error that has none of its own.
@@ -117,9 +117,7 @@ impl Speaking {
 }
 
 fn fail(error: &Failure<'_>, facts: &mut ResponseFacts) {
-    let word = error.word(&Word::default(), &Text::default());
-    facts.error = word.or(facts.error.take()).or_else(|| Some(ERROR.to_owned()));
-    facts.retry_after = error.retry_after().or(facts.retry_after);
+    error.tell_alone(ERROR, facts);
 }
 
 impl Answer for Speaking {

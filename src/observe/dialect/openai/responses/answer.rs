@@ -167,9 +167,7 @@ impl Reading {
     }
 
     fn fail(&self, error: &Failure<'_>, code: &Word, kind: &Text<'_>, facts: &mut ResponseFacts) {
-        facts.retry_after = error.retry_after().or(facts.retry_after);
-        let word = error.word(code, kind);
-        facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
+        error.tell(code, kind, &self.error, facts);
     }
 
     /// Errors of an event: an event of its own, in either shape, and that of a response that failed
