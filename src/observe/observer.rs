@@ -219,6 +219,7 @@ impl Observer {
             status: head.status,
             provider: self.upstream.as_ref().map_or("", |upstream| &upstream.provider),
             operation: self.call.operation,
+            choices: self.choices(),
         };
         self.response = Some(Response {
             body: if read {
@@ -235,6 +236,12 @@ impl Observer {
             torn: false,
             last_bytes: at,
         });
+    }
+
+    /// How many answers were asked for, where the request was read whole.
+    fn choices(&self) -> Option<u64> {
+        let choices = self.request_facts.choice_count.map_or(Some(1), |it| u64::try_from(it).ok());
+        choices.filter(|_| self.request.is_none() && self.notes.is_empty())
     }
 
     fn read_response(&mut self, bytes: &[u8], at: Duration) {
@@ -399,7 +406,7 @@ impl Observer {
             let whole = cause == Cause::Complete && !response.body.is_empty();
             return if whole { Reading::Whole } else { Reading::Short };
         }
-        if !response.is_due || response.is_terminated(&self.facts) {
+        if !response.is_due || response.is_whole(&self.facts, cause) {
             return Reading::Whole;
         }
         let skipped = response.body.skipped() > 0 || response.too_long;
@@ -427,11 +434,13 @@ impl Response {
         self.body.shape() == Some(Shape::Opaque) && !self.body.is_empty()
     }
 
-    fn is_terminated(&self, facts: &ResponseFacts) -> bool {
-        match self.body.shape() {
-            Some(shape) if shape.is_stream() => {
-                self.answer.as_ref().is_some_and(|answer| answer.is_terminated(facts))
-            }
+    fn is_whole(&self, facts: &ResponseFacts, cause: Cause) -> bool {
+        match (self.body.shape(), &self.answer) {
+            (Some(shape), Some(answer)) if shape.is_stream() => match cause {
+                Cause::Complete => answer.may_end(facts),
+                _ => answer.is_terminated(facts),
+            },
+            (Some(shape), None) if shape.is_stream() => false,
             _ => self.document == Some(Ok(())),
         }
     }

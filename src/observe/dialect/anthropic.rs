@@ -375,7 +375,8 @@ mod tests {
     use super::*;
 
     fn facts(events: &[&str]) -> (ResponseFacts, Vec<Content>) {
-        let context = Context { status: 200, provider: "anthropic", operation: None };
+        let context =
+            Context { status: 200, provider: "anthropic", operation: None, choices: None };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let frames = events.iter().map(|event| Frame { name: b"", data: event.as_bytes() });
         let contents = frames.map(|frame| answer.frame(frame, &mut facts).unwrap()).collect();

@@ -375,7 +375,8 @@ mod tests {
     use super::*;
 
     fn facts(operation: Operation, status: u16, body: &str) -> ResponseFacts {
-        let context = Context { status, provider: "cohere", operation: Some(operation) };
+        let context =
+            Context { status, provider: "cohere", operation: Some(operation), choices: None };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         answer.document(body.as_bytes(), &mut facts).unwrap();
         facts

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     fn facts(status: u16, frames: &[&str]) -> ResponseFacts {
-        let context = Context { status, provider: "x", operation: None };
+        let context = Context { status, provider: "x", operation: None, choices: None };
         let (mut answer, mut facts) = (answer(context), ResponseFacts::default());
         for frame in frames {
             let frame = Frame { name: b"", data: frame.as_bytes() };

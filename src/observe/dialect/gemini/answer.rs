@@ -287,7 +287,8 @@ mod tests {
     use super::*;
 
     fn facts(chunks: &[&str]) -> (ResponseFacts, Vec<Content>, bool) {
-        let context = Context { status: 200, provider: "gcp.gemini", operation: None };
+        let context =
+            Context { status: 200, provider: "gcp.gemini", operation: None, choices: None };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let frames = chunks.iter().map(|chunk| Frame { name: b"", data: chunk.as_bytes() });
         let contents = frames.map(|frame| answer.frame(frame, &mut facts).unwrap()).collect();
@@ -365,7 +366,8 @@ mod tests {
 
     #[test]
     fn a_torn_document_tells_its_usage_from_its_tail() {
-        let context = Context { status: 200, provider: "gcp.gemini", operation: None };
+        let context =
+            Context { status: 200, provider: "gcp.gemini", operation: None, choices: None };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let tail = br#"s \"usageMetadata\" {"}]}}],"usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":2},"modelVersion":"g"}"#;
         answer.tail(tail, &mut facts);

@@ -165,7 +165,8 @@ mod tests {
     use super::*;
 
     fn told(event: &str) -> (ResponseFacts, Content) {
-        let context = Context { status: 200, provider: "gcp.gemini", operation: None };
+        let context =
+            Context { status: 200, provider: "gcp.gemini", operation: None, choices: None };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let frame = Frame { name: b"", data: event.as_bytes() };
         let content = answer.frame(frame, &mut facts).unwrap();

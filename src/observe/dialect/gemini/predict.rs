@@ -120,8 +120,12 @@ mod tests {
     use super::*;
 
     fn usage(operation: Operation, body: &str) -> Option<Usage> {
-        let context =
-            Context { status: 200, provider: "gcp.vertex_ai", operation: Some(operation) };
+        let context = Context {
+            status: 200,
+            provider: "gcp.vertex_ai",
+            operation: Some(operation),
+            choices: None,
+        };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         answer.document(body.as_bytes(), &mut facts).unwrap();
         facts.usage

@@ -112,7 +112,8 @@ mod tests {
     use super::*;
 
     fn told(more: &str) -> ResponseFacts {
-        let mut answer = begin(Context { status: 200, provider: "openai", operation: None });
+        let mut answer =
+            begin(Context { status: 200, provider: "openai", operation: None, choices: None });
         let mut facts = ResponseFacts::default();
         let body = format!(r#"{{"id":"batch_1","object":"batch","model":"gpt-5-nano",{more}}}"#);
         answer.document(body.as_bytes(), &mut facts).unwrap();

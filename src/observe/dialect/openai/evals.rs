@@ -113,7 +113,8 @@ mod tests {
     use super::*;
 
     fn told(more: &str) -> ResponseFacts {
-        let mut answer = begin(Context { status: 200, provider: "openai", operation: None });
+        let mut answer =
+            begin(Context { status: 200, provider: "openai", operation: None, choices: None });
         let mut facts = ResponseFacts::default();
         let body =
             format!(r#"{{"object":"eval.run","id":"evalrun_1","model":"gpt-5-nano",{more}}}"#);

@@ -261,7 +261,8 @@ mod tests {
     use super::*;
 
     fn told(events: &[&str]) -> (ResponseFacts, Vec<Content>, bool) {
-        let mut answer = begin(Context { status: 200, provider: "openai", operation: None });
+        let mut answer =
+            begin(Context { status: 200, provider: "openai", operation: None, choices: None });
         let mut facts = ResponseFacts::default();
         let frames = events.iter().map(|event| Frame { name: b"", data: event.as_bytes() });
         let contents = frames.map(|frame| answer.frame(frame, &mut facts).unwrap()).collect();

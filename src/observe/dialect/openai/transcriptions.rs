@@ -142,6 +142,7 @@ mod tests {
             status: 200,
             provider: "openai",
             operation: Some(Operation::Transcription),
+            choices: None,
         })
     }
 
