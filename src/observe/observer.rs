@@ -102,8 +102,12 @@ impl Observer {
             http,
             call,
             request,
-            request_facts: RequestFacts { model, ..RequestFacts::default() },
-            conversation: head.conversation,
+            request_facts: RequestFacts {
+                model,
+                joined: head.joined_call.is_some(),
+                ..RequestFacts::default()
+            },
+            conversation: head.conversation.or(head.joined_call),
             stream_usage: None,
             response: None,
             session: None,

@@ -45,6 +45,8 @@ pub struct Common<'a> {
     pub http: &'a HttpFacts,
     /// The conversation, as that request's head names it.
     pub conversation: Option<&'a str>,
+    /// Others may hear the same answers.
+    pub joined: bool,
     /// Keep ids that clients make.
     pub client_ids: bool,
 }
@@ -177,6 +179,7 @@ impl Common<'_> {
         if reading == Reading::Torn {
             turn.notes.add(Note::ResponseTorn);
         }
+        turn.request.joined = self.joined;
         let named = turn.request.conversation.take();
         let named = named.or_else(|| self.conversation.map(str::to_owned));
         turn.request.conversation = named.filter(|_| self.client_ids);

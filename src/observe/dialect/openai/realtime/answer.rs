@@ -155,6 +155,7 @@ struct Transcribing {
 
 fields! {
     struct Heard<'de> {
+        item: Text<'de> = "item_id",
         kind: Text<'de> = "type",
         delta: Filled = "delta",
         usage: Object<Spent> = "usage",
@@ -166,6 +167,8 @@ impl Answer for Transcribing {
     fn frame(&mut self, frame: Frame<'_>, facts: &mut ResponseFacts) -> Result<Content, Unread> {
         let mut heard = Heard::default();
         read(frame.data, &mut heard)?;
+        // It has no id but that of what was heard.
+        heard.item.replace(&mut facts.id, ID);
         let kind = heard.kind.as_str();
         if kind.ends_with(".failed") {
             fail(&heard.error, facts);
