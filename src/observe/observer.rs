@@ -385,13 +385,9 @@ impl Observer {
     /// What its texts come to, where usage is missing though a model answered.
     fn estimate(&self, evidence: &Evidence<'_>, ending: Ending) -> Option<Estimate> {
         let (texts, response) = (self.kept.texts.as_ref()?, self.response.as_ref()?);
-        let answered = response.is_due && !verdict::failed(evidence, ending);
-        // What is made in the background is told once it is fetched. A stream that says it is in progress and
-        // then breaks off owes nothing.
-        let pending = self.facts.pending && evidence.reading == Reading::Whole;
-        let owed = pending || self.facts.background;
+        let untold = verdict::is_never_told(evidence, ending, self.facts.background);
         texts.estimate(Grounds {
-            operation: self.call.operation.filter(|_| answered && !owed)?,
+            operation: self.call.operation.filter(|_| response.is_due && untold)?,
             request: &self.request_facts,
             response: &self.facts,
             answer_is_read: response.is_read() && !self.notes.has(Note::ResponseTorn),

@@ -123,6 +123,14 @@ pub fn failed(evidence: &Evidence<'_>, ending: Ending) -> bool {
     }
 }
 
+/// A model answered, and what that used will not be told later either.
+pub fn is_never_told(evidence: &Evidence<'_>, ending: Ending, background: bool) -> bool {
+    // What is made in the background is told once it is fetched. A stream that says it is in progress and
+    // then breaks off owes nothing.
+    let pending = evidence.pending && evidence.reading == Reading::Whole;
+    !failed(evidence, ending) && !pending && !background
+}
+
 impl Evidence<'_> {
     /// No terminator was seen, where there could be one.
     fn is_truncated(&self) -> bool {

@@ -22,7 +22,7 @@ pub(super) enum Prompt {
 
 /// How keys begin under which stands what is no text, or nothing that was sent: pictures, sound, files,
 /// and what the provider keeps. In a text they only make an unknown of what could have been counted.
-const UNSEEN: [&str; 12] = [
+const UNSEEN: [&str; 19] = [
     "\"image",
     "\"input_image",
     "\"input_audio",
@@ -34,6 +34,13 @@ const UNSEEN: [&str; 12] = [
     "\"cached",
     "\"previous_",
     "\"conversation",
+    "\"item_reference",
+    "\"encrypted_content",
+    "\"type\":\"reasoning",
+    "\"type\": \"reasoning",
+    "search_call\"",
+    "generation_call\"",
+    "interpreter_call\"",
     ";base64,",
 ];
 
@@ -76,8 +83,15 @@ mod tests {
         let exact = Tokenizer::O200k.count(&body) as f64;
         let found = sample.tokens(Tokenizer::O200k) as f64;
         assert!((found / exact - 1.0).abs() < 0.1, "{found} of {exact}");
-        let picture = body.replacen("The", r#"","image_url":{"url":"x"},"a":""#, 1);
-        assert!(matches!(Prompt::of(picture.as_bytes(), 8192), Prompt::Unknown));
+        for unseen in [
+            r#""image_url":{"url":"x"}"#,
+            r#""type":"item_reference""#,
+            r#""type":"reasoning""#,
+            r#""type":"web_search_call""#,
+        ] {
+            let body = body.replacen("The", &format!(r#"",{unseen},"a":""#), 1);
+            assert!(matches!(Prompt::of(body.as_bytes(), 8192), Prompt::Unknown), "{unseen}");
+        }
         assert!(matches!(Prompt::of(&body.as_bytes()[..8192], 8192), Prompt::Whole(_)));
     }
 }

@@ -32,6 +32,7 @@ impl Observer {
             conversation: self.conversation.as_deref(),
             joined: self.request_facts.joined,
             client_ids: self.settings.client_ids,
+            estimates_stand_in: self.settings.estimates_stand_in,
         })
     }
 

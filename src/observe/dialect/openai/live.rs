@@ -160,11 +160,12 @@ impl Answer for Talking {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::Settings;
     use crate::tape::Cause;
 
     #[test]
     fn the_last_seconds_count_and_delegated_calls_beside_them() {
-        let (mut live, mut turns) = (Live::default(), Turns::new(Duration::from_secs(1)));
+        let (mut live, mut turns) = (Live::default(), Turns::new(&Settings::default()));
         live.asked(br#"{"type":"session.start","session":{"model":"gpt-live-1"}}"#, &mut turns)
             .unwrap();
         for event in [
@@ -189,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_session_that_does_not_begin_has_failed() {
-        let (mut live, mut turns) = (Live::default(), Turns::new(Duration::from_secs(1)));
+        let (mut live, mut turns) = (Live::default(), Turns::new(&Settings::default()));
         live.asked(br#"{"type":"session.start","session":{"model":"m"}}"#, &mut turns).unwrap();
         live.answered(
             br#"{"type":"error","error":{"type":"invalid_request_error","code":"bad_model"}}"#,

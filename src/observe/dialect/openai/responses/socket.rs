@@ -82,7 +82,10 @@ impl Dialogue for Socket {
         self.begin(asked.lane.bounded(LANE).unwrap_or_default(), facts, turns);
         let context = trace_context::parse(asked.metadata.traceparent.as_str().as_bytes());
         let newest = self.open.last().and_then(|it| turns.get(it.number));
-        newest.into_iter().for_each(|turn| turn.context = context);
+        if let Some(turn) = newest {
+            turn.context = context;
+            turn.kept.ask(message, result.is_ok());
+        }
         result
     }
 
@@ -192,12 +195,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::observe::Settings;
     use crate::observe::turns::Ended;
     use crate::tape::Cause;
 
     /// `>` is said by the client, `<` by the upstream, a millisecond after the one before.
     fn talk(messages: &[&str]) -> Vec<Ended> {
-        let (mut socket, mut turns) = (Socket::default(), Turns::new(Duration::from_secs(10)));
+        let (mut socket, mut turns) = (Socket::default(), Turns::new(&Settings::default()));
         for (millis, message) in messages.iter().enumerate() {
             turns.at(Duration::from_millis(millis as u64));
             let (side, json) = message.split_at(1);
