@@ -15,6 +15,8 @@ pub struct Evidence<'a> {
     pub from_upstream: bool,
     /// The provider's word for an error, if it told of one.
     pub error: Option<&'a str>,
+    /// Whether it says beside it that it is the request's fault.
+    pub error_is_requests: bool,
     /// A model was called.
     pub is_call: bool,
     /// The answer came as a stream.
@@ -121,6 +123,14 @@ pub fn failed(evidence: &Evidence<'_>, ending: Ending) -> bool {
     }
 }
 
+/// A model answered, and what that used will not be told later either.
+pub fn is_never_told(evidence: &Evidence<'_>, ending: Ending, background: bool) -> bool {
+    // What is made in the background is told once it is fetched. A stream that says it is in progress and
+    // then breaks off owes nothing.
+    let pending = evidence.pending && evidence.reading == Reading::Whole;
+    !failed(evidence, ending) && !pending && !background
+}
+
 impl Evidence<'_> {
     /// No terminator was seen, where there could be one.
     fn is_truncated(&self) -> bool {
@@ -153,6 +163,7 @@ mod tests {
         status: Some(200),
         from_upstream: true,
         error: None,
+        error_is_requests: false,
         is_call: true,
         streamed: true,
         reading: Reading::Whole,

@@ -16,7 +16,7 @@ use super::outcome::{self, Outcome};
 use super::units::Beside;
 use super::{spans, timing};
 use crate::observe::observation::{
-    Ending, Known, LimitHit, Observation, Operation, Part, Side, Usage,
+    COUNTED_BEFORE, Ending, Known, LimitHit, Observation, Operation, Part, Side, Usage,
 };
 use crate::tape::Upstream;
 
@@ -288,8 +288,9 @@ impl Series {
         bound.duration.record(&to.duration, || with(&self.call, self.error.clone()), took);
         self.stream(to, of);
         let fetched = of.operation == Some(Operation::FetchResponse);
-        // What was made by another call counted there, and is not missed where it is fetched.
-        if fetched && of.usage.value().is_none() {
+        let before = of.usage == Known::Unknown(COUNTED_BEFORE);
+        // What was made by another call counted there, and is not missed where it is fetched or heard again.
+        if before || fetched && of.usage.value().is_none() {
             return self.claims(to, of);
         }
         match &of.usage {

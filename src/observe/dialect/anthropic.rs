@@ -299,9 +299,7 @@ impl Messages {
 
     fn fail(&self, error: &Failure<'_>, kind: &Text<'_>, facts: &mut ResponseFacts) {
         if error.is_some || self.is_error || kind.as_str() == "error" {
-            facts.retry_after = error.retry_after().or(facts.retry_after);
-            let word = error.word(&Word::default(), kind);
-            facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
+            error.tell(&Word::default(), kind, &self.error, facts);
         }
     }
 }
@@ -377,7 +375,8 @@ mod tests {
     use super::*;
 
     fn facts(events: &[&str]) -> (ResponseFacts, Vec<Content>) {
-        let context = Context { status: 200, provider: "anthropic", operation: None };
+        let context =
+            Context { status: 200, provider: "anthropic", operation: None, choices: None };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let frames = events.iter().map(|event| Frame { name: b"", data: event.as_bytes() });
         let contents = frames.map(|frame| answer.frame(frame, &mut facts).unwrap()).collect();

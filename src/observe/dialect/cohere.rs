@@ -306,9 +306,7 @@ impl Cohere {
         let inner = &event.delta.error;
         let failure = if inner.is_some { inner } else { &event.error };
         if failure.is_some || self.is_error {
-            facts.retry_after = failure.retry_after().or(facts.retry_after);
-            let word = failure.word(&event.code, &Text::default());
-            facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
+            failure.tell(&event.code, &Text::default(), &self.error, facts);
         }
     }
 
@@ -377,7 +375,8 @@ mod tests {
     use super::*;
 
     fn facts(operation: Operation, status: u16, body: &str) -> ResponseFacts {
-        let context = Context { status, provider: "cohere", operation: Some(operation) };
+        let context =
+            Context { status, provider: "cohere", operation: Some(operation), choices: None };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         answer.document(body.as_bytes(), &mut facts).unwrap();
         facts

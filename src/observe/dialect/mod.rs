@@ -166,6 +166,8 @@ pub struct Context<'a> {
     pub provider: &'a str,
     /// What was asked for.
     pub operation: Option<Operation>,
+    /// How many answers were asked for, where all of what was asked has been read.
+    pub choices: Option<u64>,
 }
 
 impl Context<'_> {
@@ -193,6 +195,10 @@ pub trait Answer: Debug + Send {
     fn tail(&mut self, _: &[u8], _: &mut ResponseFacts) {}
     /// Whether the stream's terminator was seen.
     fn is_terminated(&self, facts: &ResponseFacts) -> bool;
+    /// Whether it is whole where its framing ends well here.
+    fn may_end(&self, facts: &ResponseFacts) -> bool {
+        self.is_terminated(facts)
+    }
 }
 
 /// What is said on one connection (a WebSocket) on which a model is called again and again: which

@@ -281,9 +281,7 @@ impl Ollama {
         facts.tool_calls = facts.tool_calls.saturating_add(line.calls());
         self.done |= line.done.0 == Some(true);
         if line.error.is_some || self.is_error {
-            facts.retry_after = line.error.retry_after().or(facts.retry_after);
-            let word = line.error.word(&line.code, &line.kind);
-            facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
+            line.error.tell(&line.code, &line.kind, &self.error, facts);
         } else if self.generates {
             if facts.finish_reasons.is_empty() {
                 facts.finish_reasons.push(None);

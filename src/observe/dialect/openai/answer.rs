@@ -249,9 +249,7 @@ impl OpenAi {
         let said = named || self.is_error || chunk.object.as_str() == "error" || chunk.is_broken();
         if failure.is_some() || said {
             let failure = failure.unwrap_or(&chunk.error);
-            let word = failure.word(&chunk.code, &chunk.kind);
-            facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
-            facts.retry_after = failure.retry_after().or(facts.retry_after);
+            failure.tell(&chunk.code, &chunk.kind, &self.error, facts);
         }
     }
 

@@ -93,8 +93,7 @@ impl Heard {
         told.model.replace(&mut facts.model, MODEL);
         facts.usage = told.usage().or(facts.usage);
         if told.error.is_some || named || self.is_error {
-            let word = told.error.word(&told.code, &told.kind);
-            facts.error = word.or_else(|| Some(self.error.clone()));
+            told.error.tell(&told.code, &told.kind, &self.error, facts);
         }
     }
 }
@@ -143,6 +142,7 @@ mod tests {
             status: 200,
             provider: "openai",
             operation: Some(Operation::Transcription),
+            choices: None,
         })
     }
 

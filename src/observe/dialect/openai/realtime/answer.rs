@@ -8,7 +8,7 @@ use super::usage::Spent;
 use super::{ID, WORD};
 use crate::observe::decode::Frame;
 use crate::observe::observation::ResponseFacts;
-use crate::observe::shapes::failure::{Failure, Word};
+use crate::observe::shapes::failure::Failure;
 use crate::observe::shapes::lenient::{Filled, Into, Lenient, Object, Text, Unread, fields, read};
 
 /// The word for an error that has none of its own.
@@ -117,9 +117,7 @@ impl Speaking {
 }
 
 fn fail(error: &Failure<'_>, facts: &mut ResponseFacts) {
-    let word = error.word(&Word::default(), &Text::default());
-    facts.error = word.or(facts.error.take()).or_else(|| Some(ERROR.to_owned()));
-    facts.retry_after = error.retry_after().or(facts.retry_after);
+    error.tell_alone(ERROR, facts);
 }
 
 impl Answer for Speaking {
@@ -157,6 +155,7 @@ struct Transcribing {
 
 fields! {
     struct Heard<'de> {
+        item: Text<'de> = "item_id",
         kind: Text<'de> = "type",
         delta: Filled = "delta",
         usage: Object<Spent> = "usage",
@@ -168,6 +167,8 @@ impl Answer for Transcribing {
     fn frame(&mut self, frame: Frame<'_>, facts: &mut ResponseFacts) -> Result<Content, Unread> {
         let mut heard = Heard::default();
         read(frame.data, &mut heard)?;
+        // It has no id but that of what was heard.
+        heard.item.replace(&mut facts.id, ID);
         let kind = heard.kind.as_str();
         if kind.ends_with(".failed") {
             fail(&heard.error, facts);
