@@ -183,8 +183,8 @@ const OVERLOADED: &str = "the workers that read it do not keep up; no request wa
 const LINES: &str = "lines";
 const UNREAD: &str =
     "nobody reads standard output fast enough (telemetry.lines = \"off\" writes none)";
-const RUSH: &str = "they come faster than the endpoint takes them, and the queue is full (a larger \
-     limits.export_queue bridges a rush, OTEL_TRACES_SAMPLER makes fewer spans)";
+const RUSH: &str = "they come faster than the endpoint takes them, and the queue is full (limits.export_queue \
+     is its size, and OTEL_BSP_MAX_QUEUE_SIZE or OTEL_BLRP_MAX_QUEUE_SIZE if set; a larger one bridges a rush)";
 
 /// What all reporters share.
 struct Shared {
