@@ -46,7 +46,7 @@ impl Pen {
     /// Keeps `chunk`, in the reel or, after a tear, in the tail.
     fn data(&mut self, mut chunk: &[u8], at: Duration) {
         while self.tail.is_none() && !chunk.is_empty() {
-            if self.session.is_none() && !self.exchange.within_bounds() {
+            if self.session.is_none() && !self.exchange.within_bounds(self.direction) {
                 self.tear(0);
             } else if self.reel.room() == 0 {
                 self.hand_over(false);
@@ -357,6 +357,20 @@ mod tests {
         assert_eq!(kept[front..], body[500_000 - 16 * 1024..]);
         assert_eq!(tapes.counts().torn.load(Relaxed), 1);
         assert_eq!(response.pen.exchange.vitals.response_bytes.load(Relaxed), 500_000);
+    }
+
+    #[test]
+    fn a_request_over_the_bound_costs_its_answer_nothing() {
+        let settings = Settings { exchange: 100_000, ..SETTINGS };
+        let (_tapes, mut receiver, mut request, mut response) = start(settings);
+        (0..300).for_each(|_| request.data(&[b'q'; 1000]));
+        request.end();
+        response.head(b"200 1.1\n");
+        (0..100).for_each(|_| response.data(&[b'a'; 1000], false));
+        response.end(Cause::Complete);
+        let (asked, answered, gap, _) = read(&mut receiver);
+        assert_eq!((asked.len() as u64 + gap, answered.len()), (300_000, 100_000));
+        assert!(gap > 0 && !response.pen.exchange.vitals.response_torn.load(Relaxed));
     }
 
     #[test]
