@@ -299,4 +299,25 @@ mod tests {
         let found = settled(&once, ["99", "96", "50"].map(fetched));
         assert_eq!(found, ["counted_before", "counted_before", "not_made_here"]);
     }
+
+    #[test]
+    fn what_was_estimated_counts_once_too() {
+        let usage = Usage { input: Some(3), ..Usage::default() };
+        let guessed = |mut call: Observation| {
+            let (tokenizer, own, sampled, stands_in) = ("o200k_base", true, false, false);
+            call.estimate = Some(Estimate { usage, tokenizer, own, sampled, stands_in });
+            call
+        };
+        let once = Once::default();
+        let mut first = guessed(asked("a"));
+        once.settle(&mut first);
+        assert!(first.estimate.is_some());
+        assert_eq!(settled(&once, [fetched("a")]), ["counted_before"]);
+        let mut again = guessed(polled("a"));
+        once.settle(&mut again);
+        assert_eq!(
+            (again.estimate.is_none(), again.usage),
+            (true, Known::Unknown("counted_before"))
+        );
+    }
 }

@@ -464,4 +464,37 @@ mod tests {
             assert_eq!(found, Some(route.name));
         }
     }
+
+    #[test]
+    fn output_alone_is_usage_and_nothing_is_none() {
+        let delta = |usage: &str| {
+            facts(&[&format!(r#"{{"type":"message_delta","usage":{usage}}}"#)]).0.usage
+        };
+        let told = delta(r#"{"output_tokens":7}"#).unwrap();
+        assert_eq!((told.input, told.output), (None, Some(7)));
+        assert_eq!(delta("{}"), None);
+    }
+
+    #[test]
+    fn a_stream_ends_with_its_own_word_and_keeps_what_it_began_with() {
+        let context = Context { status: 200, provider: "anthropic", operation: None };
+        let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
+        for (event, ended) in [
+            (
+                r#"{"type":"message_start","message":{"id":"msg_1","model":"claude","stop_reason":null}}"#,
+                false,
+            ),
+            (r#"{"type":"message_delta","delta":{"stop_reason":"refusal"}}"#, false),
+            (r#"{"type":"message_stop"}"#, true),
+        ] {
+            answer.frame(Frame { name: b"", data: event.as_bytes() }, &mut facts).unwrap();
+            assert_eq!(answer.is_terminated(&facts), ended, "{event}");
+        }
+        assert_eq!((facts.id.as_deref(), facts.model.as_deref()), (Some("msg_1"), Some("claude")));
+        assert_eq!(facts.finish_reasons, [Some("refusal".to_owned())]);
+        assert!(facts.refused && facts.error.is_none());
+        let error = r#"{"type":"error"}"#;
+        answer.frame(Frame { name: b"", data: error.as_bytes() }, &mut facts).unwrap();
+        assert_eq!(facts.error.as_deref(), Some("error_in_stream"), "an error without a word");
+    }
 }

@@ -213,4 +213,23 @@ mod tests {
         let event = r#"{"event_type":"error","error":{"code":"too_many_requests","message":"m"}}"#;
         assert_eq!(told(event).0.error.unwrap(), "too_many_requests");
     }
+
+    #[test]
+    fn it_ends_with_its_last_event_or_as_openais_streams_do() {
+        for (event, ended) in [
+            (r#"{"event_type":"interaction.completed"}"#, true),
+            ("[DONE]", true),
+            (r#"{"event_type":"step.start"}"#, false),
+        ] {
+            let context = Context { status: 200, provider: "gcp.gemini", operation: None };
+            let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
+            answer.frame(Frame { name: b"", data: event.as_bytes() }, &mut facts).unwrap();
+            assert_eq!(answer.is_terminated(&facts), ended, "{event}");
+        }
+        let context = Context { status: 200, provider: "gcp.gemini", operation: None };
+        let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
+        let whole = br#"{"steps":[{"type":"function_call"},{"type":"thought"}]}"#;
+        answer.document(whole, &mut facts).unwrap();
+        assert_eq!(facts.tool_calls, 1);
+    }
 }

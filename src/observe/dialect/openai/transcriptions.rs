@@ -36,13 +36,15 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
     let result = read(body, &mut request);
     facts.model = request.model.bounded(MODEL);
     facts.stream = request.stream.0 == Some(true);
+    // Of a body that breaks off the rest may be half a number.
+    result?;
     facts.temperature = request.temperature.0;
     facts.output_type = match request.response_format.as_str() {
         "text" | "srt" | "vtt" => Some("text"),
         "json" | "verbose_json" | "diarized_json" => Some("json"),
         _ => None,
     };
-    result
+    Ok(())
 }
 
 fn begin(context: Context<'_>) -> Box<dyn Answer> {

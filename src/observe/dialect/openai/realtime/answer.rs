@@ -250,4 +250,21 @@ mod tests {
             assert_eq!(of(none), [false; 4], "{none}");
         }
     }
+
+    #[test]
+    fn a_transcript_ends_when_it_is_complete_and_tells_its_usage() {
+        let (mut answer, mut facts) = (transcription(), ResponseFacts::default());
+        let mut told = |kind: &str, rest: &str| {
+            let event =
+                format!(r#"{{"type":"conversation.item.input_audio_transcription.{kind}"{rest}}}"#);
+            let frame = Frame { name: b"", data: event.as_bytes() };
+            let content = answer.frame(frame, &mut facts).unwrap();
+            (content.text, answer.is_terminated(&facts), facts.error.is_some())
+        };
+        assert_eq!(told("delta", r#","delta":"a""#), (true, false, false));
+        assert_eq!(told("failed", ""), (false, false, true));
+        let usage = r#","usage":{"type":"tokens","input_tokens":5,"output_tokens":6}"#;
+        assert_eq!(told("completed", usage), (false, true, true));
+        assert_eq!(facts.usage.and_then(|usage| usage.input), Some(5));
+    }
 }
