@@ -295,6 +295,12 @@ pub fn model(upstream: Option<&Upstream>, path: &str) -> Option<String> {
     model.map(|model| model[..model.floor_char_boundary(MODEL)].to_owned())
 }
 
+/// The id at a path's end, where its name has one there.
+pub fn named_last(route: Option<&str>, path: &str) -> Option<String> {
+    let id = path.rsplit('/').next().filter(|id| !id.is_empty() && id.len() <= 128)?;
+    route.is_some_and(|route| route.ends_with("/{id}")).then(|| id.to_owned())
+}
+
 impl Found {
     /// The same under the name of another path, where there is one.
     fn at(mut self, name: Option<&'static str>) -> Self {

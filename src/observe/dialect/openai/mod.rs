@@ -25,6 +25,8 @@ mod images;
 mod speech;
 /// Sound to text.
 mod transcriptions;
+/// Moving pictures.
+mod videos;
 /// Paths at which no model answers.
 mod plain;
 
@@ -49,6 +51,9 @@ const RERANK: Model =
 const MODERATION: Model = Model { operation: Operation::Moderation, ..EMBEDDINGS };
 /// A stored completion.
 const STORED: Fetch = Fetch { method: "GET", answer: answer::begin };
+
+/// A completion that xAI made meanwhile.
+const DEFERRED: Fetch = Fetch { method: "GET", answer: answer::begin_deferred };
 
 const fn model(name: &'static str, model: Model) -> Route<Post> {
     route(name, Post::Model(model))
@@ -109,9 +114,16 @@ const ROUTES: &[Route<Post>] = &[
     plain("/v1/vector_stores"),
     plain("/v1/containers"),
     plain("/v1/evals"),
-    plain("/v1/videos"),
+    media("/v1/videos", videos::MAKE),
+    media("/v1/videos/generations", videos::MAKE),
+    media("/v1/videos/edits", videos::MAKE),
+    media("/v1/videos/extensions", videos::EXTEND),
+    plain("/v1/videos/characters"),
+    media("/v1/videos/{id}/remix", videos::MAKE),
+    fetch("/v1/videos/{id}", videos::FETCH),
     plain("/v1/fine_tuning/jobs"),
     fetch("/v1/chat/completions/{id}", STORED),
+    fetch("/v1/chat/deferred-completion/{id}", DEFERRED),
     fetch("/v1/responses/{id}", responses::FETCH),
     fetch("/v1/responses/{id}/cancel", responses::CANCEL),
     fetch("/v1/batches/{id}", batches::FETCH),
