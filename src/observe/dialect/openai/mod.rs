@@ -74,6 +74,7 @@ const fn fetch(name: &'static str, fetch: Fetch) -> Route<Post> {
 /// Paths at which a connection becomes a WebSocket.
 const RESPONSES: &str = "/v1/responses";
 const REALTIME: &str = "/v1/realtime";
+const TRANSLATIONS: &str = "/v1/realtime/translations";
 const LIVE: &str = "/v1/live/sessions";
 
 /// The paths of OpenAI's API at which a model answers, or an answer is fetched, and those without a
@@ -102,6 +103,7 @@ const ROUTES: &[Route<Post>] = &[
     plain("/v1/uploads"),
     plain("/v1/batches"),
     plain(REALTIME),
+    plain(TRANSLATIONS),
     plain("/v1/realtime/calls"),
     plain("/v1/realtime/sessions"),
     plain("/v1/realtime/client_secrets"),
@@ -151,6 +153,7 @@ pub fn dialogue(route: &str) -> Option<Box<dyn Dialogue>> {
     match route {
         RESPONSES => Some(Box::new(responses::Socket::default())),
         REALTIME => Some(Box::new(realtime::Realtime::default())),
+        TRANSLATIONS => Some(Box::new(realtime::Translations::default())),
         LIVE => Some(Box::new(live::Live::default())),
         _ => None,
     }

@@ -53,7 +53,6 @@ const NAMES: &[Route<()>] = &[
     plain("/v1/fine_tuning/checkpoints/{id}/permissions/{id}"),
     plain("/v1/fine_tuning/alpha/graders/run"),
     plain("/v1/fine_tuning/alpha/graders/validate"),
-    plain("/v1/realtime/translations"),
     plain("/v1/realtime/translations/client_secrets"),
     plain("/v1/realtime/calls/{id}/accept"),
     plain("/v1/realtime/calls/{id}/hangup"),
