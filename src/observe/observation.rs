@@ -215,6 +215,8 @@ pub enum Operation {
     FetchResponse,
     /// `image_generation`: pictures out. The conventions have no name for this and those below.
     ImageGeneration,
+    /// `video_generation`: moving pictures out.
+    VideoGeneration,
     /// `speech`: text in, sound out.
     Speech,
     /// `transcription`: sound in, text out, translated or not.
@@ -237,6 +239,7 @@ impl Operation {
             Self::GenerateContent => "generate_content",
             Self::FetchResponse => "fetch_response",
             Self::ImageGeneration => "image_generation",
+            Self::VideoGeneration => "video_generation",
             Self::Speech => "speech",
             Self::Transcription => "transcription",
             Self::Moderation => "moderation",
@@ -309,7 +312,8 @@ pub struct RequestFacts {
     pub stop_sequences: Vec<String>,
     /// `reasoning_effort`, or Ollama's `think` level.
     pub reasoning_level: Option<String>,
-    /// The conventions' `gen_ai.output.type` (`text`, `json`, `image`, `speech`), where a format was asked for.
+    /// The conventions' `gen_ai.output.type` (`text`, `json`, `image`, `speech`), or `video`, for which they have
+    /// no word; where a format was asked for.
     pub output_type: Option<&'static str>,
     /// `service_tier` asked for.
     pub service_tier: Option<String>,

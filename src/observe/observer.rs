@@ -22,8 +22,8 @@ use super::kept::Kept;
 use super::marks::Marks;
 use super::notes::Notes;
 use super::observation::{
-    Ending, Estimate, HttpFacts, Known, Note, Observation, Part, RequestFacts, ResponseFacts,
-    StreamUsage,
+    Ending, Estimate, HttpFacts, Known, Note, Observation, Operation, Part, RequestFacts,
+    ResponseFacts, StreamUsage,
 };
 use super::reader::Reader;
 use super::session::Session;
@@ -213,6 +213,7 @@ impl Observer {
             self.http.rate_limits = std::mem::take(&mut head.rate_limits);
             self.facts.claimed = head.claimed;
         }
+        self.facts.pending = head.status == 202 && !head.is_ours;
         let bodiless = self.http.method == "HEAD" || matches!(head.status, 101 | 204 | 205 | 304);
         let read = match self.call.reads {
             Reads::All | Reads::Elements | Reads::Media | Reads::Small => true,
@@ -233,7 +234,8 @@ impl Observer {
             },
             content: head.content(self.call.reads),
             answer: read.then(|| (self.call.answer)(context)),
-            is_due: read && (200..300).contains(&head.status),
+            // What is only accepted may have no body yet.
+            is_due: read && (200..300).contains(&head.status) && head.status != 202,
             is_ours: head.is_ours,
             document: None,
             too_long: false,
@@ -346,6 +348,11 @@ impl Observer {
         let error_side = blame::side(&evidence, ending);
         self.http.retry_after = self.http.retry_after.or(self.facts.retry_after);
         self.facts.raw_usage = self.kept.raw_usage();
+        if self.call.operation == Some(Operation::FetchResponse) && self.facts.usage.is_some() {
+            // What does not repeat its own name (xAI's videos) was asked for by it.
+            let name = || dialect::named_last(self.call.route, &self.http.path);
+            self.facts.id = self.facts.id.take().or_else(name);
+        }
         let conversation = &mut self.request_facts.conversation;
         let named = conversation.take().or(self.conversation);
         *conversation = named.filter(|_| self.settings.client_ids);
@@ -464,7 +471,6 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::observe::observation::{Ending, Operation};
     use crate::tape::End;
     use Direction::{Request, Response as Answered};
 

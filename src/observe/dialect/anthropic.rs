@@ -3,6 +3,9 @@
 //!
 //! Source: the Messages API's types, as the provider's SDK for Python 2.11 has them.
 
+/// What batches used.
+mod batches;
+
 use super::{Answer, Content, Context, Found, Model, Post};
 use crate::observe::decode::Frame;
 use crate::observe::observation::{Operation, RequestFacts, ResponseFacts, Units, Usage};
@@ -19,7 +22,7 @@ const WORD: usize = 64;
 
 const MESSAGES: Model = Model { operation: Operation::Chat, request, answer: begin, asks: false };
 
-/// The paths of Anthropic's API. What a batch used is told in its results, which are read as a file.
+/// The paths of Anthropic's API. What a batch used is told in its results.
 const ROUTES: [Route<Post>; 13] = [
     route("/v1/messages", Post::Model(MESSAGES)),
     // A free count, no usage.
@@ -27,7 +30,7 @@ const ROUTES: [Route<Post>; 13] = [
     route("/v1/messages/batches", Post::Plain),
     route("/v1/messages/batches/{id}", Post::Plain),
     route("/v1/messages/batches/{id}/cancel", Post::Plain),
-    route("/v1/messages/batches/{id}/results", Post::Plain),
+    route("/v1/messages/batches/{id}/results", Post::Fetch(batches::FETCH)),
     route("/v1/complete", Post::Usage),
     route("/v1/models", Post::Plain),
     route("/v1/models/{id}", Post::Plain),
@@ -460,7 +463,10 @@ mod tests {
         }
         for route in ROUTES {
             let path = route.name.replace("{id}", "some-id");
-            let Found::Other { route: found, .. } = find("GET", &path) else { panic!("{path}") };
+            let found = match find("GET", &path) {
+                Found::Other { route, .. } => route,
+                Found::Call(call) => call.route,
+            };
             assert_eq!(found, Some(route.name));
         }
     }

@@ -30,8 +30,9 @@ use crate::tape::Upstream;
 
 /// The longest document that is read where no dialect knows it.
 const SMALL: usize = 256 << 10;
-/// The longest name of a model in a path.
+/// The longest names in a path: of a model, of an answer.
 const MODEL: usize = 256;
+const ID: usize = 128;
 
 /// How one call is read.
 #[derive(Clone, Copy, Debug)]
@@ -293,6 +294,13 @@ pub fn model(upstream: Option<&Upstream>, path: &str) -> Option<String> {
         _ => None,
     };
     model.map(|model| model[..model.floor_char_boundary(MODEL)].to_owned())
+}
+
+/// The last id in a path, where its name has any.
+pub fn named_last(route: Option<&str>, path: &str) -> Option<String> {
+    let mut segments = route?.rsplit('/').zip(path.trim_end_matches('/').rsplit('/'));
+    let (_, id) = segments.find(|(name, _)| *name == "{id}")?;
+    Some(id[..id.floor_char_boundary(ID)].to_owned()).filter(|id| !id.is_empty())
 }
 
 impl Found {

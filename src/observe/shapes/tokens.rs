@@ -200,6 +200,11 @@ impl Tokens {
     }
 }
 
+/// What both say together; what neither says is unknown.
+pub fn sum(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    one.zip(other).map(|(one, other)| one.saturating_add(other)).or(one).or(other)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

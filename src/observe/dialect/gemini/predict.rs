@@ -2,11 +2,12 @@
 //! own, or is the sum of what each prediction tells. Knows no stream.
 
 use super::super::{Answer, Content, Context};
-use super::usage::{self, Counts, sum};
+use super::usage::{self, Counts};
 use crate::observe::decode::Frame;
 use crate::observe::observation::{Operation, ResponseFacts, Units, Usage};
 use crate::observe::shapes::failure::Failure;
 use crate::observe::shapes::lenient::{Count, Filled, List, Object, Unread, fields, read};
+use crate::observe::shapes::tokens::sum;
 
 /// Begins to read an answer.
 pub(super) fn begin(context: Context<'_>) -> Box<dyn Answer> {

@@ -25,14 +25,12 @@ const WORD: usize = 64;
 
 /// Begins to read an answer.
 pub(super) fn begin(context: Context<'_>) -> Box<dyn Answer> {
-    let all_input = matches!(context.operation, Some(Operation::Embeddings | Operation::Rerank));
-    Box::new(OpenAi {
-        is_error: context.is_error(),
-        error: context.error(),
-        counting: Counting { all_input },
-        done: false,
-        tools: Vec::new(),
-    })
+    Box::new(OpenAi::of(context))
+}
+
+/// Begins to read one that was put off: it was made apart from the call that asked for it.
+pub(super) fn begin_deferred(context: Context<'_>) -> Box<dyn Answer> {
+    Box::new(OpenAi { is_deferred: true, ..OpenAi::of(context) })
 }
 
 #[derive(Debug)]
@@ -44,12 +42,16 @@ struct OpenAi {
     done: bool,
     // Tool calls seen so far, by choice.
     tools: Vec<u32>,
+    // It was made apart from the call that asked for it.
+    is_deferred: bool,
 }
 
 fields! {
     /// One chunk of a stream, or the whole answer.
     struct Chunk<'de> {
         id: Text<'de> = "id",
+        /// xAI's, of a completion that is put off.
+        request_id: Text<'de> = "request_id",
         model: Text<'de> = "model",
         choices: List<'de, Choice<'de>> = "choices",
         usage: Object<Tokens> = "usage",
@@ -211,6 +213,19 @@ impl Chunk<'_> {
 }
 
 impl OpenAi {
+    fn of(context: Context<'_>) -> Self {
+        use Operation::{Embeddings, Rerank};
+        let all_input = matches!(context.operation, Some(Embeddings | Rerank));
+        Self {
+            is_error: context.is_error(),
+            error: context.error(),
+            counting: Counting { all_input },
+            done: false,
+            tools: Vec::new(),
+            is_deferred: false,
+        }
+    }
+
     /// What a chunk and a whole answer have in common.
     fn apply(&mut self, chunk: &Chunk<'_>, named_error: bool, facts: &mut ResponseFacts) {
         chunk.id.replace(&mut facts.id, ID);
@@ -318,6 +333,13 @@ impl Answer for OpenAi {
             return result;
         }
         self.apply(&chunk, false, facts);
+        // All that is there yet is a name, under which the answer will be fetched.
+        facts.pending = chunk.id.as_str().is_empty() && chunk.choices.iter().next().is_none();
+        facts.pending &= !chunk.request_id.as_str().is_empty() && facts.error.is_none();
+        facts.background |= self.is_deferred || facts.pending;
+        if facts.pending {
+            chunk.request_id.replace(&mut facts.id, ID);
+        }
         chunk.choices.iter().for_each(|choice| self.choice(choice, &choice.message, facts));
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::observe::shapes::failure::{Failure, Word};
 use crate::observe::shapes::lenient::{
     Count, Filled, Flag, List, Number, Object, Text, Unread, fields, read,
 };
-use crate::observe::shapes::tokens::{Counting, Tokens};
+use crate::observe::shapes::tokens::{Counting, Tokens, sum};
 
 /// Pictures are made, or made of others.
 pub(super) const MAKE: Model =
@@ -139,11 +139,6 @@ impl Images {
             whole.error.tell(&whole.code, &whole.kind, &self.error, facts);
         }
     }
-}
-
-/// What both say together; what neither says is unknown.
-fn sum(one: Option<u64>, other: Option<u64>) -> Option<u64> {
-    one.zip(other).map(|(one, other)| one.saturating_add(other)).or(one).or(other)
 }
 
 impl Answer for Images {

@@ -12,7 +12,7 @@ use crate::observe::shapes::failure::Failure;
 use crate::observe::shapes::lenient::{Filled, Into, Lenient, Object, Text, Unread, fields, read};
 
 /// The word for an error that has none of its own.
-const ERROR: &str = "error_in_stream";
+pub(super) const ERROR: &str = "error_in_stream";
 
 /// Begins to read a response.
 pub(super) fn response() -> Box<dyn Answer> {

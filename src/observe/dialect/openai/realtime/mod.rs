@@ -8,6 +8,10 @@
 mod answer;
 /// What was counted.
 mod usage;
+/// Spoken translations.
+mod translations;
+
+pub(super) use translations::Translations;
 
 use std::collections::VecDeque;
 use std::time::Duration;
