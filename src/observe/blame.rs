@@ -130,6 +130,7 @@ mod tests {
         error: None,
         is_call: true,
         streamed: true,
+        generated: false,
         reading: Reading::Whole,
         asked: true,
         usage: None,

@@ -63,6 +63,8 @@ pub struct Settings {
     pub raw_usage: bool,
     /// A gap between content chunks above this is a stall (`stall_seconds`, 10).
     pub stall: Duration,
+    /// Keep the sequences at which a client has generation stop (`telemetry.stop_sequences`, false).
+    pub stop_sequences: bool,
     /// Keep ids that clients make: of a conversation, and `Idempotency-Key` (`telemetry.client_ids`, true).
     pub client_ids: bool,
 }
@@ -76,6 +78,7 @@ impl Default for Settings {
             estimates_stand_in: false,
             raw_usage: false,
             stall: Duration::from_secs(10),
+            stop_sequences: false,
             client_ids: true,
         }
     }

@@ -302,7 +302,7 @@ pub struct RequestFacts {
     pub seed: Option<i64>,
     /// `n`, where it is not 1.
     pub choice_count: Option<i64>,
-    /// `stop`, as a list; at most 16 of at most 128 bytes.
+    /// `stop`, as a list; at most 16 of at most 128 bytes. Empty unless the operator wants them.
     pub stop_sequences: Vec<String>,
     /// `reasoning_effort`, or Ollama's `think` level.
     pub reasoning_level: Option<String>,
@@ -684,6 +684,21 @@ pub enum Note {
 }
 
 impl Note {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::RequestTorn,
+        Self::ResponseTorn,
+        Self::RequestUnreadable,
+        Self::ResponseUnreadable,
+        Self::EventUnreadable,
+        Self::EventTooLong,
+        Self::EncodingUnknown,
+        Self::EncodingBroken,
+        Self::EncodingTooLarge,
+        Self::UsageSuspicious,
+        Self::TurnsForgotten,
+    ];
+
     /// The name in `clearspan.notes`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -28,6 +28,7 @@ use super::observation::{
 use super::reader::Reader;
 use super::session::Session;
 use super::shapes::lenient::Unread;
+use super::shapes::mend;
 use super::verdict::{self, Evidence, Reading};
 use crate::tape::{Cause, Direction, Entry, Ids, Milestone, Start, Upstream, Vitals};
 
@@ -170,8 +171,9 @@ impl Observer {
         let kept = &mut self.kept;
         body.finish(&mut |piece| match piece {
             Piece::Document(Document::Whole(bytes)) => {
-                let result = *outcome.insert(read(bytes, facts));
-                kept.ask(bytes, result.is_ok() && !torn);
+                let (result, bytes) = mend::reading(bytes, |bytes| read(bytes, facts));
+                outcome = Some(result);
+                kept.ask(&bytes, result.is_ok() && !torn);
             }
             Piece::Document(Document::TooLong) => too_long = true,
             Piece::Document(Document::Tail(_)) | Piece::Frame(_) => (),
@@ -319,6 +321,7 @@ impl Observer {
             error: self.facts.error.as_deref(),
             is_call: self.call.operation.is_some(),
             streamed: self.facts.streamed,
+            generated: self.facts.chunks > 0,
             reading: self.reading(cause),
             asked: !self.call.asks
                 || self.request_facts.include_usage == Some(true)
@@ -337,6 +340,9 @@ impl Observer {
         let conversation = &mut self.request_facts.conversation;
         let named = conversation.take().or(self.conversation);
         *conversation = named.filter(|_| self.settings.client_ids);
+        if !self.settings.stop_sequences {
+            self.request_facts.stop_sequences.clear();
+        }
         let is_odd =
             |usage| doubts::is_odd(usage, self.call.operation, &self.request_facts, &self.facts);
         if usage.value().is_some_and(is_odd) {
@@ -373,7 +379,7 @@ impl Observer {
     /// What its texts come to, where usage is missing though a model answered.
     fn estimate(&self, evidence: &Evidence<'_>, ending: Ending) -> Option<Estimate> {
         let (texts, response) = (self.kept.texts.as_ref()?, self.response.as_ref()?);
-        let answered = response.is_due && !verdict::failed(evidence, ending);
+        let answered = response.is_due && !verdict::failed(evidence, ending) && evidence.answers();
         // What is made in the background is told once it is fetched. A stream that says it is in progress and
         // then breaks off owes nothing.
         let pending = self.facts.pending && evidence.reading == Reading::Whole;
@@ -408,7 +414,11 @@ impl Observer {
             (Some(Fault::Broken), _) | (None, Some(Err(Unread::Bad))) => Reading::Unreadable,
             _ if skipped => Reading::Unread,
             // Bytes came that look like nothing that the dialect knows.
-            (None, None) if response.is_foreign() => Reading::Unreadable,
+            (None, None) if response.is(Shape::Page) => Reading::Page,
+            (None, None) if response.is(Shape::Opaque) => Reading::Unreadable,
+            _ if response.body.is_empty() => Reading::Empty,
+            // Its end may be what could not be read.
+            _ if self.notes.has(Note::EventUnreadable) => Reading::Unreadable,
             _ => Reading::Short,
         }
     }
@@ -419,11 +429,12 @@ impl Response {
     fn is_read(&self) -> bool {
         let decoded = matches!(self.body.fault(), None | Some(Fault::Short));
         let read = !matches!(self.document, Some(Err(_)));
-        decoded && read && self.body.skipped() == 0 && !self.too_long && !self.is_foreign()
+        decoded && read && self.body.skipped() == 0 && !self.too_long && !self.is(Shape::Opaque)
     }
 
-    fn is_foreign(&self) -> bool {
-        self.body.shape() == Some(Shape::Opaque) && !self.body.is_empty()
+    /// Something came, of this shape.
+    fn is(&self, shape: Shape) -> bool {
+        self.body.shape() == Some(shape) && !self.body.is_empty()
     }
 
     fn is_terminated(&self, facts: &ResponseFacts) -> bool {
@@ -739,7 +750,7 @@ mod tests {
             observer.see(at(3), Entry::Body(Answered, delta("word").as_bytes()));
         }
         assert!((400..=1024).contains(&observer.held()), "no more than its text");
-        assert!(size_of::<Observer>() <= 2560, "{}", size_of::<Observer>());
+        assert!(size_of::<Observer>() <= 2576, "{}", size_of::<Observer>());
     }
 
     #[test]
@@ -910,6 +921,103 @@ mod tests {
         observer.see(at(3), Entry::Body(Answered, end.as_bytes()));
         let seen = observer.finish(&ended(5, Cause::Complete));
         assert_eq!(seen.notes, [Note::UsageSuspicious], "the total is another");
+    }
+
+    /// What a whole answer tells: its usage, its ending, its notes.
+    fn whole(body: &[u8]) -> (Option<(Option<u64>, Option<u64>)>, Ending, Vec<Note>) {
+        let mut observer = chat();
+        observer.see(at(2), Entry::Head(b"200 1.1\ncontent-type: application/json\n"));
+        observer.see(at(3), Entry::Body(Answered, body));
+        let seen = observer.finish(&ended(5, Cause::Complete));
+        assert_eq!(seen.error_side, None, "{body:?}");
+        (seen.usage.value().map(|it| (it.input, it.output)), seen.ending, seen.notes)
+    }
+
+    #[test]
+    fn what_most_clients_read_costs_an_answer_nothing() {
+        let answer = |content: &[u8], input: &[u8]| {
+            let begin = br#"{"model":"m","choices":[{"index":0,"finish_reason":"stop","message":{"content":"#;
+            let usage = br#"}}],"usage":{"completion_tokens":2,"prompt_tokens":"#;
+            [begin, content, usage, input, b"}}"].concat()
+        };
+        let usual = answer(b"\"Hi\"", b"3");
+        for body in [
+            answer(br#""Hi \ud83d""#, b"3"),
+            answer(b"\"\xf0\x9f\"", b"3"),
+            answer(b"\"a\x00\nb\"", b"3"),
+            answer(b"\"Hi\",\"logprob\":NaN,\"top\":[-Infinity,1e999]", b"3"),
+            [b"\xef\xbb\xbf".as_slice(), &usual].concat(),
+            [&usual, b"\0\0\0".as_slice()].concat(),
+            [&usual, b"\n</html>".as_slice()].concat(),
+        ] {
+            let expected = (Some((Some(3), Some(2))), Ending::Complete, vec![]);
+            assert_eq!(whole(&body), expected, "{}", String::from_utf8_lossy(&body));
+        }
+        let (usage, ..) = whole(&answer(b"\"Hi\"", b"1e400"));
+        assert_eq!(usage, Some((None, Some(2))), "a number out of range is unknown");
+    }
+
+    #[test]
+    fn a_well_framed_answer_that_cannot_be_read_is_nobodys_fault_and_not_estimated() {
+        for body in [b"{'single': 'quotes'}".as_slice(), b"{\"a\":1}{\"b\":2}", b"{]"] {
+            let expected = (None, Ending::Complete, vec![Note::ResponseUnreadable]);
+            assert_eq!(whole(body), expected);
+        }
+        let seen = |body: &[u8], head: &[u8]| {
+            let mut observer = observer("openai", "POST /v1/chat/completions 1.1\n", 0);
+            observer.see(
+                at(1),
+                Entry::Body(Request, br#"{"model":"gpt-4o","messages":[{"content":"Hi"}]}"#),
+            );
+            observer.see(at(1), Entry::At(Milestone::RequestEnd));
+            observer.see(at(2), Entry::Head(head));
+            observer.see(at(3), Entry::Body(Answered, body));
+            let seen = observer.finish(&ended(5, Cause::Complete));
+            assert_eq!(seen.estimate, None);
+            (seen.ending.as_str(), seen.error_type, seen.usage)
+        };
+        let complete = ("complete", None, Known::Unknown("unreadable"));
+        assert_eq!(seen(b"{]", b"200 1.1\ncontent-type: application/json\n"), complete);
+        assert_eq!(
+            seen(b"\x0a\x03abc", b"200 1.1\ncontent-type: application/x-protobuf\n"),
+            complete
+        );
+        let unread = delta("Hi") + "data: {\"finish_reason\":'stop'}\n\n";
+        assert_eq!(seen(unread.as_bytes(), SSE), complete, "its end may be what could not be read");
+        let page = ("error_in_stream", Some("no_answer".to_owned()), Known::Unknown("no_answer"));
+        for head in [
+            SSE,
+            b"200 1.1\ncontent-type: text/html\n",
+            b"200 1.1\ncontent-type: application/json\n",
+        ] {
+            assert_eq!(seen(b"\n<!DOCTYPE html><html>Log in</html>", head), page);
+        }
+        let empty = ("truncated", Some("truncated".to_owned()), Known::Unknown("cut"));
+        assert_eq!(seen(b"", b"200 1.1\ncontent-type: application/json\n"), empty);
+    }
+
+    #[test]
+    fn an_error_within_a_stream_is_estimated_as_what_came_before_it() {
+        let told = |stream: &str| {
+            let mut observer = observer("anthropic", "POST /v1/messages 1.1\n", 0);
+            let body =
+                br#"{"model":"claude-x","stream":true,"messages":[{"content":"Say hello"}]}"#;
+            observer.see(at(1), Entry::Body(Request, body));
+            observer.see(at(1), Entry::At(Milestone::RequestEnd));
+            observer.see(at(2), Entry::Head(SSE));
+            observer.see(at(3), Entry::Body(Answered, stream.as_bytes()));
+            let seen = observer.finish(&ended(5, Cause::Complete));
+            assert_eq!(seen.ending, Ending::ErrorInStream);
+            (seen.usage, seen.estimate.map(|it| (it.usage.input, it.usage.output)))
+        };
+        let start = "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":900,\"output_tokens\":1}}}\n\n";
+        let text =
+            "data: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"Hello, world!\"}}\n\n";
+        let error = "data: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n";
+        let cut = |input, output| (Known::Unknown("cut"), Some((Some(input), Some(output))));
+        assert_eq!(told(&[start, text, error].concat()), cut(900, 4));
+        assert_eq!(told(&[start, error].concat()), cut(900, 1));
+        assert_eq!(told(error), (Known::Unknown("error"), None), "nothing was answered");
     }
 
     #[test]

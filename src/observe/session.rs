@@ -11,6 +11,7 @@ use super::decode::websocket::{Extensions, Limits, Message, Messages};
 use super::dialect::Dialogue;
 use super::notes::Notes;
 use super::observation::{HttpFacts, Known, Note, Observation, Part};
+use super::shapes::mend;
 use super::turns::{Ended, Turns};
 use super::verdict::{self, Evidence, Reading};
 use crate::tape::{Cause, Direction, Ids, Upstream};
@@ -47,6 +48,8 @@ pub struct Common<'a> {
     pub conversation: Option<&'a str>,
     /// Keep ids that clients make.
     pub client_ids: bool,
+    /// Keep the sequences at which a client has generation stop.
+    pub stop_sequences: bool,
 }
 
 impl Session {
@@ -83,10 +86,10 @@ impl Session {
         let messages = if is_answer { &mut *server } else { client };
         messages.push(bytes, &mut |message| match message {
             Message::Data(data) => {
-                let read = match direction {
+                let (read, _) = mend::reading(data, |data| match direction {
                     Direction::Request => dialogue.asked(data, turns),
                     Direction::Response => dialogue.answered(data, turns),
-                };
+                });
                 if read.is_err() {
                     notes.add(Note::EventUnreadable);
                 }
@@ -155,7 +158,11 @@ impl Common<'_> {
     fn observe(&self, ended: Ended) -> Observation {
         let Ended { mut turn, cause, at } = ended;
         turn.marks.end(at, None);
-        let reading = turn.reading();
+        let reading = match turn.reading() {
+            // Its end may be what could not be read.
+            Reading::Short if turn.notes.has(Note::EventUnreadable) => Reading::Unreadable,
+            reading => reading,
+        };
         let evidence = Evidence {
             cause,
             status: turn.status.or(self.http.status),
@@ -163,6 +170,7 @@ impl Common<'_> {
             error: turn.response.error.as_deref(),
             is_call: true,
             streamed: true,
+            generated: turn.response.chunks > 0,
             reading,
             asked: true,
             pending: turn.response.pending,
@@ -179,6 +187,9 @@ impl Common<'_> {
         let named = turn.request.conversation.take();
         let named = named.or_else(|| self.conversation.map(str::to_owned));
         turn.request.conversation = named.filter(|_| self.client_ids);
+        if !self.stop_sequences {
+            turn.request.stop_sequences.clear();
+        }
         // Where the call itself was answered with a status, that came when it ended.
         turn.marks.times.head = turn.status.map(|_| at);
         let http = HttpFacts {

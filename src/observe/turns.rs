@@ -10,6 +10,7 @@ use super::marks::Marks;
 use super::notes::Notes;
 use super::observation::{Note, Operation, RateLimit, RequestFacts, ResponseFacts};
 use super::shapes::lenient::Unread;
+use super::shapes::mend;
 use super::verdict::Reading;
 use crate::tape::Cause;
 
@@ -92,7 +93,9 @@ impl Turn {
         self.last = now;
         self.marks.bytes(at);
         self.response.events += 1;
-        let content = self.answer.frame(Frame { name: b"", data }, &mut self.response);
+        let Self { answer, response, .. } = self;
+        let (content, _) =
+            mend::reading(data, |data| answer.frame(Frame { name: b"", data }, response));
         let content = content.inspect_err(|_| self.notes.add(Note::EventUnreadable))?;
         if content.is_some() {
             self.response.chunks += 1;

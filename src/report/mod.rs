@@ -27,6 +27,8 @@ mod labels;
 mod headroom;
 /// The metrics of one exchange.
 mod series;
+/// The kinds of tokens, and their names.
+mod tokens;
 /// What is billed beside tokens.
 mod units;
 /// Usage and cost of one call.

@@ -31,6 +31,7 @@ impl Observer {
             http: &self.http,
             conversation: self.conversation.as_deref(),
             client_ids: self.settings.client_ids,
+            stop_sequences: self.settings.stop_sequences,
         })
     }
 

@@ -3,6 +3,8 @@
 
 /// Reads JSON in place, whatever the types turn out to be.
 pub mod lenient;
+/// What is not quite JSON, mended.
+pub mod mend;
 /// Errors, and the bounded word they become.
 pub mod failure;
 /// Token counts, and the one nesting they become.
