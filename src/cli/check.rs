@@ -189,6 +189,7 @@ lines = \"auto\"
 phase_spans = false
 raw_usage = false
 service_name = \"team\"                    # OTEL_SERVICE_NAME
+stop_sequences = false
 
 [limits]
 ask_body_bytes = \"8MiB\"

@@ -11,7 +11,7 @@ use crate::observe::price::Override;
 
 /// Single keys that hold from the next exchange, connection or call on. Upstreams and prices do,
 /// too; anything else waits for a restart, also a key that nobody has put here yet.
-const LIVE: [&str; 31] = [
+const LIVE: [&str; 32] = [
     "server.root",
     "limits.max_exchanges",
     "limits.connect_seconds",
@@ -43,6 +43,7 @@ const LIVE: [&str; 31] = [
     "telemetry.client_ids",
     "telemetry.estimates_as_usage",
     "telemetry.raw_usage",
+    "telemetry.stop_sequences",
 ];
 
 /// What differs.
@@ -214,6 +215,7 @@ mod tests {
             "telemetry.phase_spans = true",
             "telemetry.raw_usage = true",
             "telemetry.service_name = 'other'",
+            "telemetry.stop_sequences = true",
         ];
         let all: Vec<_> = keys(&loaded("").written).into_iter().map(|(name, _)| name).collect();
         let name = |line: &str| line.split(' ').next().unwrap().to_owned();

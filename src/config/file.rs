@@ -245,6 +245,8 @@ pub struct Telemetry {
     pub lines: Lines,
     /// Report usage objects as they came, too.
     pub raw_usage: bool,
+    /// Report the sequences at which clients have generation stop.
+    pub stop_sequences: bool,
     /// OTLP destinations; none: the one that `OTEL_*` names, if any.
     pub export: Vec<Export>,
 }
@@ -259,6 +261,7 @@ impl Default for Telemetry {
             estimates_as_usage: false,
             lines: Lines::Auto,
             raw_usage: false,
+            stop_sequences: false,
             export: Vec::new(),
         }
     }

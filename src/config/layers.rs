@@ -320,6 +320,7 @@ mod tests {
                 "telemetry.phase_spans",
                 "telemetry.raw_usage",
                 "telemetry.service_name",
+                "telemetry.stop_sequences",
             ]
         );
     }

@@ -62,6 +62,7 @@ pub(super) fn settings(
             client_ids: file.telemetry.client_ids,
             estimates_stand_in: file.telemetry.estimates_as_usage,
             raw_usage: file.telemetry.raw_usage,
+            stop_sequences: file.telemetry.stop_sequences,
             ..file.limits.observe()
         },
         report: report::Settings {

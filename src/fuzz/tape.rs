@@ -39,6 +39,7 @@ const SETTINGS: Settings = Settings {
     estimates_stand_in: true,
     raw_usage: true,
     stall: Duration::from_secs(1),
+    stop_sequences: true,
     client_ids: true,
 };
 /// What an observer's buffers may hold: two bodies, each in a buffer that doubles.

@@ -139,10 +139,12 @@ mod tests {
         error_is_requests: false,
         is_call: true,
         streamed: true,
+        generated: false,
         reading: Reading::Whole,
         asked: true,
         usage: None,
         pending: false,
+        background: false,
     };
 
     /// Ending, side and limit as words; `-` is none.

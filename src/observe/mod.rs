@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use self::observation::RequestFacts;
+
 /// Bytes become frames.
 pub mod decode;
 /// What several dialects have in common.
@@ -63,8 +65,22 @@ pub struct Settings {
     pub raw_usage: bool,
     /// A gap between content chunks above this is a stall (`stall_seconds`, 10).
     pub stall: Duration,
+    /// Keep the sequences at which a client has generation stop (`telemetry.stop_sequences`, false).
+    pub stop_sequences: bool,
     /// Keep ids that clients make: of a conversation, and `Idempotency-Key` (`telemetry.client_ids`, true).
     pub client_ids: bool,
+}
+
+impl Settings {
+    /// Leaves what a client wrote out of `request` where it is not to be kept. The conversation is the one
+    /// that `named` is where the body names none.
+    fn keep(&self, request: &mut RequestFacts, named: Option<String>) {
+        let named = request.conversation.take().or(named);
+        request.conversation = named.filter(|_| self.client_ids);
+        if !self.stop_sequences {
+            request.stop_sequences.clear();
+        }
+    }
 }
 
 impl Default for Settings {
@@ -76,6 +92,7 @@ impl Default for Settings {
             estimates_stand_in: false,
             raw_usage: false,
             stall: Duration::from_secs(10),
+            stop_sequences: false,
             client_ids: true,
         }
     }

@@ -1,10 +1,17 @@
 //! The one plain struct: everything known about one exchange. Knows no bytes, no provider and no
 //! OpenTelemetry; nothing here computes.
 
+/// What a call used.
+mod usage;
+/// What that costs.
+mod cost;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+pub use self::cost::{Cost, CostBasis, CostPart, NanoUsd};
+pub use self::usage::{Estimate, Units, Usage};
 use crate::observe::gaps::Gaps;
 use crate::tape::{Ids, Upstream};
 
@@ -308,7 +315,7 @@ pub struct RequestFacts {
     pub seed: Option<i64>,
     /// `n`, where it is not 1.
     pub choice_count: Option<i64>,
-    /// `stop`, as a list; at most 16 of at most 128 bytes.
+    /// `stop`, as a list; at most 16 of at most 128 bytes. Empty unless the operator wants them.
     pub stop_sequences: Vec<String>,
     /// `reasoning_effort`, or Ollama's `think` level.
     pub reasoning_level: Option<String>,
@@ -423,84 +430,6 @@ pub struct ClaimedDurations {
     pub per_token: Option<Duration>,
 }
 
-/// Tokens of one call, normalised: `input` includes cached and cache-written tokens, `output`
-/// includes reasoning, whatever the provider's own nesting (`wire.md` rule 3).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// All input tokens.
-    pub input: Option<u64>,
-    /// All output tokens.
-    pub output: Option<u64>,
-    /// Of the input: read from the provider's cache.
-    pub cache_read: Option<u64>,
-    /// Of the input: written to the provider's cache.
-    pub cache_write: Option<u64>,
-    /// Of the output: reasoning.
-    pub reasoning: Option<u64>,
-    /// Of the input: audio.
-    pub input_audio: Option<u64>,
-    /// Of the output: audio.
-    pub output_audio: Option<u64>,
-    /// Of what was written to the cache: for the longer of the provider's two lifetimes (Anthropic's
-    /// hour, OpenAI's twelve hours).
-    pub cache_write_long: Option<u64>,
-    /// Of what was read from the cache: audio.
-    pub cache_read_audio: Option<u64>,
-    /// Of what was read from the cache: pictures.
-    pub cache_read_image: Option<u64>,
-    /// Of the input: pictures.
-    pub input_image: Option<u64>,
-    /// Of the input: moving pictures.
-    pub input_video: Option<u64>,
-    /// Of the output: pictures.
-    pub output_image: Option<u64>,
-    /// The provider tells a total too, and it is not the sum of what it tells beside it.
-    pub is_uneven: bool,
-    /// What is billed beside tokens.
-    pub units: Units,
-}
-
-/// Tokens of a call that reported none: counted from the texts that were asked and answered with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Estimate {
-    /// The input, where all of it was text; the output that came, without reasoning that was not shown.
-    pub usage: Usage,
-    /// The tokenizer that they were counted by: `o200k_base` or `cl100k_base`.
-    pub tokenizer: &'static str,
-    /// It is the model's own tokenizer.
-    pub own: bool,
-    /// Only an even sample of the text was counted (`estimate_bytes`), the rest is in proportion.
-    pub sampled: bool,
-    /// The operator has it stand in for what was not reported (`telemetry.estimates_as_usage`).
-    pub stands_in: bool,
-}
-
-/// What one call used that is not counted in tokens. Absent: nothing told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Units {
-    /// Searches of the web that are billed.
-    pub web_searches: Option<u64>,
-    /// Searches of files.
-    pub file_searches: Option<u64>,
-    /// Sessions of a code interpreter's container.
-    pub code_sessions: Option<u64>,
-    /// Pictures made.
-    pub images: Option<u64>,
-    /// Characters that were spoken or embedded.
-    pub characters: Option<u64>,
-    /// Sound that was heard.
-    pub input_audio_time: Option<Duration>,
-    /// Sound or moving pictures that were made.
-    pub output_time: Option<Duration>,
-    /// Documents' pages, or a reranker's searches, as the provider counts them.
-    pub documents: Option<u64>,
-    /// Tokens that another model used on the way, which the totals leave out (Anthropic's advisor,
-    /// OpenAI's picture tool).
-    pub other_models: Option<u64>,
-    /// How many calls of the model the counts add up, where they are not of one (a batch).
-    pub calls: Option<u64>,
-}
-
 /// When things happened, since zero: the moment the request head was read. Absent: it did not happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Times {
@@ -577,95 +506,6 @@ impl Ending {
     }
 }
 
-/// What one call cost, in integer nano-USD (10⁻⁹ USD).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cost {
-    /// What the provider says, else the sum of the parts.
-    pub total: NanoUsd,
-    /// Where the provider says it: the sum of the parts, if there is one.
-    pub computed: Option<NanoUsd>,
-    /// One line per priced part of the usage.
-    pub parts: Vec<CostPart>,
-    /// The price entry: `openai/gpt-4o-mini`, or the name of an override. Empty: only the provider's
-    /// own total is known.
-    pub entry: String,
-    /// The day from which the entry's prices hold, or on which the table was made (`2026-11-04`).
-    pub dated: String,
-    /// How sure it is.
-    pub basis: CostBasis,
-    /// What the sum leaves out, which then is a lower bound: parts that have no price of their own or
-    /// were not told apart, by `CostPart`'s names; `residency`, `other_models`, `citation`, `output_video`.
-    pub unpriced: Vec<&'static str>,
-}
-
-impl Cost {
-    /// Only what the provider says.
-    pub fn reported(total: NanoUsd) -> Self {
-        Self {
-            total,
-            computed: None,
-            parts: Vec::new(),
-            entry: String::new(),
-            dated: String::new(),
-            basis: CostBasis::Reported,
-            unpriced: Vec::new(),
-        }
-    }
-}
-
-/// One priced part: `count` at `price` for each `per` of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CostPart {
-    /// What was counted: `input` and `output` (what is left of them once the others are taken out),
-    /// kinds of tokens (`cache_read`, `input_audio`, …), what is billed beside tokens (`web_search`,
-    /// `page`, …), `hour` of one's own compute. The names of `observe::price`'s dimensions.
-    pub dimension: &'static str,
-    /// How many; of times, nanoseconds.
-    pub count: u64,
-    /// The price of `per` of them.
-    pub price: NanoUsd,
-    /// For how many the price is: a million tokens, a thousand searches, an hour's nanoseconds.
-    pub per: u64,
-    /// `count × price ÷ per`, rounded half up.
-    pub amount: NanoUsd,
-}
-
-/// An amount of money in nano-USD.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NanoUsd(pub u64);
-
-impl NanoUsd {
-    /// In USD, for telemetry's double fields.
-    pub fn usd(self) -> f64 {
-        self.0 as f64 / 1e9
-    }
-}
-
-/// How a cost was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CostBasis {
-    /// The answer carried it.
-    Reported,
-    /// Reported usage × known prices, every part priced.
-    Computed,
-    /// As computed, but some part of the usage has no price: at least this much.
-    LowerBound,
-    /// Estimated usage × known prices.
-    Estimated,
-}
-
-impl CostBasis {
-    /// The name in `clearspan.cost.basis`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Reported => "reported",
-            Self::Computed => "computed",
-            Self::LowerBound => "lower_bound",
-            Self::Estimated => "estimated",
-        }
-    }
-}
-
 /// Something that could not be read or kept. Observing never fails; it leaves notes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Note {
@@ -695,6 +535,21 @@ pub enum Note {
 }
 
 impl Note {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::RequestTorn,
+        Self::ResponseTorn,
+        Self::RequestUnreadable,
+        Self::ResponseUnreadable,
+        Self::EventUnreadable,
+        Self::EventTooLong,
+        Self::EncodingUnknown,
+        Self::EncodingBroken,
+        Self::EncodingTooLarge,
+        Self::UsageSuspicious,
+        Self::TurnsForgotten,
+    ];
+
     /// The name in `clearspan.notes`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,6 +1,8 @@
 //! Taped entries in, one `Observation` out. Knows no format: decoders and dialects do the reading;
 //! this is who hands what to whom. It never fails, whatever comes in whatever order.
 
+/// The response, from its head on.
+mod response;
 /// Where the connection became a WebSocket.
 mod sessions;
 
@@ -8,13 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use self::response::Response;
 use super::Settings;
-use super::blame;
 use super::decode::body::{Body, Piece};
 use super::decode::encoding::Fault;
 use super::decode::json::Document;
 use super::decode::media::Shape;
-use super::dialect::{self, Answer, Call, Context, Reads};
+use super::dialect::{self, Call, Context, Reads};
 use super::doubts;
 use super::estimate::Grounds;
 use super::head::{Bytes, RequestHead, ResponseHead};
@@ -22,13 +24,14 @@ use super::kept::Kept;
 use super::marks::Marks;
 use super::notes::Notes;
 use super::observation::{
-    Ending, Estimate, HttpFacts, Known, Note, Observation, Operation, Part, RequestFacts,
-    ResponseFacts, StreamUsage,
+    Estimate, HttpFacts, Known, Note, Observation, Operation, Part, RequestFacts, ResponseFacts,
+    StreamUsage,
 };
 use super::reader::Reader;
 use super::session::Session;
 use super::shapes::lenient::Unread;
-use super::verdict::{self, Evidence, Reading};
+use super::shapes::mend;
+use super::verdict::{self, Evidence, Reading, Verdict};
 use crate::tape::{Cause, Direction, Entry, Ids, Milestone, Start, Upstream, Vitals};
 
 /// Reads one exchange as it comes.
@@ -55,21 +58,6 @@ pub struct Observer {
     marks: Marks,
     notes: Notes,
     last: Duration,
-}
-
-/// The response, from its head on.
-#[derive(Debug)]
-struct Response {
-    body: Body,
-    answer: Option<Box<dyn Answer>>,
-    content: Option<Bytes>,
-    // A body must come, and end with a terminator.
-    is_due: bool,
-    is_ours: bool,
-    document: Option<Result<(), Unread>>,
-    too_long: bool,
-    torn: bool,
-    last_bytes: Duration,
 }
 
 impl Observer {
@@ -174,8 +162,9 @@ impl Observer {
         let kept = &mut self.kept;
         body.finish(&mut |piece| match piece {
             Piece::Document(Document::Whole(bytes)) => {
-                let result = *outcome.insert(read(bytes, facts));
-                kept.ask(bytes, result.is_ok() && !torn);
+                let (result, bytes) = mend::reading(bytes, |bytes| read(bytes, facts));
+                outcome = Some(result);
+                kept.ask(&bytes, result.is_ok() && !torn);
             }
             Piece::Document(Document::TooLong) => too_long = true,
             Piece::Document(Document::Tail(_)) | Piece::Frame(_) => (),
@@ -325,27 +314,8 @@ impl Observer {
 
     /// Everything was seen: judges it.
     fn conclude(mut self, cause: Cause) -> Observation {
-        let evidence = Evidence {
-            cause,
-            status: self.http.status,
-            from_upstream: self.response.as_ref().is_some_and(|response| !response.is_ours),
-            error: self.facts.error.as_deref(),
-            error_is_requests: self.facts.error_is_requests,
-            is_call: self.call.operation.is_some(),
-            streamed: self.facts.streamed,
-            reading: self.reading(cause),
-            asked: !self.call.asks
-                || self.request_facts.include_usage == Some(true)
-                || self.stream_usage.is_some_and(StreamUsage::is_asked),
-            pending: self.facts.pending,
-            usage: verdict::told(self.call.operation, &self.request_facts, &self.facts),
-        };
-        let ending = verdict::ending(&evidence);
-        let error_type = verdict::error_type(&evidence, ending);
-        let usage = verdict::usage(&evidence, ending);
-        let estimate = usage.value().map_or_else(|| self.estimate(&evidence, ending), |_| None);
-        let limit_hit = blame::limit_hit(&evidence, ending);
-        let error_side = blame::side(&evidence, ending);
+        let verdict = Verdict::of(&self.evidence(cause));
+        let estimate = if verdict.is_never_told { self.estimate() } else { None };
         self.http.retry_after = self.http.retry_after.or(self.facts.retry_after);
         self.facts.raw_usage = self.kept.raw_usage();
         if self.call.operation == Some(Operation::FetchResponse) && self.facts.usage.is_some() {
@@ -353,12 +323,10 @@ impl Observer {
             let name = || dialect::named_last(self.call.route, &self.http.path);
             self.facts.id = self.facts.id.take().or_else(name);
         }
-        let conversation = &mut self.request_facts.conversation;
-        let named = conversation.take().or(self.conversation);
-        *conversation = named.filter(|_| self.settings.client_ids);
+        self.settings.keep(&mut self.request_facts, self.conversation);
         let is_odd =
             |usage| doubts::is_odd(usage, self.call.operation, &self.request_facts, &self.facts);
-        if usage.value().is_some_and(is_odd) {
+        if verdict.usage.value().is_some_and(is_odd) {
             self.notes.add(Note::UsageSuspicious);
         }
         Observation {
@@ -378,23 +346,42 @@ impl Observer {
             times: self.marks.times,
             gaps: self.marks.gaps,
             stalls: self.marks.stalls,
-            ending,
-            error_type,
-            error_side,
-            limit_hit,
-            usage,
+            ending: verdict.ending,
+            error_type: verdict.error_type,
+            error_side: verdict.error_side,
+            limit_hit: verdict.limit_hit,
+            usage: verdict.usage,
             estimate,
             cost: Known::Unknown("not_priced"),
             notes: self.notes.into_vec(),
         }
     }
 
-    /// What its texts come to, where usage is missing though a model answered.
-    fn estimate(&self, evidence: &Evidence<'_>, ending: Ending) -> Option<Estimate> {
+    fn evidence(&self, cause: Cause) -> Evidence<'_> {
+        Evidence {
+            cause,
+            status: self.http.status,
+            from_upstream: self.response.as_ref().is_some_and(|response| !response.is_ours),
+            error: self.facts.error.as_deref(),
+            error_is_requests: self.facts.error_is_requests,
+            is_call: self.call.operation.is_some(),
+            streamed: self.facts.streamed,
+            generated: self.facts.chunks > 0,
+            reading: self.reading(cause),
+            asked: !self.call.asks
+                || self.request_facts.include_usage == Some(true)
+                || self.stream_usage.is_some_and(StreamUsage::is_asked),
+            pending: self.facts.pending,
+            background: self.facts.background,
+            usage: verdict::told(self.call.operation, &self.request_facts, &self.facts),
+        }
+    }
+
+    /// What its texts come to.
+    fn estimate(&self) -> Option<Estimate> {
         let (texts, response) = (self.kept.texts.as_ref()?, self.response.as_ref()?);
-        let untold = verdict::is_never_told(evidence, ending, self.facts.background);
         texts.estimate(Grounds {
-            operation: self.call.operation.filter(|_| response.is_due && untold)?,
+            operation: self.call.operation.filter(|_| response.is_due)?,
             request: &self.request_facts,
             response: &self.facts,
             answer_is_read: response.is_read() && !self.notes.has(Note::ResponseTorn),
@@ -423,32 +410,12 @@ impl Observer {
             (Some(Fault::Broken), _) | (None, Some(Err(Unread::Bad))) => Reading::Unreadable,
             _ if skipped => Reading::Unread,
             // Bytes came that look like nothing that the dialect knows.
-            (None, None) if response.is_foreign() => Reading::Unreadable,
+            (None, None) if response.is(Shape::Page) => Reading::Page,
+            (None, None) if response.is(Shape::Opaque) => Reading::Unreadable,
+            _ if response.body.is_empty() => Reading::Empty,
+            // Its end may be what could not be read.
+            _ if self.notes.has(Note::EventUnreadable) => Reading::Unreadable,
             _ => Reading::Short,
-        }
-    }
-}
-
-impl Response {
-    /// All of it that came was read, up to where it broke off.
-    fn is_read(&self) -> bool {
-        let decoded = matches!(self.body.fault(), None | Some(Fault::Short));
-        let read = !matches!(self.document, Some(Err(_)));
-        decoded && read && self.body.skipped() == 0 && !self.too_long && !self.is_foreign()
-    }
-
-    fn is_foreign(&self) -> bool {
-        self.body.shape() == Some(Shape::Opaque) && !self.body.is_empty()
-    }
-
-    fn is_whole(&self, facts: &ResponseFacts, cause: Cause) -> bool {
-        match (self.body.shape(), &self.answer) {
-            (Some(shape), Some(answer)) if shape.is_stream() => match cause {
-                Cause::Complete => answer.may_end(facts),
-                _ => answer.is_terminated(facts),
-            },
-            (Some(shape), None) if shape.is_stream() => false,
-            _ => self.document == Some(Ok(())),
         }
     }
 }
@@ -470,6 +437,7 @@ mod tests {
     use std::io::Write;
     use std::time::SystemTime;
 
+    use super::super::observation::Ending;
     use super::*;
     use crate::tape::End;
     use Direction::{Request, Response as Answered};
@@ -755,7 +723,7 @@ mod tests {
             observer.see(at(3), Entry::Body(Answered, delta("word").as_bytes()));
         }
         assert!((400..=1024).contains(&observer.held()), "no more than its text");
-        assert!(size_of::<Observer>() <= 2560, "{}", size_of::<Observer>());
+        assert!(size_of::<Observer>() <= 2576, "{}", size_of::<Observer>());
     }
 
     #[test]
@@ -926,6 +894,105 @@ mod tests {
         observer.see(at(3), Entry::Body(Answered, end.as_bytes()));
         let seen = observer.finish(&ended(5, Cause::Complete));
         assert_eq!(seen.notes, [Note::UsageSuspicious], "the total is another");
+    }
+
+    type InputAndOutput = (Option<u64>, Option<u64>);
+
+    /// What a whole answer tells: its usage, its ending, its notes.
+    fn whole(body: &[u8]) -> (Option<InputAndOutput>, Ending, Vec<Note>) {
+        let mut observer = chat();
+        observer.see(at(2), Entry::Head(b"200 1.1\ncontent-type: application/json\n"));
+        observer.see(at(3), Entry::Body(Answered, body));
+        let seen = observer.finish(&ended(5, Cause::Complete));
+        assert_eq!(seen.error_side, None, "{body:?}");
+        (seen.usage.value().map(|it| (it.input, it.output)), seen.ending, seen.notes)
+    }
+
+    #[test]
+    fn what_most_clients_read_costs_an_answer_nothing() {
+        let answer = |content: &[u8], input: &[u8]| {
+            let begin = br#"{"model":"m","choices":[{"index":0,"finish_reason":"stop","message":{"content":"#;
+            let usage = br#"}}],"usage":{"completion_tokens":2,"prompt_tokens":"#;
+            [begin, content, usage, input, b"}}"].concat()
+        };
+        let usual = answer(b"\"Hi\"", b"3");
+        for body in [
+            answer(br#""Hi \ud83d""#, b"3"),
+            answer(b"\"\xf0\x9f\"", b"3"),
+            answer(b"\"a\x00\nb\"", b"3"),
+            answer(b"\"Hi\",\"logprob\":NaN,\"top\":[-Infinity,1e999]", b"3"),
+            [b"\xef\xbb\xbf".as_slice(), &usual].concat(),
+            [&usual, b"\0\0\0".as_slice()].concat(),
+            [&usual, b"\n</html>".as_slice()].concat(),
+        ] {
+            let expected = (Some((Some(3), Some(2))), Ending::Complete, vec![]);
+            assert_eq!(whole(&body), expected, "{}", String::from_utf8_lossy(&body));
+        }
+        let (usage, ..) = whole(&answer(b"\"Hi\"", b"1e400"));
+        assert_eq!(usage, Some((None, Some(2))), "a number out of range is unknown");
+    }
+
+    #[test]
+    fn a_well_framed_answer_that_cannot_be_read_is_nobodys_fault_and_not_estimated() {
+        for body in [b"{'single': 'quotes'}".as_slice(), b"{\"a\":1}{\"b\":2}", b"{]"] {
+            let expected = (None, Ending::Complete, vec![Note::ResponseUnreadable]);
+            assert_eq!(whole(body), expected);
+        }
+        let seen = |body: &[u8], head: &[u8]| {
+            let mut observer = observer("openai", "POST /v1/chat/completions 1.1\n", 0);
+            observer.see(
+                at(1),
+                Entry::Body(Request, br#"{"model":"gpt-4o","messages":[{"content":"Hi"}]}"#),
+            );
+            observer.see(at(1), Entry::At(Milestone::RequestEnd));
+            observer.see(at(2), Entry::Head(head));
+            observer.see(at(3), Entry::Body(Answered, body));
+            let seen = observer.finish(&ended(5, Cause::Complete));
+            assert_eq!(seen.estimate, None);
+            (seen.ending.as_str(), seen.error_type, seen.usage)
+        };
+        let complete = ("complete", None, Known::Unknown("unreadable"));
+        assert_eq!(seen(b"{]", b"200 1.1\ncontent-type: application/json\n"), complete);
+        assert_eq!(
+            seen(b"\x0a\x03abc", b"200 1.1\ncontent-type: application/x-protobuf\n"),
+            complete
+        );
+        let unread = delta("Hi") + "data: {\"finish_reason\":'stop'}\n\n";
+        assert_eq!(seen(unread.as_bytes(), SSE), complete, "its end may be what could not be read");
+        let page = ("error_in_stream", Some("no_answer".to_owned()), Known::Unknown("no_answer"));
+        for head in [
+            SSE,
+            b"200 1.1\ncontent-type: text/html\n",
+            b"200 1.1\ncontent-type: application/json\n",
+        ] {
+            assert_eq!(seen(b"\n<!DOCTYPE html><html>Log in</html>", head), page);
+        }
+        let empty = ("truncated", Some("truncated".to_owned()), Known::Unknown("cut"));
+        assert_eq!(seen(b"", b"200 1.1\ncontent-type: application/json\n"), empty);
+    }
+
+    #[test]
+    fn an_error_within_a_stream_is_estimated_as_what_came_before_it() {
+        let told = |stream: &str| {
+            let mut observer = observer("anthropic", "POST /v1/messages 1.1\n", 0);
+            let body =
+                br#"{"model":"claude-x","stream":true,"messages":[{"content":"Say hello"}]}"#;
+            observer.see(at(1), Entry::Body(Request, body));
+            observer.see(at(1), Entry::At(Milestone::RequestEnd));
+            observer.see(at(2), Entry::Head(SSE));
+            observer.see(at(3), Entry::Body(Answered, stream.as_bytes()));
+            let seen = observer.finish(&ended(5, Cause::Complete));
+            assert_eq!(seen.ending, Ending::ErrorInStream);
+            (seen.usage, seen.estimate.map(|it| (it.usage.input, it.usage.output)))
+        };
+        let start = "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":900,\"output_tokens\":1}}}\n\n";
+        let text =
+            "data: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"Hello, world!\"}}\n\n";
+        let error = "data: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n";
+        let cut = |input, output| (Known::Unknown("cut"), Some((Some(input), Some(output))));
+        assert_eq!(told(&[start, text, error].concat()), cut(900, 4));
+        assert_eq!(told(&[start, error].concat()), cut(900, 1));
+        assert_eq!(told(error), (Known::Unknown("error"), None), "nothing was answered");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::decode::Frame;
 use super::decode::body::Piece;
 use super::decode::json::Document;
 use super::dialect::Answer;
@@ -11,6 +12,7 @@ use super::marks::Marks;
 use super::notes::Notes;
 use super::observation::{Note, ResponseFacts};
 use super::shapes::lenient::Unread;
+use super::shapes::mend;
 
 /// Where the pieces of a response go.
 pub(super) struct Reader<'a> {
@@ -31,7 +33,9 @@ impl Reader<'_> {
         match piece {
             Piece::Frame(frame) => {
                 let before = self.facts.usage;
-                let read = self.answer.frame(frame, self.facts);
+                let Frame { name, data } = frame;
+                let look = |data: &[u8]| self.answer.frame(Frame { name, data }, self.facts);
+                let (read, data) = mend::reading(data, look);
                 // What the body's end cuts off is a piece of an event, and none that is unreadable.
                 if read.is_err() && self.is_end {
                     return;
@@ -40,7 +44,7 @@ impl Reader<'_> {
                 let says = matches!(read, Ok(content) if content.is_some());
                 let more_than_text = matches!(read, Ok(content) if content.other);
                 let since = self.facts.usage;
-                self.kept.answer(frame.data, Came { says, more_than_text, before, since });
+                self.kept.answer(&data, Came { says, more_than_text, before, since });
                 match read {
                     Ok(content) if says => {
                         self.facts.chunks += 1;
@@ -52,9 +56,11 @@ impl Reader<'_> {
             }
             Piece::Document(Document::Whole(body)) => {
                 let before = self.facts.usage;
-                *self.document = Some(self.answer.document(body, self.facts));
+                let look = |body: &[u8]| self.answer.document(body, self.facts);
+                let (read, body) = mend::reading(body, look);
+                *self.document = Some(read);
                 let since = self.facts.usage;
-                self.kept.answer(body, Came { says: true, more_than_text: false, before, since });
+                self.kept.answer(&body, Came { says: true, more_than_text: false, before, since });
             }
             Piece::Document(Document::Tail(body)) => self.answer.tail(body, self.facts),
             Piece::Document(Document::TooLong) => *self.too_long = true,

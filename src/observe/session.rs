@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::Settings;
-use super::blame;
 use super::decode::websocket::{Extensions, Limits, Message, Messages};
 use super::dialect::Dialogue;
 use super::estimate::Grounds;
 use super::notes::Notes;
 use super::observation::{Estimate, HttpFacts, Known, Note, Observation, Part};
+use super::shapes::mend;
 use super::turns::{Ended, Turn, Turns};
-use super::verdict::{self, Evidence, Reading};
+use super::verdict::{Evidence, Reading, Verdict};
 use crate::tape::{Cause, Direction, Ids, Upstream};
 
 /// Close codes that name an error (RFC 6455 7.4.1, and the registry it began).
@@ -48,10 +48,8 @@ pub struct Common<'a> {
     pub conversation: Option<&'a str>,
     /// Others may hear the same answers.
     pub joined: bool,
-    /// Keep ids that clients make.
-    pub client_ids: bool,
-    /// Estimates stand in for what was not reported.
-    pub estimates_stand_in: bool,
+    /// What is kept of it, and how.
+    pub settings: &'a Settings,
 }
 
 impl Session {
@@ -88,10 +86,10 @@ impl Session {
         let messages = if is_answer { &mut *server } else { client };
         messages.push(bytes, &mut |message| match message {
             Message::Data(data) => {
-                let read = match direction {
+                let (read, _) = mend::reading(data, |data| match direction {
                     Direction::Request => dialogue.asked(data, turns),
                     Direction::Response => dialogue.answered(data, turns),
-                };
+                });
                 if read.is_err() {
                     notes.add(Note::EventUnreadable);
                 }
@@ -160,36 +158,14 @@ impl Common<'_> {
     fn observe(&self, ended: Ended) -> Observation {
         let Ended { mut turn, cause, at } = ended;
         turn.marks.end(at, None);
-        let reading = turn.reading();
-        let evidence = Evidence {
-            cause,
-            status: turn.status.or(self.http.status),
-            from_upstream: true,
-            error: turn.response.error.as_deref(),
-            error_is_requests: turn.response.error_is_requests,
-            is_call: true,
-            streamed: true,
-            reading,
-            asked: true,
-            pending: turn.response.pending,
-            usage: turn.response.usage,
-        };
-        let ending = verdict::ending(&evidence);
-        let error_type = verdict::error_type(&evidence, ending);
-        let usage = verdict::usage(&evidence, ending);
-        let untold = usage.value().is_none()
-            && verdict::is_never_told(&evidence, ending, turn.response.background);
-        let estimate = if untold { self.estimate(&turn) } else { None };
-        let limit_hit = blame::limit_hit(&evidence, ending);
-        let error_side = blame::side(&evidence, ending);
+        let verdict = Verdict::of(&self.evidence(&turn, cause));
+        let estimate = if verdict.is_never_told { self.estimate(&turn) } else { None };
         turn.response.raw_usage = turn.kept.raw_usage();
-        if reading == Reading::Torn {
+        if turn.reading() == Reading::Torn {
             turn.notes.add(Note::ResponseTorn);
         }
         turn.request.joined = self.joined;
-        let named = turn.request.conversation.take();
-        let named = named.or_else(|| self.conversation.map(str::to_owned));
-        turn.request.conversation = named.filter(|_| self.client_ids);
+        self.settings.keep(&mut turn.request, self.conversation.map(str::to_owned));
         // Where the call itself was answered with a status, that came when it ended.
         turn.marks.times.head = turn.status.map(|_| at);
         let http = HttpFacts {
@@ -214,14 +190,36 @@ impl Common<'_> {
             times: turn.marks.times,
             gaps: turn.marks.gaps,
             stalls: turn.marks.stalls,
-            ending,
-            error_type,
-            error_side,
-            limit_hit,
-            usage,
+            ending: verdict.ending,
+            error_type: verdict.error_type,
+            error_side: verdict.error_side,
+            limit_hit: verdict.limit_hit,
+            usage: verdict.usage,
             estimate,
             cost: Known::Unknown("not_priced"),
             notes: turn.notes.into_vec(),
+        }
+    }
+
+    fn evidence<'t>(&self, turn: &'t Turn, cause: Cause) -> Evidence<'t> {
+        Evidence {
+            cause,
+            status: turn.status.or(self.http.status),
+            from_upstream: true,
+            error: turn.response.error.as_deref(),
+            error_is_requests: turn.response.error_is_requests,
+            is_call: true,
+            streamed: true,
+            generated: turn.response.chunks > 0,
+            reading: match turn.reading() {
+                // Its end may be what could not be read.
+                Reading::Short if turn.notes.has(Note::EventUnreadable) => Reading::Unreadable,
+                reading => reading,
+            },
+            asked: true,
+            pending: turn.response.pending,
+            background: turn.response.background,
+            usage: turn.response.usage,
         }
     }
 
@@ -232,7 +230,7 @@ impl Common<'_> {
             request: &turn.request,
             response: &turn.response,
             answer_is_read: turn.is_read(),
-            stands_in: self.estimates_stand_in,
+            stands_in: self.settings.estimates_stand_in,
         })
     }
 

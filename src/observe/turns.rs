@@ -12,6 +12,7 @@ use super::marks::Marks;
 use super::notes::Notes;
 use super::observation::{Note, Operation, RateLimit, RequestFacts, ResponseFacts};
 use super::shapes::lenient::Unread;
+use super::shapes::mend;
 use super::verdict::Reading;
 use crate::tape::Cause;
 
@@ -102,10 +103,12 @@ impl Turn {
         self.marks.bytes(at);
         self.response.events += 1;
         let before = self.response.usage;
-        let content = self.answer.frame(Frame { name: b"", data }, &mut self.response);
+        let Self { answer, response, .. } = self;
+        let (content, data) =
+            mend::reading(data, |data| answer.frame(Frame { name: b"", data }, response));
         let (says, since) = (content.is_ok_and(Content::is_some), self.response.usage);
         let more_than_text = content.is_ok_and(|content| content.other);
-        self.kept.answer(data, Came { says, more_than_text, before, since });
+        self.kept.answer(&data, Came { says, more_than_text, before, since });
         let content = content.inspect_err(|_| self.notes.add(Note::EventUnreadable))?;
         if content.is_some() {
             self.response.chunks += 1;

@@ -1,7 +1,10 @@
 //! How an exchange ended, what went wrong, and what is known of its usage: the first that holds,
 //! in the design's order. Knows no bytes and no time.
 
-use super::observation::{Ending, Known, Operation, RequestFacts, ResponseFacts, Usage};
+use super::blame;
+use super::observation::{
+    Ending, Known, LimitHit, Operation, RequestFacts, ResponseFacts, Side, Usage,
+};
 use crate::tape::Cause;
 
 /// What is judged.
@@ -21,12 +24,16 @@ pub struct Evidence<'a> {
     pub is_call: bool,
     /// The answer came as a stream.
     pub streamed: bool,
+    /// Some of it was generated content.
+    pub generated: bool,
     /// What was read of the answer.
     pub reading: Reading,
     /// Usage was asked for, or need not be.
     pub asked: bool,
     /// The answer is still being made.
     pub pending: bool,
+    /// It is made in the background: fetched later, it tells what it used.
+    pub background: bool,
     /// The last usage that was reported.
     pub usage: Option<Usage>,
 }
@@ -38,12 +45,52 @@ pub enum Reading {
     Whole,
     /// It broke off.
     Short,
-    /// What came is not what the dialect knows.
+    /// It broke off before anything came.
+    Empty,
+    /// What came is a page for a person: something else answered in the model's stead.
+    Page,
+    /// It ended well, for all that we can tell, but is not what the dialect knows.
     Unreadable,
     /// It may be whole, but we could not read it: an encoding we do not know, or above a limit.
     Unread,
     /// Bytes of it were not kept, its terminator perhaps among them.
     Torn,
+}
+
+/// What a page is called that came in an answer's stead.
+const NO_ANSWER: &str = "no_answer";
+
+/// What that comes to.
+#[derive(Debug)]
+pub struct Verdict {
+    /// How it ended.
+    pub ending: Ending,
+    /// What went wrong, in a bounded vocabulary.
+    pub error_type: Option<String>,
+    /// Whose fault that is.
+    pub error_side: Option<Side>,
+    /// Which limit was met.
+    pub limit_hit: Option<LimitHit>,
+    /// What it used, or why nobody knows.
+    pub usage: Known<Usage>,
+    /// A model answered, and what that used will not be told later either.
+    pub is_never_told: bool,
+}
+
+impl Verdict {
+    /// By what is known of it.
+    pub fn of(evidence: &Evidence<'_>) -> Self {
+        let ending = ending(evidence);
+        let usage = usage(evidence, ending);
+        Self {
+            ending,
+            error_type: error_type(evidence, ending),
+            error_side: blame::side(evidence, ending),
+            limit_hit: blame::limit_hit(evidence, ending),
+            is_never_told: usage.value().is_none() && is_never_told(evidence, ending),
+            usage,
+        }
+    }
 }
 
 /// How it ended.
@@ -59,14 +106,14 @@ pub fn ending(evidence: &Evidence<'_>) -> Ending {
         Cause::Complete if evidence.status.is_some_and(|status| status >= 400) => {
             Ending::ErrorStatus
         }
-        Cause::Complete if evidence.error.is_some() => Ending::ErrorInStream,
+        Cause::Complete if evidence.error.is_some() || evidence.is_page() => Ending::ErrorInStream,
         Cause::Complete if evidence.is_truncated() => Ending::Truncated,
         Cause::Complete => Ending::Complete,
     }
 }
 
 /// What went wrong, in a bounded vocabulary.
-pub fn error_type(evidence: &Evidence<'_>, ending: Ending) -> Option<String> {
+fn error_type(evidence: &Evidence<'_>, ending: Ending) -> Option<String> {
     let told = || evidence.error.map(str::to_owned);
     match (ending, evidence.cause) {
         (Ending::ClientCanceled | Ending::Complete, _) => None,
@@ -75,23 +122,25 @@ pub fn error_type(evidence: &Evidence<'_>, ending: Ending) -> Option<String> {
             Cause::Refused(reason) | Cause::UpstreamTimeout(reason) | Cause::UpstreamReset(reason),
         ) => Some(reason.to_owned()),
         (Ending::ErrorStatus, _) => told().or(evidence.status.map(|status| status.to_string())),
+        (Ending::ErrorInStream, _) if evidence.is_page() => Some(NO_ANSWER.to_owned()),
         (ending, _) => told().or(Some(ending.as_str().to_owned())),
     }
 }
 
 /// The usage, or the first reason that explains why there is none.
-pub fn usage(evidence: &Evidence<'_>, ending: Ending) -> Known<Usage> {
+fn usage(evidence: &Evidence<'_>, ending: Ending) -> Known<Usage> {
     if let Some(usage) = evidence.usage.filter(|_| evidence.is_final(ending)) {
         return Known::Value(usage);
     }
     let early = !matches!(ending, Ending::Complete | Ending::Truncated);
     Known::Unknown(match evidence.reading {
         _ if !evidence.is_call && evidence.usage.is_none() => "not_a_model_call",
+        Reading::Page if ending == Ending::ErrorInStream => NO_ANSWER,
         _ if failed(evidence, ending) => "error",
         _ if early => "cut",
         Reading::Torn => "torn",
-        Reading::Unread | Reading::Unreadable => "unreadable",
-        Reading::Short => "cut",
+        Reading::Unread | Reading::Unreadable | Reading::Page => "unreadable",
+        Reading::Short | Reading::Empty => "cut",
         Reading::Whole if evidence.pending => "pending",
         Reading::Whole if evidence.streamed && !evidence.asked => "not_asked",
         Reading::Whole => "not_reported",
@@ -114,27 +163,45 @@ pub fn told(
     Some(usage)
 }
 
-/// Nothing was answered, or an error.
-pub fn failed(evidence: &Evidence<'_>, ending: Ending) -> bool {
+/// Nothing was answered, or an error. One within a stream that had begun to answer cuts it off; what was
+/// told of its input before says that it had begun, and zeros that servers count from say nothing.
+fn failed(evidence: &Evidence<'_>, ending: Ending) -> bool {
     match ending {
-        Ending::ProxyError | Ending::ErrorStatus | Ending::ErrorInStream => true,
+        Ending::ProxyError | Ending::ErrorStatus => true,
+        Ending::ErrorInStream => {
+            let told = evidence.usage.is_some_and(|usage| usage.input > Some(0));
+            !(evidence.generated || told && evidence.streamed)
+        }
         Ending::UpstreamTimeout | Ending::UpstreamReset => !evidence.from_upstream,
         _ => false,
     }
 }
 
 /// A model answered, and what that used will not be told later either.
-pub fn is_never_told(evidence: &Evidence<'_>, ending: Ending, background: bool) -> bool {
-    // What is made in the background is told once it is fetched. A stream that says it is in progress and
-    // then breaks off owes nothing.
+fn is_never_told(evidence: &Evidence<'_>, ending: Ending) -> bool {
+    // A stream that says it is in progress and then breaks off owes nothing.
     let pending = evidence.pending && evidence.reading == Reading::Whole;
-    !failed(evidence, ending) && !pending && !background
+    evidence.answers() && !failed(evidence, ending) && !pending && !evidence.background
 }
 
 impl Evidence<'_> {
     /// No terminator was seen, where there could be one.
     fn is_truncated(&self) -> bool {
-        self.is_call && matches!(self.reading, Reading::Short | Reading::Unreadable)
+        self.is_call && matches!(self.reading, Reading::Short | Reading::Empty)
+    }
+
+    /// As far as can be told, what came is a model's, or more of it would have been.
+    fn answers(&self) -> bool {
+        match self.reading {
+            Reading::Page => false,
+            Reading::Empty | Reading::Unreadable => self.cause != Cause::Complete,
+            Reading::Whole | Reading::Short | Reading::Unread | Reading::Torn => true,
+        }
+    }
+
+    /// A page came with the status of an answer.
+    fn is_page(&self) -> bool {
+        self.is_call && self.reading == Reading::Page
     }
 
     /// A stream that told all it was to tell, though its framing may not have ended.
@@ -166,9 +233,11 @@ mod tests {
         error_is_requests: false,
         is_call: true,
         streamed: true,
+        generated: false,
         reading: Reading::Whole,
         asked: true,
         pending: false,
+        background: false,
         usage: None,
     };
 
@@ -227,7 +296,7 @@ mod tests {
 
     #[test]
     fn an_error_is_named_by_the_status_where_nobody_else_names_it() {
-        let bare = Evidence { status: Some(502), reading: Reading::Unreadable, ..GOOD };
+        let bare = Evidence { status: Some(502), reading: Reading::Whole, ..GOOD };
         assert_eq!(judge(bare), ("error_status", word("502"), "error"));
         let stalled = Evidence { cause: Cause::ClientStalled, ..GOOD };
         assert_eq!(judge(stalled), ("client_timeout", word("client_timeout"), "cut"));
@@ -236,7 +305,8 @@ mod tests {
     #[test]
     fn only_what_could_be_seen_to_be_missing_is_truncated() {
         for (reading, ending, usage) in [
-            (Reading::Unreadable, "truncated", "unreadable"),
+            (Reading::Empty, "truncated", "cut"),
+            (Reading::Unreadable, "complete", "unreadable"),
             (Reading::Unread, "complete", "unreadable"),
             (Reading::Torn, "complete", "torn"),
         ] {
@@ -246,6 +316,45 @@ mod tests {
         let short = Evidence { reading: Reading::Short, ..GOOD };
         let other = Evidence { is_call: false, ..short };
         assert_eq!(judge(other), ("complete", None, "not_a_model_call"));
+    }
+
+    #[test]
+    fn a_page_in_an_answers_stead_is_an_error_and_no_model_answered() {
+        let page = Evidence { reading: Reading::Page, streamed: false, ..GOOD };
+        assert_eq!(judge(page), ("error_in_stream", word("no_answer"), "no_answer"));
+        assert!(failed(&page, Ending::ErrorInStream) && !page.answers());
+        let other = Evidence { is_call: false, ..page };
+        assert_eq!(judge(other), ("complete", None, "not_a_model_call"));
+        let gone = Evidence { cause: Cause::ClientGone, ..page };
+        assert!(judge(gone).0 == "client_canceled" && !gone.answers());
+    }
+
+    #[test]
+    fn what_could_not_be_read_or_never_came_is_not_taken_for_a_models_answer() {
+        for reading in [Reading::Empty, Reading::Unreadable] {
+            let ended = Evidence { reading, ..GOOD };
+            assert!(!ended.answers(), "{reading:?}");
+            assert!(Evidence { cause: Cause::UpstreamReset("reset"), ..ended }.answers());
+        }
+        assert!(GOOD.answers() && Evidence { reading: Reading::Short, ..GOOD }.answers());
+    }
+
+    #[test]
+    fn an_error_within_a_stream_that_had_begun_to_answer_cuts_it_off() {
+        let error = Evidence { error: Some("overloaded"), reading: Reading::Short, ..GOOD };
+        let usage = |input| Some(Usage { input: Some(input), ..Usage::default() });
+        for (evidence, reason) in [
+            (error, "error"),
+            (Evidence { generated: true, ..error }, "cut"),
+            (Evidence { usage: usage(900), ..error }, "cut"),
+            (Evidence { usage: usage(0), ..error }, "error"),
+            (Evidence { usage: usage(900), reading: Reading::Whole, ..error }, "known"),
+        ] {
+            let judged = judge(evidence);
+            assert_eq!((judged.0, judged.2), ("error_in_stream", reason), "{evidence:?}");
+            let failed = failed(&evidence, Ending::ErrorInStream);
+            assert_eq!(failed, reason == "error", "{evidence:?}");
+        }
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Serialize, Serializer};
 
 use super::outcome::{Outcome, Severity};
-use super::timing;
-use crate::observe::observation::{Known, LimitHit, Observation, Side, Usage};
+use super::{outcome, timing, tokens};
+use crate::observe::observation::{Known, LimitHit, Note, Observation, Side, Units, Usage};
 
 /// The main facts. What is not known is absent, never 0.
 #[derive(Serialize)]
@@ -44,13 +44,11 @@ struct Facts<'a> {
     request_model: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response_model: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    finish_reasons: &'a [Option<String>],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    finish_reasons: Vec<&'a str>,
     stream: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    input_tokens: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output_tokens: Option<u64>,
+    #[serde(flatten)]
+    tokens: Tokens,
     #[serde(skip_serializing_if = "Option::is_none")]
     images: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,20 +64,35 @@ struct Facts<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     cost_usd: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    cost_estimated_usd: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     cost_basis: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unpriced: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     time_to_first_chunk_seconds: Option<f64>,
     duration_seconds: f64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<&'static str>,
+}
+
+/// Each kind of tokens that is known, by its name.
+struct Tokens(Usage);
+
+impl Serialize for Tokens {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(tokens::counts(&self.0).map(|(kind, count)| (kind.field, count)))
+    }
 }
 
 /// One JSON object without a line feed, appended to `to`. `time` is the exchange's end.
 pub(super) fn line(of: &Observation, outcome: &Outcome<'_>, to: &mut Vec<u8>) {
     let call = of.operation.is_some();
-    let usage = of.usage.value().copied().filter(|_| call).unwrap_or_default();
-    let Usage { input, output, units, .. } = usage;
+    let usage = of.usage.value().copied();
+    let Units { images, characters, input_audio_time, .. } = usage.unwrap_or_default().units;
     let cost = of.cost.value().filter(|_| call);
+    let usd = cost.map(|it| it.total.usd());
+    let is_told = outcome::is_cost_told(of);
     let upstream = of.upstream.as_deref();
     let (event, span) = super::spans::event(of);
     let facts = Facts {
@@ -103,24 +116,25 @@ pub(super) fn line(of: &Observation, outcome: &Outcome<'_>, to: &mut Vec<u8>) {
         retry_after_seconds: of.http.retry_after.map(|it| it.as_secs_f64()),
         upstream: upstream.map(|it| it.name.as_str()),
         operation: of.operation.map(|it| it.as_str()),
-        provider: upstream.filter(|_| call).map(|it| it.provider.as_str()),
+        provider: upstream.filter(|_| call || usage.is_some()).map(|it| it.provider.as_str()),
         request_model: of.request.model.as_deref(),
         response_model: of.response.model.as_deref(),
-        finish_reasons: &of.response.finish_reasons,
+        finish_reasons: outcome::finish_reasons(of).collect(),
         stream: of.response.streamed,
-        input_tokens: input,
-        output_tokens: output,
-        images: units.images,
-        characters: units.characters,
-        input_audio_seconds: units.input_audio_time.map(|it| it.as_secs_f64()),
+        tokens: Tokens(usage.unwrap_or_default()),
+        images,
+        characters,
+        input_audio_seconds: input_audio_time.map(|it| it.as_secs_f64()),
         usage_missing: reason(&of.usage).filter(|_| call),
         estimated_input_tokens: of.estimate.and_then(|it| it.usage.input),
         estimated_output_tokens: of.estimate.and_then(|it| it.usage.output),
-        cost_usd: cost.map(|it| it.total.usd()),
+        cost_usd: usd.filter(|_| is_told),
+        cost_estimated_usd: usd.filter(|_| !is_told),
         cost_basis: cost.map(|it| it.basis.as_str()),
         unpriced: reason(&of.cost).filter(|_| call),
         time_to_first_chunk_seconds: timing::time_to_first_chunk(of).map(|it| it.as_secs_f64()),
         duration_seconds: of.times.end.as_secs_f64(),
+        notes: of.notes.iter().copied().map(Note::as_str).collect(),
     };
     // Plain strings and numbers into memory: nothing here can fail.
     drop(serde_json::to_writer(to, &facts));
@@ -182,9 +196,11 @@ mod tests {
             r#""ending":"complete","method":"POST","path":"/v1/chat/completions","status":200,"#,
             r#""upstream":"openai","operation":"chat","provider":"openai","#,
             r#""request_model":"gpt-4o-mini","response_model":"gpt-4o-mini-2024-07-18","#,
-            r#""finish_reasons":["stop",null],"stream":true,"input_tokens":412,"#,
-            r#""output_tokens":96,"cost_usd":0.00012,"cost_basis":"computed","#,
-            r#""time_to_first_chunk_seconds":0.31,"duration_seconds":1.2}"#,
+            r#""finish_reasons":["stop"],"stream":true,"input_tokens":412,"#,
+            r#""output_tokens":96,"cache_read_tokens":128,"cache_write_tokens":64,"reasoning_tokens":32,"#,
+            r#""input_audio_tokens":5,"output_audio_tokens":6,"cost_usd":0.00012,"cost_basis":"computed","#,
+            r#""time_to_first_chunk_seconds":0.31,"duration_seconds":1.2,"#,
+            r#""notes":["request_torn","usage_suspicious"]}"#,
         );
         assert_eq!(told(&literals::streamed_chat()), expected);
     }
@@ -195,6 +211,42 @@ mod tests {
         let expected =
             r#""stream":false,"images":2,"characters":25,"input_audio_seconds":3.3,"cost"#;
         assert!(found.contains(expected), "{found}");
+    }
+
+    #[test]
+    fn an_estimate_of_a_cost_stands_apart() {
+        let found = told(&literals::estimated_chat());
+        let expected = r#""estimated_output_tokens":37,"cost_estimated_usd":0.000084,"cost_basis":"estimated""#;
+        assert!(found.contains(expected) && !found.contains("cost_usd"), "{found}");
+        let mut stands_in = literals::estimated_chat();
+        stands_in.estimate.as_mut().unwrap().stands_in = true;
+        let found = told(&stands_in);
+        assert!(found.contains(r#""cost_usd":0.000084"#) && !found.contains("cost_estimated"));
+    }
+
+    #[test]
+    fn every_kind_of_tokens_that_is_known_is_told() {
+        let found =
+            told(&Observation { usage: Known::Value(literals::kinds()), ..literals::embeddings() });
+        let expected = concat!(
+            r#""stream":false,"input_tokens":100,"output_tokens":50,"cache_read_tokens":40,"#,
+            r#""cache_write_tokens":30,"reasoning_tokens":20,"input_audio_tokens":10,"#,
+            r#""output_audio_tokens":9,"cache_write_long_tokens":8,"cache_read_audio_tokens":7,"#,
+            r#""cache_read_image_tokens":6,"input_image_tokens":5,"input_video_tokens":4,"#,
+            r#""output_image_tokens":3,"cost"#,
+        );
+        assert!(found.contains(expected), "{found}");
+    }
+
+    #[test]
+    fn usage_of_what_nobody_knows_is_told() {
+        let found = told(&literals::unnamed());
+        let expected = concat!(
+            r#""upstream":"openai","provider":"openai","request_model":"new-1","#,
+            r#""response_model":"new-1-large","stream":false,"input_tokens":3,"output_tokens":4,"#,
+            r#""duration_seconds":1.2}"#,
+        );
+        assert!(found.ends_with(expected), "{found}");
     }
 
     #[test]

@@ -6,10 +6,12 @@ use std::time::Duration;
 use super::outcome::{Outcome, Severity};
 use super::timing;
 use crate::observe::observation::{
-    CostBasis, Ending, Known, NanoUsd, Observation, Part, Units, Usage,
+    CostBasis, Ending, Known, NanoUsd, Note, Observation, Part, Units, Usage,
 };
 
 const RESET: &str = "\u{1b}[0m";
+/// What says that calls of a session are missing.
+const LOST: [Note; 2] = [Note::TurnsForgotten, Note::ResponseTorn];
 
 /// `chat gpt-4o-mini → stop  412→96 tok  $0.00012  ttft 310 ms  1.2 s  stream`, without a line
 /// feed, appended to `to`. What is unknown says so.
@@ -37,8 +39,10 @@ fn try_person(
     if colour {
         to.push_str(RESET);
     }
-    if of.operation.is_some() && failed_early(of.ending).is_none() {
-        usage_and_cost(of, to)?;
+    match (of.operation, &of.usage) {
+        (Some(_), _) if failed_early(of.ending).is_none() => usage_and_cost(of, to)?,
+        (None, Known::Value(usage)) => used(of, usage, to)?,
+        _ => (),
     }
     if let Some(first) = timing::time_to_first_chunk(of) {
         write!(to, "  ttft {}", Human(first))?;
@@ -48,8 +52,12 @@ fn try_person(
         to.push_str("  stream");
     }
     match of.part {
-        Part::Session { turns: 1, .. } => to.push_str("  1 call"),
-        Part::Session { turns, .. } => write!(to, "  {turns} calls")?,
+        Part::Session { turns, .. } => {
+            write!(to, "  {turns} call{}", if turns == 1 { "" } else { "s" })?;
+            if of.notes.iter().any(|note| LOST.contains(note)) {
+                to.push_str(" or more");
+            }
+        }
         Part::Exchange | Part::Turn { .. } => (),
     }
     Ok(())
@@ -113,14 +121,7 @@ fn ending(of: &Observation, to: &mut String) -> fmt::Result {
 
 fn usage_and_cost(of: &Observation, to: &mut String) -> fmt::Result {
     match (&of.usage, &of.estimate) {
-        (Known::Value(usage), _) => {
-            to.push_str("  ");
-            let is_silent = usage.input.is_none() && usage.output.is_none();
-            match usage.units {
-                beside if is_silent && beside != Units::default() => units(&beside, to)?,
-                _ => tokens(usage, to)?,
-            }
-        }
+        (Known::Value(usage), _) => used(of, usage, to)?,
         (Known::Unknown(reason), None) => return write!(to, "  ? tok ({})", Words(reason)),
         (Known::Unknown(reason), Some(estimate)) => {
             to.push_str("  ≈ ");
@@ -138,6 +139,20 @@ fn usage_and_cost(of: &Observation, to: &mut String) -> fmt::Result {
         Known::Value(cost) => write!(to, "  {}", Usd(cost.total)),
         Known::Unknown(reason) => write!(to, "  unpriced ({})", Words(reason)),
     }
+}
+
+/// What was reported, and whether that can be right.
+fn used(of: &Observation, usage: &Usage, to: &mut String) -> fmt::Result {
+    to.push_str("  ");
+    let is_silent = usage.input.is_none() && usage.output.is_none();
+    match usage.units {
+        beside if is_silent && beside != Units::default() => units(&beside, to)?,
+        _ => tokens(usage, to)?,
+    }
+    if of.notes.contains(&Note::UsageSuspicious) {
+        to.push_str(" (suspicious)");
+    }
+    Ok(())
 }
 
 fn tokens(usage: &Usage, to: &mut String) -> fmt::Result {
@@ -224,7 +239,7 @@ mod tests {
     fn each_exchange_is_told_in_one_line() {
         let lines: Vec<_> = literals::all().iter().map(|it| line(it, false)).collect();
         let expected = [
-            "chat gpt-4o-mini → stop  412→96 tok  $0.00012  ttft 310 ms  1.2 s  stream",
+            "chat gpt-4o-mini → stop  412→96 tok (suspicious)  $0.00012  ttft 310 ms  1.2 s  stream",
             "chat gpt-4o → 429 rate_limit_exceeded  1.2 s",
             "chat gpt-4o-mini → client_canceled  ? tok (canceled)  ttft 310 ms  1.2 s  stream",
             "POST /v2/nowhere → 404 no_route  0.4 ms",
@@ -234,10 +249,15 @@ mod tests {
         ];
         assert_eq!(lines, expected);
         let told = [literals::session(), literals::turn()].map(|it| line(&it, false));
-        let turn = "chat gpt-4o-mini → stop  412→96 tok  $0.00012  400 ms  stream";
+        let turn = "chat gpt-4o-mini → stop  412→96 tok (suspicious)  $0.00012  400 ms  stream";
         assert_eq!(told, ["GET /v1/responses → 101  1.2 s  2 calls", turn]);
         let cut = "chat gpt-4o-mini → client_canceled  ≈ 412→37 tok (canceled)  ≈ $0.000084  ttft 310 ms  1.2 s  stream";
         assert_eq!(line(&literals::estimated_chat(), false), cut);
+        let unknown = "POST /v1/novelties → 200  3→4 tok  1.2 s";
+        assert_eq!(line(&literals::unnamed(), false), unknown);
+        let mut lost = literals::session();
+        lost.notes = vec![Note::TurnsForgotten];
+        assert_eq!(line(&lost, false), "GET /v1/responses → 101  1.2 s  2 calls or more");
         let mut least = literals::embeddings();
         if let Known::Value(cost) = &mut least.cost {
             cost.basis = CostBasis::LowerBound;

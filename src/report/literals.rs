@@ -317,11 +317,49 @@ pub(super) fn media(units: Units) -> Observation {
 /// Of every unit some.
 pub(super) fn units() -> Units {
     Units {
+        web_searches: Some(1),
+        file_searches: Some(4),
+        code_sessions: Some(5),
         images: Some(2),
         characters: Some(25),
         input_audio_time: Some(ms(3300)),
-        ..Units::default()
+        output_time: Some(ms(4500)),
+        documents: Some(6),
+        other_models: Some(7),
+        calls: Some(8),
     }
+}
+
+/// Tokens of every kind, as no one call has them.
+pub(super) fn kinds() -> Usage {
+    Usage {
+        input: Some(100),
+        output: Some(50),
+        cache_read: Some(40),
+        cache_write: Some(30),
+        reasoning: Some(20),
+        input_audio: Some(10),
+        output_audio: Some(9),
+        cache_write_long: Some(8),
+        cache_read_audio: Some(7),
+        cache_read_image: Some(6),
+        input_image: Some(5),
+        input_video: Some(4),
+        output_image: Some(3),
+        ..Usage::default()
+    }
+}
+
+/// A call of which nobody knows what it is, though it told its usage.
+pub(super) fn unnamed() -> Observation {
+    let mut unnamed = posted("/v1/novelties", None, Some(200));
+    unnamed.upstream = upstream("openai", "openai", "api.openai.com", 443);
+    unnamed.request.model = Some("new-1".to_owned());
+    unnamed.response.model = Some("new-1-large".to_owned());
+    unnamed.times = sent();
+    unnamed.usage = Known::Value(Usage { input: Some(3), output: Some(4), ..Usage::default() });
+    unnamed.cost = Known::Unknown("not_a_model_call");
+    unnamed
 }
 
 /// A connection on which calls were made, one of them.

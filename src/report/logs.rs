@@ -67,9 +67,10 @@ fn attributes(to: &mut Attributes<'_>, of: &Observation, outcome: &Outcome<'_>) 
     to.some_text(names::ROUTE, of.http.route);
     to.text(names::URL_PATH, &of.http.path);
     to.some_int(names::STATUS, of.http.status);
+    spans::notes(to, of);
     let Some(upstream) = of.upstream.as_deref() else { return };
     to.text(names::UPSTREAM, &upstream.name);
-    let Some(operation) = of.operation else { return };
+    let Some(operation) = of.operation else { return usage::of_unknown(to, of, upstream) };
     to.text(names::OPERATION, operation.as_str());
     to.text(names::PROVIDER, &upstream.provider);
     to.some_text(names::REQUEST_MODEL, of.request.model.as_deref());
@@ -133,6 +134,15 @@ mod tests {
         let record = record(&literals::turn());
         assert_eq!((record.event_name.as_str(), record.span_id), ("clearspan.turn", vec![7; 8]));
         assert!(literals::told(&record.attributes).contains(&"clearspan.turn=2".to_owned()));
+    }
+
+    #[test]
+    fn usage_of_what_nobody_knows_and_notes_are_told() {
+        let told = |of: &Observation| literals::told(&record(of).attributes);
+        let usage = "gen_ai.usage.output_tokens=4".to_owned();
+        assert_eq!(told(&literals::unnamed()).last(), Some(&usage));
+        let notes = r#"clearspan.notes=["request_torn","usage_suspicious"]"#.to_owned();
+        assert!(told(&literals::streamed_chat()).contains(&notes));
     }
 
     #[test]

@@ -25,8 +25,12 @@ mod json;
 mod labels;
 /// What upstreams last said of their limits.
 mod headroom;
+/// Instruments bound to their labels.
+mod bound;
 /// The metrics of one exchange.
 mod series;
+/// The kinds of tokens, and their names.
+mod tokens;
 /// What is billed beside tokens.
 mod units;
 /// Usage and cost of one call.

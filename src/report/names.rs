@@ -13,6 +13,8 @@ use opentelemetry::metrics::{Counter, Histogram, Meter};
 use opentelemetry::{KeyValue, Value};
 use opentelemetry_sdk::Resource;
 
+use crate::observe::gaps;
+
 /// The schema all our telemetry follows.
 pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.41.0";
 /// The instrumentation scope of all our telemetry.
@@ -83,7 +85,7 @@ attributes! {
     SEED = "gen_ai.request.seed";
     /// How many answers were asked for, where not one.
     CHOICE_COUNT = "gen_ai.request.choice.count";
-    /// As sent.
+    /// As sent; only with `telemetry.stop_sequences`.
     STOP_SEQUENCES = "gen_ai.request.stop_sequences";
     /// How much thinking was asked for, in the provider's words.
     REASONING_LEVEL = "gen_ai.request.reasoning.level";
@@ -99,7 +101,7 @@ attributes! {
     RESPONSE_ID = "gen_ai.response.id";
     /// The model that answered.
     RESPONSE_MODEL = "gen_ai.response.model";
-    /// One per choice, in the provider's words; `error` where a choice never finished.
+    /// One per choice, in the provider's words; `error` where a choice never finished since the answer broke off.
     FINISH_REASONS = "gen_ai.response.finish_reasons";
     /// Seconds from the first byte sent upstream to the first generated content; streams only.
     TIME_TO_FIRST_CHUNK = "gen_ai.response.time_to_first_chunk";
@@ -175,6 +177,8 @@ attributes! {
     UPSTREAM = "clearspan.upstream";
     /// What could not be read or kept of the exchange.
     NOTES = "clearspan.notes";
+    /// One of them.
+    NOTE = "clearspan.note";
     /// The upstream's own id of the exchange (`x-request-id`).
     REQUEST_ID = "clearspan.upstream.request_id";
     /// `reported`, `computed`, `lower_bound` or `estimated`.
@@ -211,8 +215,8 @@ attributes! {
     USAGE_RAW = "clearspan.usage.raw";
     /// How tokens were counted: `reported` or `estimated`.
     USAGE_BASIS = "clearspan.usage.basis";
-    /// `input`, `output`, or a part of them: `cache_read`, `cache_write`, `reasoning`, `input_audio`,
-    /// `output_audio`. Parts are contained in their totals: never add them up.
+    /// `input`, `output`, or a part of them: `cache_read`, `cache_write`, `reasoning`, `input_audio`, …; the
+    /// list is `report/tokens.rs`. Parts are contained in their totals: never add them up.
     TOKEN_KIND = "clearspan.token.kind";
     /// Seconds from the last request byte sent upstream to the first generated content.
     WAIT = "clearspan.time_to_first_chunk";
@@ -235,6 +239,34 @@ attributes! {
     IMAGE_QUALITY = "clearspan.request.image.quality";
     /// How often an unfinished picture was to be shown.
     PARTIAL_IMAGES = "clearspan.request.image.partials";
+    /// Of the input: sound.
+    INPUT_AUDIO_TOKENS = "clearspan.usage.input_audio_tokens";
+    /// Of the input: pictures.
+    INPUT_IMAGE_TOKENS = "clearspan.usage.input_image_tokens";
+    /// Of the input: moving pictures.
+    INPUT_VIDEO_TOKENS = "clearspan.usage.input_video_tokens";
+    /// Of the output: sound.
+    OUTPUT_AUDIO_TOKENS = "clearspan.usage.output_audio_tokens";
+    /// Of the output: pictures.
+    OUTPUT_IMAGE_TOKENS = "clearspan.usage.output_image_tokens";
+    /// Of what was written to the cache: for the longer of the provider's two lifetimes.
+    CACHE_WRITE_LONG_TOKENS = "clearspan.usage.cache_write_long_tokens";
+    /// Of what was read from the cache: sound.
+    CACHE_READ_AUDIO_TOKENS = "clearspan.usage.cache_read_audio_tokens";
+    /// Of what was read from the cache: pictures.
+    CACHE_READ_IMAGE_TOKENS = "clearspan.usage.cache_read_image_tokens";
+    /// Tokens that another model used on the way, which the totals leave out.
+    OTHER_MODELS_TOKENS = "clearspan.usage.other_models_tokens";
+    /// Searches of the web that are billed.
+    WEB_SEARCHES = "clearspan.usage.web_searches";
+    /// Searches of files.
+    FILE_SEARCHES = "clearspan.usage.file_searches";
+    /// Sessions of a code interpreter's container.
+    CODE_SESSIONS = "clearspan.usage.code_sessions";
+    /// Documents' pages, or a reranker's searches, as the provider counts them.
+    DOCUMENTS = "clearspan.usage.documents";
+    /// How many calls of the model the counts add up, where they are not of one (a batch).
+    CALLS = "clearspan.usage.calls";
     /// Pictures that were made.
     IMAGES = "clearspan.usage.images";
     /// Characters that were spoken or embedded.
@@ -291,10 +323,7 @@ pub struct Metric {
 }
 
 /// The conventions' bounds of durations, with the objective's 3 s, continued to ten minutes.
-const SECONDS: &[f64] = &[
-    0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 3.0, 5.12, 10.24, 20.48, 40.96, 81.92,
-    163.84, 327.68, 655.36,
-];
+const SECONDS: &[f64] = &gaps::BOUNDS;
 /// The HTTP conventions' bounds, with 3 s, continued to ten minutes.
 const HTTP_SECONDS: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 3.0, 5.0, 7.5, 10.0, 20.0,
@@ -384,9 +413,11 @@ metrics! {
     CALLED_TOOLS: "clearspan.tool_calls", "{call}", &[],
         "Tool calls in answers.";
     UNPRICED: "clearspan.unpriced", "{request}", &[],
-        "Model calls without a known cost, by reason.";
+        "Model calls that were answered and have no known cost, by reason.";
     MISSING: "clearspan.usage_missing", "{request}", &[],
         "Model calls without usage, by reason.";
+    NOTED: "clearspan.notes", "{note}", &[],
+        "What could not be read or kept of exchanges, or cannot be right, by note.";
     OWN_TIME: "clearspan.overhead", "s", OVERHEAD_SECONDS,
         "Time of the proxy's own: head read to lease, and lease to the first byte upstream.";
     ACTIVE: "clearspan.requests.active", "{request}", &[],
@@ -512,4 +543,5 @@ instruments! {
     tool_calls: Counter<u64> = counter CALLED_TOOLS;
     unpriced: Counter<u64> = counter UNPRICED;
     usage_missing: Counter<u64> = counter MISSING;
+    notes: Counter<u64> = counter NOTED;
 }

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use crate::observe::observation::{CostBasis, Ending, Observation};
+use crate::observe::observation::{CostBasis, Ending, Known, Observation};
 
 /// How bad an exchange was, for its log record and its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,19 @@ pub(super) fn upstream_status(observation: &Observation) -> Option<u16> {
     observation.http.status.filter(|_| observation.times.head.is_some())
 }
 
+/// Why each choice ended, in the provider's words; `error` where one never did, since the answer broke off.
+pub(super) fn finish_reasons(observation: &Observation) -> impl Iterator<Item = &str> + Clone {
+    // Some servers do not tell.
+    let unfinished = (observation.ending != Ending::Complete).then_some("error");
+    let reasons = observation.response.finish_reasons.iter();
+    reasons.filter_map(move |reason| reason.as_deref().or(unfinished))
+}
+
+/// Whether something was answered that may be sold: neither an error nor a page in an answer's stead.
+pub(super) fn is_answered(observation: &Observation) -> bool {
+    !matches!(observation.usage, Known::Unknown("error" | "no_answer"))
+}
+
 /// Whether a cost is told under the names that backends take for what was spent: an estimate only where
 /// the operator wants that.
 pub(super) fn is_cost_told(observation: &Observation) -> bool {
@@ -69,6 +82,18 @@ pub(super) fn is_cost_told(observation: &Observation) -> bool {
 mod tests {
     use super::super::literals;
     use super::*;
+
+    #[test]
+    fn a_choice_without_a_reason_is_an_error_only_where_the_answer_broke_off() {
+        let mut chat = literals::streamed_chat();
+        let reasons =
+            |chat: &Observation| finish_reasons(chat).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(reasons(&chat), ["stop"], "some servers do not tell");
+        for ending in [Ending::ClientCanceled, Ending::Truncated, Ending::ErrorInStream] {
+            chat.ending = ending;
+            assert_eq!(reasons(&chat), ["stop", "error"]);
+        }
+    }
 
     #[test]
     fn the_table_says_status_and_error_type_for_each_ending() {

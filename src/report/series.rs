@@ -1,22 +1,22 @@
 //! The metrics of one exchange, recorded through instruments bound to its labels once: recording
 //! then costs nanoseconds and allocates nothing. Knows no reader and no exporter.
 
-use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::Instant;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{BoundCounter, BoundHistogram, Counter, Histogram};
 use rustc_hash::FxHashMap;
 
+use super::bound::{Adds, Records};
 use super::headroom::Headroom;
 use super::labels::{Label, Labels, with};
 use super::names::{self, Instruments};
 use super::outcome::{self, Outcome};
+use super::tokens::KINDS;
 use super::units::Beside;
 use super::{spans, timing};
 use crate::observe::observation::{
-    COUNTED_BEFORE, Ending, Known, LimitHit, Observation, Operation, Part, Side, Usage,
+    COUNTED_BEFORE, Ending, Known, LimitHit, Note, Observation, Operation, Part, Side, Usage,
 };
 use crate::tape::Upstream;
 
@@ -83,8 +83,11 @@ impl Recorder {
             series.http(&shared.instruments, of, &key);
         }
         series.ending(&shared.instruments, &key);
-        if key.called && of.operation.is_some() {
-            series.call(shared, of);
+        series.notes(&shared.instruments, of);
+        match (of.operation, &of.usage) {
+            (Some(_), _) if key.called => series.call(shared, of),
+            (None, Known::Value(usage)) => series.used(&shared.instruments, usage),
+            _ => (),
         }
     }
 
@@ -115,33 +118,6 @@ impl Recorder {
                 Known::Unknown(reason) => reason,
             },
         }
-    }
-}
-
-/// A histogram bound when it is first used: what never happened leaves no series of zeros.
-#[derive(Debug, Default)]
-struct Records(OnceCell<BoundHistogram<f64>>);
-
-impl Records {
-    fn record(&self, to: &Histogram<f64>, labels: impl FnOnce() -> Vec<KeyValue>, value: f64) {
-        self.0.get_or_init(|| to.bind(&labels())).record(value);
-    }
-}
-
-/// A counter bound when it is first used.
-#[derive(Debug)]
-pub(super) struct Adds<T>(OnceCell<BoundCounter<T>>);
-
-// Derived, it would ask for a default of what is counted.
-impl<T> Default for Adds<T> {
-    fn default() -> Self {
-        Self(OnceCell::new())
-    }
-}
-
-impl<T> Adds<T> {
-    pub(super) fn add(&self, to: &Counter<T>, labels: impl FnOnce() -> Vec<KeyValue>, value: T) {
-        self.0.get_or_init(|| to.bind(&labels())).add(value);
     }
 }
 
@@ -180,7 +156,7 @@ struct Bound {
     model_wait: Records,
     cost_per_call: Records,
     cost: Adds<f64>,
-    tokens: [Adds<u64>; 13],
+    tokens: [Adds<u64>; KINDS.len()],
     units: Beside,
     estimated: [Adds<u64>; 2],
     discarded: [Adds<u64>; 2],
@@ -188,6 +164,7 @@ struct Bound {
     tool_calls: Adds<u64>,
     unpriced: Adds<u64>,
     usage_missing: Adds<u64>,
+    notes: [Adds<u64>; Note::ALL.len()],
     claimed_duration: Records,
     claimed_first_token: Records,
     claimed_per_token: Records,
@@ -294,7 +271,10 @@ impl Series {
             return self.claims(to, of);
         }
         match &of.usage {
-            Known::Value(usage) => self.usage(to, usage),
+            Known::Value(usage) => {
+                self.token_usage(to, usage);
+                self.used(to, usage);
+            }
             Known::Unknown(_) => {
                 let labels = || with(&self.own, [names::USAGE_MISSING.of(self.usage_missing)]);
                 bound.usage_missing.add(&to.usage_missing, labels, 1);
@@ -311,6 +291,8 @@ impl Series {
                     bound.cost_per_call.record(&to.cost_per_call, || self.call.clone(), usd);
                 }
             }
+            // Where nothing was answered, nothing was sold.
+            Known::Unknown(_) if !outcome::is_answered(of) => (),
             Known::Unknown(_) => {
                 let labels = || with(&self.own, [names::COST_UNPRICED.of(self.reason)]);
                 bound.unpriced.add(&to.unpriced, labels, 1);
@@ -365,7 +347,17 @@ impl Series {
         }
     }
 
-    /// What was paid for and thrown away. An error tells before it generates, and is not paid for.
+    /// What could not be read or kept, or cannot be right.
+    fn notes(&self, to: &Instruments, of: &Observation) {
+        for (adds, note) in self.bound.notes.iter().zip(Note::ALL) {
+            if of.notes.contains(&note) {
+                let labels = || with(&self.upstream, [names::NOTE.of(note.as_str())]);
+                adds.add(&to.notes, labels, 1);
+            }
+        }
+    }
+
+    /// What was paid for and thrown away. An error in an answer's stead is not paid for.
     fn discard(&self, to: &Instruments, of: &Observation) {
         let (usage, basis) = match (&of.usage, &of.estimate) {
             (Known::Value(usage), _) => (usage, "reported"),
@@ -383,27 +375,13 @@ impl Series {
         }
     }
 
-    fn usage(&self, to: &Instruments, usage: &Usage) {
+    /// Our own counters.
+    fn used(&self, to: &Instruments, usage: &Usage) {
         let bound = &self.bound;
-        self.token_usage(to, usage);
-        let kinds = [
-            ("input", usage.input),
-            ("output", usage.output),
-            ("cache_read", usage.cache_read),
-            ("cache_write", usage.cache_write),
-            ("reasoning", usage.reasoning),
-            ("input_audio", usage.input_audio),
-            ("output_audio", usage.output_audio),
-            ("cache_write_long", usage.cache_write_long),
-            ("cache_read_audio", usage.cache_read_audio),
-            ("cache_read_image", usage.cache_read_image),
-            ("input_image", usage.input_image),
-            ("input_video", usage.input_video),
-            ("output_image", usage.output_image),
-        ];
-        for (adds, (kind, count)) in bound.tokens.iter().zip(kinds) {
-            if let Some(count) = count {
-                adds.add(&to.tokens, || with(&self.own, [names::TOKEN_KIND.of(kind)]), count);
+        for (adds, kind) in bound.tokens.iter().zip(&KINDS) {
+            if let Some(count) = (kind.count)(usage) {
+                let labels = || with(&self.own, [names::TOKEN_KIND.of(kind.word)]);
+                adds.add(&to.tokens, labels, count);
             }
         }
         self.bound.units.add(to, &self.own, &usage.units);
@@ -439,12 +417,15 @@ fn totals(usage: &Usage) -> [(&'static str, Option<u64>); 2] {
 }
 
 fn model_labels(key: &Key, of: &Observation) -> Vec<KeyValue> {
-    let Some(operation) = key.operation else { return Vec::new() };
+    // Of what is no known call a model is told only where it told its usage.
+    if key.operation.is_none() && of.usage.value().is_none() {
+        return Vec::new();
+    }
     let provider = of.upstream.as_ref().map(|it| names::PROVIDER.of(it.provider.clone()));
     let asked = key.asked.text(of.request.model.as_deref());
     let answered = key.answered.text(of.response.model.as_deref());
     [
-        Some(names::OPERATION.of(operation.as_str())),
+        key.operation.map(|it| names::OPERATION.of(it.as_str())),
         provider,
         asked.map(|it| names::REQUEST_MODEL.of(it.to_owned())),
         answered.map(|it| names::RESPONSE_MODEL.of(it.to_owned())),

@@ -132,6 +132,8 @@ impl Spans {
         if let Part::Session { turns, close_code } = observation.part {
             attributes.some_int(names::TURNS, i64::try_from(turns).ok());
             attributes.some_int(names::CLOSE_CODE, close_code);
+            // It has no CLIENT span of its own.
+            notes(&mut attributes, observation);
         }
         if observation.ending == Ending::ProxyError {
             attributes.some_text(names::REASON, observation.error_type.as_deref());
@@ -168,7 +170,10 @@ impl Spans {
                 openai(&mut attributes, observation, upstream);
                 usage::and_cost(&mut attributes, observation);
             }
-            None => write_method(&mut attributes, &observation.http.method),
+            None => {
+                write_method(&mut attributes, &observation.http.method);
+                usage::of_unknown(&mut attributes, observation, upstream);
+            }
         }
         attributes.text(names::SERVER_ADDRESS, &upstream.address);
         attributes.some_int(names::SERVER_PORT, upstream.port);
@@ -309,9 +314,8 @@ fn response(attributes: &mut Attributes<'_>, observation: &Observation) {
     let response = &observation.response;
     attributes.some_text(names::RESPONSE_ID, response.id.as_deref());
     attributes.some_text(names::RESPONSE_MODEL, response.model.as_deref());
-    if !response.finish_reasons.is_empty() {
-        let reasons = response.finish_reasons.iter();
-        let reasons = reasons.map(|reason| reason.as_deref().unwrap_or("error"));
+    let reasons = outcome::finish_reasons(observation);
+    if reasons.clone().next().is_some() {
         attributes.texts(names::FINISH_REASONS, reasons);
     }
     let seconds = |duration: Option<Duration>| duration.map(|it| it.as_secs_f64());
@@ -366,6 +370,11 @@ fn own_facts(attributes: &mut Attributes<'_>, observation: &Observation, upstrea
     attributes.some_text(names::IDEMPOTENCY_KEY, http.idempotency_key.as_deref());
     let overhead = timing::overhead(&observation.times);
     attributes.some_double(names::OVERHEAD, overhead.map(|it| it.as_secs_f64()));
+    notes(attributes, observation);
+}
+
+/// What could not be read or kept of it, or cannot be right.
+pub(super) fn notes(attributes: &mut Attributes<'_>, observation: &Observation) {
     if !observation.notes.is_empty() {
         attributes.texts(names::NOTES, observation.notes.iter().copied().map(Note::as_str));
     }
@@ -403,7 +412,7 @@ mod tests {
 
     use super::super::{literals, outcome};
     use super::*;
-    use crate::observe::observation::Times;
+    use crate::observe::observation::{Known, Times, Usage};
 
     fn spans(phases: bool, of: &Observation) -> Vec<Span> {
         let mut to = Vec::new();
@@ -471,6 +480,37 @@ mod tests {
     }
 
     #[test]
+    fn usage_of_what_nobody_knows_is_on_its_span_under_no_operations_name() {
+        let told = told(&literals::unnamed());
+        let (_, client) = told.split_once("POST | kind 3").unwrap();
+        let expected = concat!(
+            "http.request.method=\"POST\"\n",
+            "gen_ai.provider.name=\"openai\"\n",
+            "gen_ai.request.model=\"new-1\"\n",
+            "gen_ai.response.model=\"new-1-large\"\n",
+            "gen_ai.usage.input_tokens=3\n",
+            "gen_ai.usage.output_tokens=4\n",
+            "server.address",
+        );
+        assert!(client.contains(expected) && !client.contains("operation"), "{client}");
+    }
+
+    #[test]
+    fn notes_of_a_session_are_on_its_only_span() {
+        let mut session = literals::session();
+        session.notes = vec![Note::TurnsForgotten];
+        assert!(told(&session).contains("clearspan.notes=[\"turns_forgotten\"]"));
+    }
+
+    #[test]
+    fn all_that_a_cost_is_of_is_on_the_span() {
+        let usage = Usage { units: literals::units(), ..literals::kinds() };
+        let told = told(&Observation { usage: Known::Value(usage), ..literals::embeddings() });
+        let told = told.lines().filter(|it| it.starts_with("clearspan.usage.")).count();
+        assert_eq!(told, 8 + 10, "kinds of tokens that the conventions lack, and units");
+    }
+
+    #[test]
     fn a_streamed_chat_is_two_spans_that_say_all_that_is_known() {
         let expected = r#"
 POST /v1/chat/completions | kind 2 status 0 flags 0x301 id 1 parent 9 0-1200000
@@ -506,7 +546,7 @@ clearspan.request.messages=3
 clearspan.request.tools=2
 gen_ai.response.id="chatcmpl-1"
 gen_ai.response.model="gpt-4o-mini-2024-07-18"
-gen_ai.response.finish_reasons=["stop","error"]
+gen_ai.response.finish_reasons=["stop"]
 gen_ai.response.time_to_first_chunk=0.31
 clearspan.time_to_first_chunk=0.309
 clearspan.chunk_gap.longest=0.82
@@ -526,6 +566,8 @@ gen_ai.usage.output_tokens=96
 gen_ai.usage.cache_read.input_tokens=128
 gen_ai.usage.cache_creation.input_tokens=64
 gen_ai.usage.reasoning.output_tokens=32
+clearspan.usage.input_audio_tokens=5
+clearspan.usage.output_audio_tokens=6
 gen_ai.usage.cost=0.00012
 clearspan.cost.basis="computed"
 clearspan.cost.entry="openai/gpt-4o-mini"

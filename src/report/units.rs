@@ -1,10 +1,12 @@
 //! What is billed beside tokens, as metrics and attributes. Knows no tokens and no price.
 
+use std::time::Duration;
+
 use opentelemetry::KeyValue;
 
+use super::bound::Adds;
 use super::names::{self, Instruments};
 use super::protobuf::Attributes;
-use super::series::Adds;
 use crate::observe::observation::{MediaRequest, Units};
 
 /// The counters of one label set, bound when they are first used.
@@ -35,10 +37,15 @@ impl Beside {
 pub(super) fn used(attributes: &mut Attributes<'_>, units: &Units) {
     attributes.some_int(names::IMAGES, units.images);
     attributes.some_int(names::CHARACTERS, units.characters);
-    let heard = units.input_audio_time.map(|it| it.as_secs_f64());
-    attributes.some_double(names::HEARD_SECONDS, heard);
-    let made = units.output_time.map(|it| it.as_secs_f64());
-    attributes.some_double(names::MADE_SECONDS, made);
+    let seconds = |time: Option<Duration>| time.map(|it| it.as_secs_f64());
+    attributes.some_double(names::HEARD_SECONDS, seconds(units.input_audio_time));
+    attributes.some_double(names::MADE_SECONDS, seconds(units.output_time));
+    attributes.some_int(names::WEB_SEARCHES, units.web_searches);
+    attributes.some_int(names::FILE_SEARCHES, units.file_searches);
+    attributes.some_int(names::CODE_SESSIONS, units.code_sessions);
+    attributes.some_int(names::DOCUMENTS, units.documents);
+    attributes.some_int(names::OTHER_MODELS_TOKENS, units.other_models);
+    attributes.some_int(names::CALLS, units.calls);
 }
 
 /// What pictures were asked for.

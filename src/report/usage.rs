@@ -1,10 +1,11 @@
 //! What one call used and cost, as attributes of its span or record. Knows no encoding.
 
 use super::protobuf::Attributes;
-use super::{names, outcome, units};
+use super::{names, outcome, tokens, units};
 use crate::observe::observation::{
     Cost, Estimate, Known, NanoUsd, Observation, StreamUsage, Usage,
 };
+use crate::tape::Upstream;
 
 /// Usage and cost of one call, and how they were found.
 pub(super) fn and_cost(attributes: &mut Attributes<'_>, observation: &Observation) {
@@ -24,12 +25,23 @@ pub(super) fn and_cost(attributes: &mut Attributes<'_>, observation: &Observatio
     }
 }
 
+/// What told its usage though nobody knows which call it was: that, and whose model it was.
+pub(super) fn of_unknown(
+    attributes: &mut Attributes<'_>,
+    observation: &Observation,
+    upstream: &Upstream,
+) {
+    let Known::Value(usage) = &observation.usage else { return };
+    attributes.text(names::PROVIDER, &upstream.provider);
+    attributes.some_text(names::REQUEST_MODEL, observation.request.model.as_deref());
+    attributes.some_text(names::RESPONSE_MODEL, observation.response.model.as_deref());
+    tokens(attributes, usage);
+}
+
 fn tokens(attributes: &mut Attributes<'_>, usage: &Usage) {
-    attributes.some_int(names::INPUT_TOKENS, usage.input);
-    attributes.some_int(names::OUTPUT_TOKENS, usage.output);
-    attributes.some_int(names::CACHE_READ_TOKENS, usage.cache_read);
-    attributes.some_int(names::CACHE_WRITE_TOKENS, usage.cache_write);
-    attributes.some_int(names::REASONING_TOKENS, usage.reasoning);
+    for (kind, count) in tokens::counts(usage) {
+        attributes.some_int(kind.attribute, Some(count));
+    }
     units::used(attributes, &usage.units);
 }
 

@@ -14,6 +14,7 @@ use prost::Message as _;
 use super::receiver::{Answer, Receiver};
 use super::settings::{AttributeLimits, Batching, Exporter, Limits, Sampler};
 use super::*;
+use crate::observe::observation::Known;
 
 pub(super) fn settings(exporters: Vec<Exporter>) -> Settings {
     let soon = Batching { delay: Duration::from_millis(10), ..Batching::default() };
@@ -76,6 +77,7 @@ fn what_is_declared_is_what_is_emitted() {
         literals::resold(),
         literals::estimated_chat(),
         literals::media(literals::units()),
+        Observation { usage: Known::Value(literals::kinds()), ..literals::embeddings() },
         literals::session(),
         literals::turn(),
     ]);
@@ -194,6 +196,61 @@ fn gaps_are_recorded_each_and_one_fewer_than_chunks() {
     let counts = with_prefix(&handle, name);
     assert_eq!(counts.len(), 1);
     assert!(counts[0].ends_with(&format!(" {}", chat.response.chunks - 1)), "{counts:?}");
+}
+
+#[test]
+fn a_gap_counts_on_its_side_of_the_objective() {
+    let (reporter, handle) = started(settings(vec![]));
+    let mut chat = literals::embeddings();
+    for gap in [2_900, 3_000, 3_100, 3_200] {
+        chat.gaps.add(Duration::from_millis(gap));
+    }
+    reporter.report(&chat);
+    let (_, text) = handle.metrics_text(None);
+    let name = "gen_ai_client_operation_time_per_output_chunk_seconds_bucket";
+    let below = text.lines().find(|it| it.starts_with(name) && it.contains("le=\"3\""));
+    let below = below.unwrap_or_else(|| panic!("{text}"));
+    assert!(below.ends_with(" 2"), "{below}");
+}
+
+#[test]
+fn usage_of_what_nobody_knows_is_told() {
+    let (reporter, handle) = started(settings(vec![]));
+    reporter.report(&literals::unnamed());
+    let told = with_prefix(&handle, "clearspan_tokens_total");
+    assert_eq!(told.len(), 2);
+    let labels = "clearspan_upstream=\"openai\",gen_ai_provider_name=\"openai\",\
+        gen_ai_request_model=\"new-1\",gen_ai_response_model=\"new-1-large\"}";
+    assert_eq!(
+        told[0],
+        format!("clearspan_tokens_total{{clearspan_token_kind=\"input\",{labels} 3")
+    );
+    // The conventions' histogram is of operations that have a name.
+    assert_eq!(with_prefix(&handle, "gen_ai_client"), [""; 0]);
+    assert_eq!(with_prefix(&handle, "clearspan_unpriced"), [""; 0]);
+}
+
+#[test]
+fn what_was_not_answered_was_not_left_unpriced() {
+    for (missing, count) in [("error", 0), ("no_answer", 0), ("cut", 1)] {
+        let (reporter, handle) = started(settings(vec![]));
+        let failed = Observation { usage: Known::Unknown(missing), ..literals::rate_limited() };
+        reporter.report(&failed);
+        assert_eq!(with_prefix(&handle, "clearspan_unpriced").len(), count, "{missing}");
+        assert_eq!(with_prefix(&handle, "clearspan_usage_missing").len(), 1);
+    }
+}
+
+#[test]
+fn notes_are_counted_by_upstream() {
+    let (reporter, handle) = started(settings(vec![]));
+    (0..3).for_each(|_| reporter.report(&literals::streamed_chat()));
+    let expected = ["request_torn", "usage_suspicious"].map(|note| {
+        format!(
+            "clearspan_notes_total{{clearspan_note=\"{note}\",clearspan_upstream=\"openai\"}} 3"
+        )
+    });
+    assert_eq!(with_prefix(&handle, "clearspan_notes_total"), expected);
 }
 
 #[test]

@@ -402,7 +402,6 @@ fn a_chat_in_one_piece() {
             json!({
                 "gen_ai.request.choice.count": 2,
                 "gen_ai.request.seed": 7,
-                "gen_ai.request.stop_sequences": ["END"],
                 "gen_ai.request.top_p": 0.9,
                 "gen_ai.request.frequency_penalty": 0.1,
                 "gen_ai.request.presence_penalty": 0.2,
@@ -546,6 +545,19 @@ fn ids(config: &str) -> [Option<Value>; 2] {
 fn ids_that_clients_make_are_reported_unless_the_operator_says_no() {
     assert_eq!(ids(""), [Some(json!("session-1")), Some(json!("key-1"))]);
     assert_eq!(ids("[telemetry]\nclient_ids = false\n"), [None, None]);
+}
+
+#[test]
+fn the_words_at_which_generation_stops_are_reported_only_if_the_operator_says_so() {
+    let told = |config: &str| {
+        let body = r#"{"model":"gpt-4o-mini","choices":[]}"#;
+        let scene = Scene::with("openai", config);
+        let asked = r#"{"model":"gpt-4o-mini","messages":[],"stop":["Anna:"]}"#;
+        scene.exchange(post(CHAT, asked), json_answer("200 OK", body));
+        scene.told().span("CLIENT").attributes.get("gen_ai.request.stop_sequences").cloned()
+    };
+    assert_eq!(told(""), None);
+    assert_eq!(told("[telemetry]\nstop_sequences = true\n"), Some(json!(["Anna:"])));
 }
 
 #[test]

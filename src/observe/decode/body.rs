@@ -69,6 +69,7 @@ enum Parser {
     Elements(Elements),
     Json(Json),
     Form(Box<Multipart>),
+    Page,
     Opaque,
 }
 
@@ -161,6 +162,7 @@ impl Body {
             Parser::Elements(_) => Some(Shape::Elements),
             Parser::Json(_) => Some(Shape::Json),
             Parser::Form(_) => Some(Shape::Form),
+            Parser::Page => Some(Shape::Page),
             Parser::Opaque => Some(Shape::Opaque),
         }
     }
@@ -171,7 +173,8 @@ impl Body {
             Parser::Sse(sse) => sse.skipped(),
             Parser::Ndjson(ndjson) => ndjson.skipped(),
             Parser::Elements(elements) => elements.skipped(),
-            Parser::Undecided(_) | Parser::Json(_) | Parser::Form(_) | Parser::Opaque => 0,
+            Parser::Undecided(_) | Parser::Json(_) | Parser::Form(_) => 0,
+            Parser::Page | Parser::Opaque => 0,
         }
     }
 
@@ -184,7 +187,7 @@ impl Body {
             Parser::Elements(elements) => elements.held(),
             Parser::Json(json) => json.held(),
             Parser::Form(form) => form.held(),
-            Parser::Opaque => 0,
+            Parser::Page | Parser::Opaque => 0,
         };
         self.encoding.held() + parser
     }
@@ -217,7 +220,7 @@ impl Framing {
             Parser::Elements(elements) => elements.push(bytes, |frame| sink(Piece::Frame(frame))),
             Parser::Json(json) => json.push(bytes),
             Parser::Form(form) => form.push(bytes),
-            Parser::Opaque => (),
+            Parser::Page | Parser::Opaque => (),
         }
     }
 
@@ -229,6 +232,7 @@ impl Framing {
             Shape::Elements => Parser::Elements(Elements::new(self.event)),
             Shape::Json => Parser::Json(Json::new(self.document, self.announced)),
             // No first bytes say that it is a form.
+            Shape::Page => Parser::Page,
             Shape::Form | Shape::Opaque => Parser::Opaque,
         };
         self.push(bytes, sink);
@@ -253,7 +257,7 @@ impl Framing {
             Parser::Elements(elements) => elements.resync(),
             Parser::Json(json) => json.resync(),
             Parser::Form(form) => form.resync(),
-            Parser::Undecided(_) | Parser::Opaque => (),
+            Parser::Undecided(_) | Parser::Page | Parser::Opaque => (),
         }
     }
 
@@ -265,7 +269,7 @@ impl Framing {
             Parser::Elements(elements) => elements.finish(),
             Parser::Json(json) => json.finish(|document| sink(Piece::Document(document))),
             Parser::Form(form) => sink(Piece::Document(Document::Whole(&form.finish()))),
-            Parser::Undecided(_) | Parser::Opaque => (),
+            Parser::Undecided(_) | Parser::Page | Parser::Opaque => (),
         }
     }
 }

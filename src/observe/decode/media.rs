@@ -54,6 +54,8 @@ pub enum Shape {
     Json,
     /// Read as a form.
     Form,
+    /// A page for a person, in HTML or XML, as no API writes its answers. Not read.
+    Page,
     /// Not read.
     Opaque,
 }
@@ -105,6 +107,7 @@ impl Media {
             Some(b'[') if self == Self::Elements => Some(Shape::Elements),
             Some(b'{' | b'[') => Some(Shape::Json),
             Some(b':') => Some(Shape::Sse),
+            Some(b'<') => Some(Shape::Page),
             _ => match self {
                 Self::Sse => Some(Shape::Sse),
                 Self::Ndjson => Some(Shape::Ndjson),
@@ -180,7 +183,9 @@ mod tests {
             (Media::Unknown, "dataset", Shape::Opaque),
             (Media::Text, "data: {}", Shape::Sse),
             (Media::Text, "1\n00:00", Shape::Opaque),
-            (Media::Unknown, "<html>", Shape::Opaque),
+            (Media::Unknown, "<html>", Shape::Page),
+            (Media::Json, "\n<?xml", Shape::Page),
+            (Media::Sse, "<html>", Shape::Page),
             (Media::Ndjson, "{}", Shape::Ndjson),
             (Media::Elements, "\n[{", Shape::Elements),
             (Media::Elements, "{", Shape::Json),

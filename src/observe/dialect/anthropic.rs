@@ -483,7 +483,8 @@ mod tests {
 
     #[test]
     fn a_stream_ends_with_its_own_word_and_keeps_what_it_began_with() {
-        let context = Context { status: 200, provider: "anthropic", operation: None };
+        let context =
+            Context { status: 200, provider: "anthropic", operation: None, choices: None };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         for (event, ended) in [
             (

@@ -367,7 +367,7 @@ mod tests {
     }
 
     fn answer(call: &Call, status: u16) -> Box<dyn Answer> {
-        (call.answer)(Context { status, provider: "p", operation: call.operation })
+        (call.answer)(Context { status, provider: "p", operation: call.operation, choices: None })
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::observe::decode::Frame;
 use crate::observe::observation::{RequestFacts, ResponseFacts};
 use crate::observe::shapes::failure::{Failure, Word};
 use crate::observe::shapes::lenient::{Flag, Object, Text, Unread, fields, read};
+use crate::observe::shapes::mend;
 use crate::observe::shapes::tokens::{Counting, Tokens};
 
 /// A call that is not read further than its usage, or, without `usage`, its errors.
@@ -92,11 +93,13 @@ impl Unknown {
 
 impl Answer for Unknown {
     fn frame(&mut self, frame: Frame<'_>, facts: &mut ResponseFacts) -> Result<Content, Unread> {
-        let mut outer = Outer::default();
         // Not every stream is JSON, and nobody said that this one is.
-        if read(frame.data, &mut outer).is_ok() {
+        let _read = mend::reading(frame.data, |data| {
+            let mut outer = Outer::default();
+            read(data, &mut outer)?;
             self.apply(&outer, frame.name == b"error", facts);
-        }
+            Ok(())
+        });
         Ok(Content::default())
     }
 

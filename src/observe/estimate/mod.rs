@@ -108,10 +108,8 @@ impl Texts {
         let input = told.input.or_else(|| match &self.prompt {
             Prompt::Unknown => None,
             Prompt::Whole(body) => {
-                let mut text = Sample::new(body.len());
-                let only_text = texts::asked(body, &mut text);
                 let template = template(operation, request);
-                only_text.then(|| text.tokens(tokenizer).saturating_add(template))
+                texts::asked(body).map(|text| text.tokens(tokenizer).saturating_add(template))
             }
             Prompt::Long(sample) => Some(sample.tokens(tokenizer)),
         });

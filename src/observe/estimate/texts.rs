@@ -7,6 +7,7 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
 use super::sample::Sample;
 use crate::observe::shapes::lenient::{Filled, Into, Lenient, List, Text, fields, read};
+use crate::observe::shapes::mend;
 use crate::observe::shapes::raw::Raw;
 
 /// How deep a value may be read anew within another. No API nests its `input`.
@@ -108,12 +109,15 @@ fn is_kept(kind: &str) -> bool {
     }
 }
 
-/// Gathers what a request asks with, and says whether it is all text.
-pub(super) fn asked(json: &[u8], to: &mut Sample) -> bool {
-    let mut walk = Walk::new(request, to);
-    // What cannot be read ends what is gathered: whoever called knows.
-    let _read = read(json, &mut walk);
-    walk.only_text
+/// Gathers what a request asks with; none where that is not all text, or not all of it can be read.
+pub(super) fn asked(json: &[u8]) -> Option<Sample> {
+    let (text, _) = mend::reading(json, |json| {
+        let mut text = Sample::new(json.len());
+        let mut walk = Walk::new(request, &mut text);
+        read(json, &mut walk)?;
+        Ok(walk.only_text.then_some(text))
+    });
+    text.ok().flatten()
 }
 
 /// Gathers what an answer, or an event of it, says; where it says it in one text that stands there as it is
@@ -301,9 +305,8 @@ mod tests {
     }
 
     fn prompt(json: &str) -> (String, bool) {
-        let mut sample = Sample::new(4096);
-        let only_text = asked(json.as_bytes(), &mut sample);
-        (sample.text(), only_text)
+        let sample = asked(json.as_bytes());
+        (sample.as_ref().map(Sample::text).unwrap_or_default(), sample.is_some())
     }
 
     #[test]
@@ -471,9 +474,15 @@ mod tests {
     #[test]
     fn tokens_instead_of_a_text_are_counted_one_by_one() {
         for json in [r#"{"prompt":[1,2,3]}"#, r#"{"input":[[1,2],[3]]}"#] {
-            let mut sample = Sample::new(4096);
-            assert!(asked(json.as_bytes(), &mut sample));
+            let sample = asked(json.as_bytes()).unwrap();
             assert_eq!(sample.tokens(Tokenizer::O200k), 3, "{json}");
         }
+    }
+
+    #[test]
+    fn a_prompt_with_half_an_emoji_is_counted_whole_and_one_that_is_no_json_not_at_all() {
+        let half = r#"{"messages":[{"content":"a\ud83d"},{"content":"b"}],"x":NaN}"#;
+        assert_eq!(prompt(half), ("a\u{fffd}b".to_owned(), true));
+        assert!(!prompt(r#"{"messages":[{"content":"a"}],"x":'b'}"#).1);
     }
 }

@@ -31,8 +31,7 @@ impl Observer {
             http: &self.http,
             conversation: self.conversation.as_deref(),
             joined: self.request_facts.joined,
-            client_ids: self.settings.client_ids,
-            estimates_stand_in: self.settings.estimates_stand_in,
+            settings: &self.settings,
         })
     }
 

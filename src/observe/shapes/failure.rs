@@ -5,6 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
+use super::grpc;
 use super::lenient::{Into, Lenient, Text, fields};
 use crate::observe::observation::ResponseFacts;
 use crate::observe::until::until;
@@ -158,14 +159,38 @@ impl Failure<'_> {
     }
 }
 
-/// Lower case, `[a-z0-9_.-]` only, at most 64 bytes: fit for a metric's label.
+/// Lower case, `[a-z0-9_.-]` only, at most 64 bytes: fit for a metric's label. What is no code is none:
+/// a sentence (which may hold a key, a name, a path) that does not stand for one, or what holds an id.
 fn bounded(word: &str) -> Option<String> {
-    let clean = |c: char| match c.to_ascii_lowercase() {
-        c @ ('a'..='z' | '0'..='9' | '_' | '.' | '-') => c,
-        _ => '_',
-    };
-    let word: String = word.chars().take(LONGEST).map(clean).collect();
+    if let Some(code) = grpc::code(word) {
+        return Some(code.to_owned());
+    }
+    let may_stand = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-:/".contains(&byte);
+    if word.len() > LONGEST || !word.bytes().all(may_stand) || holds_id(word) {
+        return None;
+    }
+    let word = word.to_ascii_lowercase().replace([':', '/'], "_");
     word.contains(|c: char| c.is_ascii_alphanumeric()).then_some(word)
+}
+
+/// Digits beside letters that no provider's code has so many of.
+const DIGITS: usize = 6;
+/// Digits of a code that is a number.
+const NUMBER: usize = 8;
+/// A part of a code that is no shorter and has digits before its end is none.
+const DRAWN: usize = 12;
+
+/// Whether a part of it looks drawn at random: an id of a request or an account, or a key.
+fn holds_id(word: &str) -> bool {
+    let digits = word.bytes().filter(u8::is_ascii_digit).count();
+    let most = if digits == word.len() { NUMBER } else { DIGITS - 1 };
+    let is_drawn = |part: &str| {
+        let name = part.trim_end_matches(|c: char| c.is_ascii_digit());
+        let mixed = part.len() >= DRAWN && name.contains(|c: char| c.is_ascii_digit());
+        // How keys begin.
+        mixed || part == "sk"
+    };
+    digits > most || word.split(|c: char| !c.is_ascii_alphanumeric()).any(is_drawn)
 }
 
 #[cfg(test)]
@@ -230,7 +255,7 @@ mod tests {
             ),
             (
                 r#"{"code":"Client specified an invalid argument","error":"text"}"#,
-                "client_specified_an_invalid_argument",
+                "invalid_argument",
             ),
             (
                 r#"{"error":{"type":"invalid_request_error","details":{"error_code":"spend_limit_reached"}}}"#,
@@ -279,9 +304,42 @@ mod tests {
     }
 
     #[test]
-    fn a_word_is_bounded() {
-        let long = word(&format!(r#"{{"error":{{"code":"{}"}}}}"#, "Ä b".repeat(50))).unwrap();
-        assert_eq!(long.len(), LONGEST);
-        assert!(long.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-')));
+    fn a_code_that_is_a_sentence_or_holds_an_id_gives_way_to_the_type() {
+        for code in [
+            "Incorrect API key provided: sk-abcd",
+            "Client specified an invalid argument: sk-abcd",
+            "sk-proj-abcdef",
+            "req_011CSHoEeqs5C35K2UUqR7Fy",
+            "invalid_key_aB3dEfGhIjKl",
+            "550e8400-e29b-41d4-a716-446655440000",
+            "account_1234567",
+            "123456789",
+            "user@example.com",
+            "modèle_inconnu",
+            "model\\nnot\\tfound",
+            &"a".repeat(LONGEST + 1),
+        ] {
+            let json = format!(r#"{{"error":{{"code":"{code}","type":"invalid_request"}}}}"#);
+            assert_eq!(word(&json).as_deref(), Some("invalid_request"), "{code}");
+            let bare = format!(r#"{{"error":{{"code":"{code}"}}}}"#);
+            assert_eq!(word(&bare).as_deref(), Some("none"), "{code}");
+        }
+    }
+
+    #[test]
+    fn codes_stay() {
+        for (code, expected) in [
+            ("ThrottlingException429", "throttlingexception429"),
+            ("InvalidParameter.Model-Name", "invalidparameter.model-name"),
+            ("AADSTS70021", "aadsts70021"),
+            ("urn:error/x", "urn_error_x"),
+            ("336003", "336003"),
+            ("context_length_exceeded", "context_length_exceeded"),
+        ] {
+            let json = format!(r#"{{"error":{{"code":"{code}"}}}}"#);
+            assert_eq!(word(&json).as_deref(), Some(expected));
+        }
+        let long = "a".repeat(LONGEST);
+        assert_eq!(word(&format!(r#"{{"error":{{"code":"{long}"}}}}"#)), Some(long));
     }
 }

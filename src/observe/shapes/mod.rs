@@ -3,8 +3,12 @@
 
 /// Reads JSON in place, whatever the types turn out to be.
 pub mod lenient;
+/// What is not quite JSON, mended.
+pub mod mend;
 /// Errors, and the bounded word they become.
 pub mod failure;
+/// What gRPC's codes are called in a sentence.
+pub mod grpc;
 /// Token counts, and the one nesting they become.
 pub mod tokens;
 /// A usage object as it came.

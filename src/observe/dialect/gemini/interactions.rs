@@ -221,12 +221,14 @@ mod tests {
             ("[DONE]", true),
             (r#"{"event_type":"step.start"}"#, false),
         ] {
-            let context = Context { status: 200, provider: "gcp.gemini", operation: None };
+            let context =
+                Context { status: 200, provider: "gcp.gemini", operation: None, choices: None };
             let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
             answer.frame(Frame { name: b"", data: event.as_bytes() }, &mut facts).unwrap();
             assert_eq!(answer.is_terminated(&facts), ended, "{event}");
         }
-        let context = Context { status: 200, provider: "gcp.gemini", operation: None };
+        let context =
+            Context { status: 200, provider: "gcp.gemini", operation: None, choices: None };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let whole = br#"{"steps":[{"type":"function_call"},{"type":"thought"}]}"#;
         answer.document(whole, &mut facts).unwrap();

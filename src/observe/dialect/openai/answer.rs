@@ -363,7 +363,12 @@ mod tests {
 
     /// What events tell, each with its name.
     fn told(events: &[(&str, &str)]) -> (ResponseFacts, Vec<Content>) {
-        let context = Context { status: 200, provider: "openai", operation: Some(Operation::Chat) };
+        let context = Context {
+            status: 200,
+            provider: "openai",
+            operation: Some(Operation::Chat),
+            choices: None,
+        };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let frames = events
             .iter()
@@ -430,7 +435,12 @@ mod tests {
 
     #[test]
     fn of_an_answer_that_breaks_off_only_its_names_are_told() {
-        let context = Context { status: 200, provider: "openai", operation: Some(Operation::Chat) };
+        let context = Context {
+            status: 200,
+            provider: "openai",
+            operation: Some(Operation::Chat),
+            choices: None,
+        };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let cut = br#"{"id":"c","model":"m","usage":{"prompt_tokens":3,"completion_tokens":12"#;
         assert_eq!(answer.document(cut, &mut facts), Err(Unread::Short));

@@ -13,7 +13,7 @@ use crate::observe::observation::{
     MediaRequest, Operation, RequestFacts, ResponseFacts, Units, Usage,
 };
 use crate::observe::shapes::failure::{Failure, Word};
-use crate::observe::shapes::lenient::{Lenient, Number, Object, Text, Unread, fields, read};
+use crate::observe::shapes::lenient::{Lenient, Object, Text, Unread, fields, read};
 use crate::observe::shapes::tokens::Tokens;
 
 /// A job begins: of a prompt, or of a video that was made before.
