@@ -311,7 +311,7 @@ fn what_is_refused_without_the_question_too_is_read_as_it_is_and_asked_again() {
 }
 
 /// A refusal for a reason of the request's own, in every framing there is.
-fn ordinary_refusals() -> [Answer; 4] {
+fn ordinary_refusals() -> [Answer; 3] {
     let said = r#"{"error":{"message":"This model's maximum context length is 10 tokens.","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#;
     let head = "HTTP/1.1 400 Too Long\r\nX-Request-Id: 7\r\nContent-Type: application/json\r\n";
     let chunks = chunked(said.as_bytes(), 40);
@@ -323,7 +323,6 @@ fn ordinary_refusals() -> [Answer; 4] {
         Answer::from(format!("{head}Content-Length: {}\r\n\r\n{said}", said.len())),
         Answer::from(chunked("", &chunks)),
         Answer::from(chunked("Trailer: X-Sum\r\n", &trailed)),
-        Answer::closing(format!("{}\r\n{said}", head.replace("1.1", "1.0"))),
     ]
 }
 
