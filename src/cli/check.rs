@@ -9,7 +9,7 @@ use crate::config::proxy::ProxySource;
 use crate::config::secret::SecretSource;
 use crate::config::{Loaded, Setting, Source, file};
 use crate::forward::settings::{TlsFiles, Upstream, Way};
-use crate::report::settings::{Exporter, Temporality};
+use crate::report::settings::{Exporter, Histograms, Temporality};
 
 /// Where the comments begin that say who said a value.
 const COMMENT_COLUMN: usize = 40;
@@ -117,8 +117,12 @@ fn exporter(exporter: &Exporter) -> String {
     if exporter.temporality != Temporality::Cumulative {
         how.push("sums as deltas".to_owned());
     }
+    if exporter.histograms == Histograms::Exponential {
+        how.push("exponential histograms".to_owned());
+    }
     // A secret prints as `***`.
     how.extend(exporter.headers.iter().map(|(name, secret)| format!("{name}: {secret:?}")));
+    how.extend(exporter.proxy.as_ref().map(|proxy| format!("through {proxy}")));
     format!("# telemetry goes to {} ({})", exporter.destinations().join(", "), how.join(", "))
 }
 
@@ -164,7 +168,9 @@ mod tests {
         [[telemetry.export]]
         endpoint = 'http://d:4317'
         protocol = 'grpc'
-        temporality = 'delta'";
+        temporality = 'delta'
+        histograms = 'exponential'
+        proxy = 'http://egress:3128'";
 
     const PRINTED: &str = "\
 # The configuration is right (proxy.toml). What is not marked is a default.
@@ -234,7 +240,7 @@ http = \"1\"
 listen = \"127.0.0.1:5\"
 
 # telemetry goes to http://c/v1/traces (not compressed, at most 10 s, authorization: ***)
-# telemetry goes to http://d:4317 (gRPC: traces, metrics, logs) (not compressed, at most 10 s, sums as deltas)
+# telemetry goes to http://d:4317 (gRPC: traces, metrics, logs) (not compressed, at most 10 s, sums as deltas, exponential histograms, through http://egress:3128)
 # prices of your own: 1
 # warning: CLEARSPAN_SERVER_LISTEN: server.listen = 0.0.0.0:4319 is open to other machines and speaks plain HTTP: keys and prompts cross that network unencrypted
 ";

@@ -143,13 +143,8 @@ impl Forward {
         arrival.client.begin(!request.body().is_end_stream());
         let upgrade = Upgrade::wished(&mut request);
         let (head, body) = request.into_parts();
-        let route = route::find(
-            &live.settings,
-            &arrival.scope,
-            &head.method,
-            head.uri.path(),
-            &head.headers,
-        );
+        let route =
+            route::find(&live.settings, &arrival.scope, &head.method, &head.uri, &head.headers);
         let (request_pen, mut running) = self.start(zero, &live, &arrival, &head, route);
         let asked = Asked::new(&head.method, &head.headers);
         if head.method == Method::CONNECT {

@@ -481,8 +481,46 @@ mod tests {
         ]);
         let crossed = [("connection", "Upgrade"), ("upgrade", "websocket")];
         assert_eq!(list(&to_client(headers.clone(), Framing::Length, Hop::Upgrade)), crossed);
-        let to = ToUpstream { hop: Hop::Upgrade, ..upstream(Framing::Length) };
-        assert_eq!(list(&to_upstream(headers, to))[..2], crossed);
+        let to = ToUpstream { host: None, hop: Hop::Upgrade, ..upstream(Framing::Length) };
+        assert_eq!(list(&to_upstream(headers.clone(), to)), crossed);
+        assert_eq!(list(&to_client(headers, Framing::Length, Hop::Exchange)), [("", ""); 0]);
+    }
+
+    #[test]
+    fn what_we_do_not_replace_crosses_beside_what_stays() {
+        let headers = map(&[
+            ("connection", "close"),
+            ("content-length", "9"),
+            ("cookie", "a=1"),
+            ("cookie", "b=2"),
+            ("traceparent", "app"),
+            ("te", "gzip"),
+        ]);
+        let to = ToUpstream { host: None, ..upstream(Framing::Length) };
+        assert_eq!(
+            list(&to_upstream(headers.clone(), to)),
+            [("content-length", "9"), ("cookie", "a=1"), ("cookie", "b=2"), ("traceparent", "app")]
+        );
+        let crossed = to_client(headers, Framing::Length, Hop::Exchange);
+        assert_eq!(crossed.get(CONTENT_LENGTH).unwrap(), "9");
+        let codings = map(&[("transfer-encoding", "gzip, chunked"), ("x", "1")]);
+        let to = ToUpstream { host: None, ..upstream(Framing::Chunked) };
+        let out = to_upstream(codings, to);
+        assert_eq!(list(&out), [("transfer-encoding", "gzip, chunked"), ("x", "1")]);
+    }
+
+    #[test]
+    fn a_length_alone_does_not_cross_where_frames_tell_the_end() {
+        let headers = map(&[("content-length", "9"), ("a", "1")]);
+        assert_eq!(list(&to_client(headers, Framing::Frames, Hop::Stream)), [("a", "1")]);
+    }
+
+    #[test]
+    fn our_traceparent_is_said_where_the_app_said_none() {
+        let ours = Some(HeaderValue::from_static("ours"));
+        let to = ToUpstream { traceparent: ours, ..upstream(Framing::Length) };
+        let out = to_upstream(map(&[("z", "1")]), to);
+        assert_eq!(list(&out), [("z", "1"), ("host", "up"), ("traceparent", "ours")]);
     }
 
     #[test]
@@ -503,5 +541,40 @@ mod tests {
         let request = http::Request::get("http://proxy:1/v1/x?y").version(Version::HTTP_2);
         let text = tape_request(&request.body(()).unwrap().into_parts().0);
         assert_eq!(text, b"GET /v1/x?y 2\nhost: proxy:1\n");
+    }
+
+    #[test]
+    fn an_answers_head_reaches_the_tape_without_its_credentials() {
+        let answer = http::Response::builder()
+            .status(429)
+            .header("retry-after", "7")
+            .header("Set-Cookie", "session=1")
+            .body(())
+            .unwrap();
+        let text = String::from_utf8(tape_response(&answer.into_parts().0)).unwrap();
+        assert_eq!(text, "429 1.1\nretry-after: 7\nset-cookie: ***\n");
+    }
+
+    #[test]
+    fn a_host_that_was_said_twice_is_taped_once() {
+        let request = http::Request::get("http://proxy:1/x").header("host", "other");
+        let text = tape_request(&request.body(()).unwrap().into_parts().0);
+        assert_eq!(text, b"GET /x 1.1\nhost: other\n");
+    }
+
+    #[test]
+    fn only_one_chunked_is_not_odd() {
+        for (codings, odd) in [
+            (&[][..], false),
+            (&["chunked"], false),
+            (&["Chunked"], false),
+            (&["chunked", "chunked"], true),
+            (&["gzip, chunked"], true),
+            (&["identity"], true),
+            (&[""], true),
+        ] {
+            let fields: Vec<_> = codings.iter().map(|it| ("transfer-encoding", *it)).collect();
+            assert_eq!(has_odd_codings(&map(&fields)), odd, "{codings:?}");
+        }
     }
 }

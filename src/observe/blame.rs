@@ -31,12 +31,19 @@ const OVERLOADED: [&str; 5] = ["overload", "slow_down", "unavailable", "capacity
 /// For faults of the server, whatever the status says.
 const INTERNAL: [&str; 4] = ["server_error", "internal", "api_error", "timeout"];
 /// For faults of who asked, within an answer that began well.
-const ASKED: [&str; 15] = [
+///
+/// Source of those about pictures: `ResponseError` of OpenAI's SDK for Python 3.52.
+const ASKED: [&str; 20] = [
     "invalid",
     "unsupported",
     "context_length",
     "too_large",
     "too_long",
+    "too_small",
+    "image_parse_error",
+    "empty_image",
+    "failed_to_download",
+    "data_residency_mismatch",
     "content",
     "policy",
     "moderation",
@@ -87,7 +94,7 @@ pub fn limit_hit(evidence: &Evidence<'_>, ending: Ending) -> Option<LimitHit> {
 /// | `upstream_timeout` | `provider` where it was connected and silent, else `network` |
 /// | `upstream_reset` | `provider` where what came was not HTTP, else `network` |
 /// | `error_status` | `provider` from 500 on, and below where its word says that it is overloaded or failed; else `client` |
-/// | `error_in_stream` | `client` where its word speaks of a quota, a rate limit or what was asked; else `provider` |
+/// | `error_in_stream` | `client` where its word speaks of a quota, a rate limit or what was asked, or its type blames the request and its word not the server; else `provider` |
 /// | `truncated` | `provider` |
 pub fn side(evidence: &Evidence<'_>, ending: Ending) -> Option<Side> {
     let speaks = |parts: &[&str]| speaks_of(evidence, parts);
@@ -109,6 +116,7 @@ pub fn side(evidence: &Evidence<'_>, ending: Ending) -> Option<Side> {
         (Ending::ErrorInStream, _) => match limit {
             Some(LimitHit::Quota | LimitHit::RateLimit) => Side::Client,
             None if speaks(&ASKED) => Side::Client,
+            None if evidence.error_is_requests && !speaks(&INTERNAL) => Side::Client,
             _ => Side::Provider,
         },
     })
@@ -128,6 +136,7 @@ mod tests {
         status: Some(200),
         from_upstream: true,
         error: None,
+        error_is_requests: false,
         is_call: true,
         streamed: true,
         reading: Reading::Whole,
@@ -191,6 +200,14 @@ mod tests {
             ("insufficient_quota", "client", "quota"),
             ("rate_limit_error", "client", "rate_limit"),
             ("invalid_prompt", "client", "-"),
+            ("image_too_small", "client", "-"),
+            ("image_parse_error", "client", "-"),
+            ("empty_image_file", "client", "-"),
+            ("failed_to_download_image", "client", "-"),
+            ("image_file_not_found", "client", "-"),
+            ("data_residency_mismatch", "client", "-"),
+            ("misalignment_policy_violation", "client", "-"),
+            ("vector_store_timeout", "provider", "-"),
             ("context_length_exceeded", "client", "-"),
             ("overloaded_error", "provider", "overloaded"),
             ("server_error", "provider", "-"),
@@ -199,6 +216,19 @@ mod tests {
         ] {
             let found = judge(Cause::Complete, 200, Some(word));
             assert_eq!(found, ["error_in_stream", side, limit], "{word}");
+        }
+    }
+
+    #[test]
+    fn where_the_word_says_nothing_of_it_its_type_may() {
+        for (word, error_is_requests, expected) in [
+            ("conversation_already_has_active_response", true, Side::Client),
+            ("tool_use_failed", true, Side::Client),
+            ("server_error", true, Side::Provider),
+            ("novelty", false, Side::Provider),
+        ] {
+            let evidence = Evidence { error: Some(word), error_is_requests, ..GOOD };
+            assert_eq!(side(&evidence, Ending::ErrorInStream), Some(expected), "{word}");
         }
     }
 

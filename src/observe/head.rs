@@ -80,6 +80,10 @@ pub struct RequestHead {
     pub user_agent: Option<String>,
     /// The conversation that it belongs to, where a header names it.
     pub conversation: Option<String>,
+    /// The call of OpenAI's Realtime that it joins (`call_id`), in which others may be already.
+    ///
+    /// Source: `RealtimeConnectParams` of the provider's SDK for Python 3.52.
+    pub joined_call: Option<String>,
     /// `Idempotency-Key`: the same on each attempt of one operation.
     pub idempotency_key: Option<String>,
     /// How often it was sent before, as its SDK says.
@@ -142,7 +146,8 @@ impl RequestHead {
         let first = String::from_utf8_lossy(first);
         let mut words = first.split(' ');
         let method = words.next().unwrap_or_default();
-        let path = path(words.next().unwrap_or_default());
+        let target = words.next().unwrap_or_default();
+        let (path, joined_call) = (path(target), parameter(target, "call_id"));
         let version = match words.next() {
             Some("1.0") => "1.0",
             Some("1.1") => "1.1",
@@ -150,7 +155,7 @@ impl RequestHead {
             _ => "",
         };
         let (method, path) = (cut(method, METHOD), cut(path, PATH));
-        let mut read = Self { method, path, version, ..Self::default() };
+        let mut read = Self { method, path, version, joined_call, ..Self::default() };
         let (mut conversations, mut is_codex) = (Found::of(&CONVERSATIONS), false);
         for (name, value) in headers {
             match name {
@@ -339,6 +344,13 @@ fn path(target: &str) -> &str {
     }
 }
 
+/// An id in the query.
+fn parameter(target: &str, name: &str) -> Option<String> {
+    let (_, query) = target.split_once('?')?;
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(key, _)| *key == name).and_then(|(_, value)| id(value.as_bytes()))
+}
+
 fn media(value: &[u8]) -> Media {
     Media::of(&String::from_utf8_lossy(value))
 }
@@ -458,6 +470,17 @@ mod tests {
             panic!("one limit")
         };
         assert_eq!((limit.kind, limit.reset), ("tokens", Some(Duration::from_secs(48))));
+    }
+
+    #[test]
+    fn a_call_that_is_joined_is_named_in_the_query() {
+        let joined =
+            |target: &str| RequestHead::read(format!("GET {target} 1.1\n").as_bytes()).joined_call;
+        let found = joined("/v1/realtime?x&model=&call_id=rtc_1");
+        assert_eq!(found.as_deref(), Some("rtc_1"));
+        for other in ["/v1/realtime", "/v1/realtime?call_id=", "/v1/realtime?my_call_id=rtc_1"] {
+            assert_eq!(joined(other), None, "{other}");
+        }
     }
 
     #[test]

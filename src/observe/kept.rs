@@ -62,8 +62,8 @@ impl Kept {
     }
 
     /// The usage as it came, in JSON.
-    pub fn raw_usage(&self) -> Option<String> {
-        self.raw.as_ref()?.told()
+    pub fn raw_usage(&self) -> Option<Box<str>> {
+        self.raw.as_ref()?.told().map(String::into_boxed_str)
     }
 
     /// Bytes of its buffers, about.

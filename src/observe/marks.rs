@@ -171,4 +171,24 @@ mod tests {
         assert_eq!((marks.gaps.count(), marks.stalls), (0, 0));
         assert_eq!((marks.times.first_tool_call, marks.times.last_chunk), (None, Some(at(700))));
     }
+
+    #[test]
+    fn a_first_byte_after_a_tear_is_not_the_first() {
+        let first = |torn| {
+            let mut marks = Marks::new(at(100));
+            if torn {
+                marks.tear();
+            }
+            marks.bytes(at(5));
+            marks.bytes(at(6));
+            marks.end(at(9), Some(at(7)));
+            (marks.times.first_byte, marks.times.last_chunk)
+        };
+        assert_eq!(first(false), (Some(at(5)), None));
+        assert_eq!(first(true), (None, None));
+        let mut whole = Marks::new(at(100));
+        whole.content(TEXT, at(8));
+        whole.end(at(9), Some(at(7)));
+        assert_eq!(whole.times.last_chunk, Some(at(8)), "it was seen");
+    }
 }

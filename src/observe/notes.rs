@@ -26,6 +26,11 @@ impl Notes {
         }
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether `note` is there.
     pub fn has(&self, note: Note) -> bool {
         self.0.contains(&note)

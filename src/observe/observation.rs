@@ -17,6 +17,9 @@ pub enum Known<T> {
     Unknown(&'static str),
 }
 
+/// Why the usage of an answer is not told that is read once more: it was told before.
+pub const COUNTED_BEFORE: &str = "counted_before";
+
 impl<T> Known<T> {
     /// The value, where it is known.
     pub fn value(&self) -> Option<&T> {
@@ -212,6 +215,8 @@ pub enum Operation {
     FetchResponse,
     /// `image_generation`: pictures out. The conventions have no name for this and those below.
     ImageGeneration,
+    /// `video_generation`: moving pictures out.
+    VideoGeneration,
     /// `speech`: text in, sound out.
     Speech,
     /// `transcription`: sound in, text out, translated or not.
@@ -234,6 +239,7 @@ impl Operation {
             Self::GenerateContent => "generate_content",
             Self::FetchResponse => "fetch_response",
             Self::ImageGeneration => "image_generation",
+            Self::VideoGeneration => "video_generation",
             Self::Speech => "speech",
             Self::Transcription => "transcription",
             Self::Moderation => "moderation",
@@ -306,7 +312,8 @@ pub struct RequestFacts {
     pub stop_sequences: Vec<String>,
     /// `reasoning_effort`, or Ollama's `think` level.
     pub reasoning_level: Option<String>,
-    /// The conventions' `gen_ai.output.type` (`text`, `json`, `image`, `speech`), where a format was asked for.
+    /// The conventions' `gen_ai.output.type` (`text`, `json`, `image`, `speech`), or `video`, for which they have
+    /// no word; where a format was asked for.
     pub output_type: Option<&'static str>,
     /// `service_tier` asked for.
     pub service_tier: Option<String>,
@@ -326,6 +333,8 @@ pub struct RequestFacts {
     pub stored: bool,
     /// Nothing is to be generated: what was sent is only made ready for the next call.
     pub warm_up: bool,
+    /// Others may hear the same answer: the connection joined a call that was there before.
+    pub joined: bool,
 }
 
 /// What a call for pictures or sound asks for. Absent means that the request did not say.
@@ -365,7 +374,7 @@ pub struct ResponseFacts {
     /// What other models used on the way, where it tells them.
     pub others: Option<Box<OtherModels>>,
     /// The usage object as it came, in JSON of at most 5 KiB, where the operator wants it.
-    pub raw_usage: Option<String>,
+    pub raw_usage: Option<Box<str>>,
     /// What the provider itself says that the call cost (OpenRouter, Perplexity, xAI).
     pub reported_cost: Option<NanoUsd>,
     /// How many tool calls the answer holds.
@@ -381,6 +390,8 @@ pub struct ResponseFacts {
     /// An error inside the answer (an error body, or an error event in a 200 stream):
     /// the provider's code or type, lower case, at most 64 bytes of `[a-z0-9_.-]`.
     pub error: Option<String>,
+    /// Its type says that it is the request's fault (`invalid_request_error`), whatever its code.
+    pub error_is_requests: bool,
     /// How long the error's own body asks to wait (Gemini's `RetryInfo`).
     pub retry_after: Option<Duration>,
     /// Durations the provider claims (Ollama, `openai-processing-ms`, …).

@@ -22,8 +22,8 @@ use super::kept::Kept;
 use super::marks::Marks;
 use super::notes::Notes;
 use super::observation::{
-    Ending, Estimate, HttpFacts, Known, Note, Observation, Part, RequestFacts, ResponseFacts,
-    StreamUsage,
+    Ending, Estimate, HttpFacts, Known, Note, Observation, Operation, Part, RequestFacts,
+    ResponseFacts, StreamUsage,
 };
 use super::reader::Reader;
 use super::session::Session;
@@ -102,8 +102,12 @@ impl Observer {
             http,
             call,
             request,
-            request_facts: RequestFacts { model, ..RequestFacts::default() },
-            conversation: head.conversation,
+            request_facts: RequestFacts {
+                model,
+                joined: head.joined_call.is_some(),
+                ..RequestFacts::default()
+            },
+            conversation: head.conversation.or(head.joined_call),
             stream_usage: None,
             response: None,
             session: None,
@@ -209,6 +213,7 @@ impl Observer {
             self.http.rate_limits = std::mem::take(&mut head.rate_limits);
             self.facts.claimed = head.claimed;
         }
+        self.facts.pending = head.status == 202 && !head.is_ours;
         let bodiless = self.http.method == "HEAD" || matches!(head.status, 101 | 204 | 205 | 304);
         let read = match self.call.reads {
             Reads::All | Reads::Elements | Reads::Media | Reads::Small => true,
@@ -219,6 +224,7 @@ impl Observer {
             status: head.status,
             provider: self.upstream.as_ref().map_or("", |upstream| &upstream.provider),
             operation: self.call.operation,
+            choices: self.choices(),
         };
         self.response = Some(Response {
             body: if read {
@@ -228,13 +234,20 @@ impl Observer {
             },
             content: head.content(self.call.reads),
             answer: read.then(|| (self.call.answer)(context)),
-            is_due: read && (200..300).contains(&head.status),
+            // What is only accepted may have no body yet.
+            is_due: read && (200..300).contains(&head.status) && head.status != 202,
             is_ours: head.is_ours,
             document: None,
             too_long: false,
             torn: false,
             last_bytes: at,
         });
+    }
+
+    /// How many answers were asked for, where the request was read whole.
+    fn choices(&self) -> Option<u64> {
+        let choices = self.request_facts.choice_count.map_or(Some(1), |it| u64::try_from(it).ok());
+        choices.filter(|_| self.request.is_none() && self.notes.is_empty())
     }
 
     fn read_response(&mut self, bytes: &[u8], at: Duration) {
@@ -317,6 +330,7 @@ impl Observer {
             status: self.http.status,
             from_upstream: self.response.as_ref().is_some_and(|response| !response.is_ours),
             error: self.facts.error.as_deref(),
+            error_is_requests: self.facts.error_is_requests,
             is_call: self.call.operation.is_some(),
             streamed: self.facts.streamed,
             reading: self.reading(cause),
@@ -334,6 +348,11 @@ impl Observer {
         let error_side = blame::side(&evidence, ending);
         self.http.retry_after = self.http.retry_after.or(self.facts.retry_after);
         self.facts.raw_usage = self.kept.raw_usage();
+        if self.call.operation == Some(Operation::FetchResponse) && self.facts.usage.is_some() {
+            // What does not repeat its own name (xAI's videos) was asked for by it.
+            let name = || dialect::named_last(self.call.route, &self.http.path);
+            self.facts.id = self.facts.id.take().or_else(name);
+        }
         let conversation = &mut self.request_facts.conversation;
         let named = conversation.take().or(self.conversation);
         *conversation = named.filter(|_| self.settings.client_ids);
@@ -373,13 +392,9 @@ impl Observer {
     /// What its texts come to, where usage is missing though a model answered.
     fn estimate(&self, evidence: &Evidence<'_>, ending: Ending) -> Option<Estimate> {
         let (texts, response) = (self.kept.texts.as_ref()?, self.response.as_ref()?);
-        let answered = response.is_due && !verdict::failed(evidence, ending);
-        // What is made in the background is told once it is fetched. A stream that says it is in progress and
-        // then breaks off owes nothing.
-        let pending = self.facts.pending && evidence.reading == Reading::Whole;
-        let owed = pending || self.facts.background;
+        let untold = verdict::is_never_told(evidence, ending, self.facts.background);
         texts.estimate(Grounds {
-            operation: self.call.operation.filter(|_| answered && !owed)?,
+            operation: self.call.operation.filter(|_| response.is_due && untold)?,
             request: &self.request_facts,
             response: &self.facts,
             answer_is_read: response.is_read() && !self.notes.has(Note::ResponseTorn),
@@ -398,7 +413,7 @@ impl Observer {
             let whole = cause == Cause::Complete && !response.body.is_empty();
             return if whole { Reading::Whole } else { Reading::Short };
         }
-        if !response.is_due || response.is_terminated(&self.facts) {
+        if !response.is_due || response.is_whole(&self.facts, cause) {
             return Reading::Whole;
         }
         let skipped = response.body.skipped() > 0 || response.too_long;
@@ -426,11 +441,13 @@ impl Response {
         self.body.shape() == Some(Shape::Opaque) && !self.body.is_empty()
     }
 
-    fn is_terminated(&self, facts: &ResponseFacts) -> bool {
-        match self.body.shape() {
-            Some(shape) if shape.is_stream() => {
-                self.answer.as_ref().is_some_and(|answer| answer.is_terminated(facts))
-            }
+    fn is_whole(&self, facts: &ResponseFacts, cause: Cause) -> bool {
+        match (self.body.shape(), &self.answer) {
+            (Some(shape), Some(answer)) if shape.is_stream() => match cause {
+                Cause::Complete => answer.may_end(facts),
+                _ => answer.is_terminated(facts),
+            },
+            (Some(shape), None) if shape.is_stream() => false,
             _ => self.document == Some(Ok(())),
         }
     }
@@ -454,7 +471,6 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::observe::observation::{Ending, Operation};
     use crate::tape::End;
     use Direction::{Request, Response as Answered};
 

@@ -4,21 +4,20 @@
 //! The usage of an answer counts where it is first told: by the call that made it, else (a response
 //! made in the background, a batch, a run) by the first that fetches it whole. The memory is this
 //! process's own: after a restart, or in another replica, an answer made in the background that is
-//! fetched again counts again. One that was not is never counted by fetching it, unless it was made
+//! fetched again counts again. What several connections hear that joined one call counts where it is first
+//! told. One that was not is never counted by fetching it, unless it was made
 //! here and its usage was not told then.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Mutex, PoisonError};
 
-use super::observation::{Known, Observation, Operation};
+use super::observation::{COUNTED_BEFORE, Known, Observation, Operation};
 
 /// The last so many answers are remembered at least, and at most twice as many. What is asked for
 /// again is kept longer.
 const ANSWERS: usize = 65_536;
 
-/// Why a fetched answer's usage does not count: it was told before.
-const BEFORE: &str = "counted_before";
 /// Why a fetched answer's usage does not count: whoever made the call was told it.
 const ELSEWHERE: &str = "not_made_here";
 
@@ -51,7 +50,8 @@ impl Once {
     /// Takes the usage off an observation whose answer was counted before, with the reason.
     pub fn settle(&self, observation: &mut Observation) {
         let fetched = observation.operation == Some(Operation::FetchResponse);
-        if !fetched && !observation.request.stored {
+        let joined = observation.request.joined;
+        if !fetched && !joined && !observation.request.stored {
             return;
         }
         let told = observation.usage.value().is_some();
@@ -64,6 +64,8 @@ impl Once {
                 if fetched {
                     let background = observation.response.background;
                     memory.fetch(key, seen, told, background)
+                } else if joined && seen == Some(Seen::Made) {
+                    Some(COUNTED_BEFORE)
                 } else {
                     memory.make(key, seen, counted)
                 }
@@ -114,7 +116,7 @@ impl Memory {
     /// fetched meanwhile, while a stream of it was still open, is known to be the same one.
     fn make(&mut self, key: u64, seen: Option<Seen>, told: bool) -> Option<&'static str> {
         match seen {
-            Some(Seen::Fetched) => return Some(BEFORE),
+            Some(Seen::Fetched) => return Some(COUNTED_BEFORE),
             _ if told => self.keep(key, Seen::Made),
             None => self.keep(key, Seen::Owed),
             Some(Seen::Owed | Seen::Made) => (),
@@ -131,7 +133,7 @@ impl Memory {
         background: bool,
     ) -> Option<&'static str> {
         match seen {
-            Some(Seen::Made | Seen::Fetched) => Some(BEFORE),
+            Some(Seen::Made | Seen::Fetched) => Some(COUNTED_BEFORE),
             None if !background => Some(ELSEWHERE),
             None | Some(Seen::Owed) => {
                 if told {
@@ -274,6 +276,18 @@ mod tests {
     }
 
     #[test]
+    fn what_two_connections_hear_of_one_call_counts_once() {
+        let heard = |mut call: Observation| {
+            call.operation = Some(Operation::Realtime);
+            (call.request.stored, call.request.joined) = (false, true);
+            call
+        };
+        let calls = [asked("a"), made("a"), made("a"), made("b")].map(heard);
+        let found = settled(&Once::default(), calls);
+        assert_eq!(found, ["pending", "counts", "counted_before", "counts"]);
+    }
+
+    #[test]
     fn only_so_many_answers_are_remembered_and_the_latest_longest() {
         let once = Once::new(4);
         for number in 0..100 {
@@ -284,5 +298,26 @@ mod tests {
         }
         let found = settled(&once, ["99", "96", "50"].map(fetched));
         assert_eq!(found, ["counted_before", "counted_before", "not_made_here"]);
+    }
+
+    #[test]
+    fn what_was_estimated_counts_once_too() {
+        let usage = Usage { input: Some(3), ..Usage::default() };
+        let guessed = |mut call: Observation| {
+            let (tokenizer, own, sampled, stands_in) = ("o200k_base", true, false, false);
+            call.estimate = Some(Estimate { usage, tokenizer, own, sampled, stands_in });
+            call
+        };
+        let once = Once::default();
+        let mut first = guessed(asked("a"));
+        once.settle(&mut first);
+        assert!(first.estimate.is_some());
+        assert_eq!(settled(&once, [fetched("a")]), ["counted_before"]);
+        let mut again = guessed(polled("a"));
+        once.settle(&mut again);
+        assert_eq!(
+            (again.estimate.is_none(), again.usage),
+            (true, Known::Unknown("counted_before"))
+        );
     }
 }

@@ -9,9 +9,10 @@ use super::Settings;
 use super::blame;
 use super::decode::websocket::{Extensions, Limits, Message, Messages};
 use super::dialect::Dialogue;
+use super::estimate::Grounds;
 use super::notes::Notes;
-use super::observation::{HttpFacts, Known, Note, Observation, Part};
-use super::turns::{Ended, Turns};
+use super::observation::{Estimate, HttpFacts, Known, Note, Observation, Part};
+use super::turns::{Ended, Turn, Turns};
 use super::verdict::{self, Evidence, Reading};
 use crate::tape::{Cause, Direction, Ids, Upstream};
 
@@ -45,8 +46,12 @@ pub struct Common<'a> {
     pub http: &'a HttpFacts,
     /// The conversation, as that request's head names it.
     pub conversation: Option<&'a str>,
+    /// Others may hear the same answers.
+    pub joined: bool,
     /// Keep ids that clients make.
     pub client_ids: bool,
+    /// Estimates stand in for what was not reported.
+    pub estimates_stand_in: bool,
 }
 
 impl Session {
@@ -61,7 +66,7 @@ impl Session {
             dialogue,
             client: Messages::new(client, limits),
             server: Messages::new(server, limits),
-            turns: Turns::new(settings.stall),
+            turns: Turns::new(settings),
             closed: None,
         };
         if agreed == Extensions::Unknown {
@@ -161,6 +166,7 @@ impl Common<'_> {
             status: turn.status.or(self.http.status),
             from_upstream: true,
             error: turn.response.error.as_deref(),
+            error_is_requests: turn.response.error_is_requests,
             is_call: true,
             streamed: true,
             reading,
@@ -171,11 +177,16 @@ impl Common<'_> {
         let ending = verdict::ending(&evidence);
         let error_type = verdict::error_type(&evidence, ending);
         let usage = verdict::usage(&evidence, ending);
+        let untold = usage.value().is_none()
+            && verdict::is_never_told(&evidence, ending, turn.response.background);
+        let estimate = if untold { self.estimate(&turn) } else { None };
         let limit_hit = blame::limit_hit(&evidence, ending);
         let error_side = blame::side(&evidence, ending);
+        turn.response.raw_usage = turn.kept.raw_usage();
         if reading == Reading::Torn {
             turn.notes.add(Note::ResponseTorn);
         }
+        turn.request.joined = self.joined;
         let named = turn.request.conversation.take();
         let named = named.or_else(|| self.conversation.map(str::to_owned));
         turn.request.conversation = named.filter(|_| self.client_ids);
@@ -208,11 +219,21 @@ impl Common<'_> {
             error_side,
             limit_hit,
             usage,
-            // Texts of calls on a socket are not counted.
-            estimate: None,
+            estimate,
             cost: Known::Unknown("not_priced"),
             notes: turn.notes.into_vec(),
         }
+    }
+
+    /// What the texts of a call come to.
+    fn estimate(&self, turn: &Turn) -> Option<Estimate> {
+        turn.kept.texts.as_ref()?.estimate(Grounds {
+            operation: turn.operation,
+            request: &turn.request,
+            response: &turn.response,
+            answer_is_read: turn.is_read(),
+            stands_in: self.estimates_stand_in,
+        })
     }
 
     /// A turn's ids: the same whenever its tape is read again.

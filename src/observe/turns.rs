@@ -4,8 +4,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::Settings;
 use super::decode::Frame;
-use super::dialect::Answer;
+use super::dialect::{Answer, Content};
+use super::kept::{Came, Kept};
 use super::marks::Marks;
 use super::notes::Notes;
 use super::observation::{Note, Operation, RateLimit, RequestFacts, ResponseFacts};
@@ -41,6 +43,8 @@ pub struct Turn {
     pub marks: Marks,
     /// What could not be read.
     pub notes: Notes,
+    /// Its texts, and its usage as it came.
+    pub kept: Kept,
     answer: Box<dyn Answer>,
     // Of its last event, since the session's zero.
     last: Duration,
@@ -62,8 +66,8 @@ pub struct Ended {
 /// The calls of one session.
 #[derive(Debug)]
 pub struct Turns {
+    settings: Settings,
     now: Duration,
-    stall: Duration,
     count: u64,
     // Of those, the ones that nobody will tell.
     untold: u64,
@@ -82,6 +86,11 @@ impl Turn {
         }
     }
 
+    /// All of its answer that came was read.
+    pub fn is_read(&self) -> bool {
+        self.lost.is_none() && !self.notes.has(Note::EventUnreadable)
+    }
+
     /// When it was asked for is not known: how long its first word took is not either.
     pub fn forget_asking(&mut self) {
         (self.marks.times.sent, self.marks.times.sent_all) = (None, None);
@@ -92,7 +101,11 @@ impl Turn {
         self.last = now;
         self.marks.bytes(at);
         self.response.events += 1;
+        let before = self.response.usage;
         let content = self.answer.frame(Frame { name: b"", data }, &mut self.response);
+        let (says, since) = (content.is_ok_and(Content::is_some), self.response.usage);
+        let more_than_text = content.is_ok_and(|content| content.other);
+        self.kept.answer(data, Came { says, more_than_text, before, since });
         let content = content.inspect_err(|_| self.notes.add(Note::EventUnreadable))?;
         if content.is_some() {
             self.response.chunks += 1;
@@ -107,10 +120,17 @@ impl Turn {
 }
 
 impl Turns {
-    /// None yet; a gap above `stall` is a stall.
-    pub fn new(stall: Duration) -> Self {
-        let (open, ended) = (VecDeque::new(), Vec::new());
-        Self { now: Duration::ZERO, stall, count: 0, untold: 0, forgotten: false, open, ended }
+    /// None yet.
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            settings: settings.clone(),
+            now: Duration::ZERO,
+            count: 0,
+            untold: 0,
+            forgotten: false,
+            open: VecDeque::new(),
+            ended: Vec::new(),
+        }
     }
 
     /// What happens from here on happens now, since the session's zero.
@@ -137,7 +157,7 @@ impl Turns {
         }
         self.count += 1;
         let began = at.min(self.now);
-        let mut marks = Marks::new(self.stall);
+        let mut marks = Marks::new(self.settings.stall);
         (marks.times.sent, marks.times.sent_all) = (Some(Duration::ZERO), Some(Duration::ZERO));
         let response = ResponseFacts { streamed: true, ..ResponseFacts::default() };
         self.open.push_back_mut(Turn {
@@ -151,6 +171,7 @@ impl Turns {
             began,
             marks,
             notes: Notes::default(),
+            kept: Kept::new(Some(operation), &self.settings),
             answer,
             last: began,
             lost: None,
@@ -238,14 +259,15 @@ impl Turns {
 
     /// Bytes of its buffers, about.
     pub fn held(&self) -> usize {
-        (self.open.len() + self.ended.len()) * HELD
+        let turns = self.open.iter().chain(self.ended.iter().map(|it| &it.turn));
+        turns.map(|turn| HELD + turn.kept.held()).sum()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::dialect::{Content, Dialogue};
+    use crate::observe::dialect::Dialogue;
     use crate::observe::observation::Usage;
 
     /// Each letter is an event: `t` text, `e` the end, `u` usage.
@@ -281,7 +303,7 @@ mod tests {
     }
 
     fn turns() -> Turns {
-        Turns::new(at(100))
+        Turns::new(&Settings { stall: at(100), ..Settings::default() })
     }
 
     fn begin(turns: &mut Turns, millis: u64) -> u64 {

@@ -15,6 +15,8 @@ pub struct Evidence<'a> {
     pub from_upstream: bool,
     /// The provider's word for an error, if it told of one.
     pub error: Option<&'a str>,
+    /// Whether it says beside it that it is the request's fault.
+    pub error_is_requests: bool,
     /// A model was called.
     pub is_call: bool,
     /// The answer came as a stream.
@@ -121,6 +123,14 @@ pub fn failed(evidence: &Evidence<'_>, ending: Ending) -> bool {
     }
 }
 
+/// A model answered, and what that used will not be told later either.
+pub fn is_never_told(evidence: &Evidence<'_>, ending: Ending, background: bool) -> bool {
+    // What is made in the background is told once it is fetched. A stream that says it is in progress and
+    // then breaks off owes nothing.
+    let pending = evidence.pending && evidence.reading == Reading::Whole;
+    !failed(evidence, ending) && !pending && !background
+}
+
 impl Evidence<'_> {
     /// No terminator was seen, where there could be one.
     fn is_truncated(&self) -> bool {
@@ -153,6 +163,7 @@ mod tests {
         status: Some(200),
         from_upstream: true,
         error: None,
+        error_is_requests: false,
         is_call: true,
         streamed: true,
         reading: Reading::Whole,
@@ -204,7 +215,9 @@ mod tests {
         for early in [
             gone,
             Evidence { usage, reading: Reading::Short, ..gone },
-            Evidence { usage, status: Some(429), ..gone },
+            Evidence { usage, status: Some(400), ..gone },
+            Evidence { usage, status: None, ..gone },
+            Evidence { usage, streamed: false, ..gone },
             Evidence { usage, error: Some("x"), ..gone },
             Evidence { usage, is_call: false, ..gone },
         ] {
@@ -248,6 +261,9 @@ mod tests {
         let other = Evidence { is_call: false, ..counted };
         assert_eq!(judge(other).2, "known");
         assert_eq!(judge(Evidence { cause: Cause::ClientGone, ..other }).2, "cut");
+        // A document counts once, whoever hangs up after it.
+        let document = Evidence { streamed: false, ..other };
+        assert_eq!(judge(Evidence { cause: Cause::ClientGone, ..document }).2, "known");
     }
 
     #[test]
@@ -261,5 +277,19 @@ mod tests {
         assert_eq!(judge(refused).2, "error");
         assert_eq!(judge(Evidence { from_upstream: true, ..refused }).2, "cut");
         assert_eq!(judge(Evidence { cause: Cause::ClientGone, ..GOOD }).2, "cut");
+    }
+
+    #[test]
+    fn the_characters_of_speech_count_where_sound_came() {
+        use crate::observe::observation::MediaRequest;
+        let media = MediaRequest { characters: Some(25), ..MediaRequest::default() };
+        let request = RequestFacts { media: Some(Box::new(media)), ..RequestFacts::default() };
+        let spoken = |operation, chunks| {
+            let response = ResponseFacts { chunks, ..ResponseFacts::default() };
+            told(operation, &request, &response).and_then(|usage| usage.units.characters)
+        };
+        assert_eq!(spoken(Some(Operation::Speech), 1), Some(25));
+        assert_eq!(spoken(Some(Operation::Speech), 0), None, "nothing was said");
+        assert_eq!(spoken(Some(Operation::Chat), 1), None, "another call");
     }
 }

@@ -204,7 +204,7 @@ pub(super) fn estimated_chat() -> Observation {
         sampled: true,
         stands_in: false,
     });
-    gone.response.raw_usage = Some(r#"{"prompt_tokens":0}"#.to_owned());
+    gone.response.raw_usage = Some(r#"{"prompt_tokens":0}"#.into());
     gone.cost = Known::Value(Cost {
         total: NanoUsd(84_000),
         computed: None,

@@ -148,4 +148,11 @@ mod tests {
         ];
         assert_eq!(literals::told(&record.attributes), expected);
     }
+
+    #[test]
+    fn the_model_that_answered_is_told_beside_the_one_that_was_asked_for() {
+        let told = literals::told(&record(&literals::streamed_chat()).attributes);
+        let model = |name: &str| told.iter().any(|it| it.starts_with(name));
+        assert!(model("gen_ai.request.model=") && model("gen_ai.response.model="), "{told:?}");
+    }
 }

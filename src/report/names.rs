@@ -241,6 +241,8 @@ attributes! {
     CHARACTERS = "clearspan.usage.characters";
     /// Seconds of sound that was heard, where their number is told.
     HEARD_SECONDS = "clearspan.usage.input_audio_seconds";
+    /// Seconds of sound or moving pictures that were made, where their number is told.
+    MADE_SECONDS = "clearspan.usage.output_seconds";
     /// Messages or inputs in the request.
     MESSAGES = "clearspan.request.messages";
     /// Tools offered in the request.

@@ -16,7 +16,7 @@ use super::outcome::{self, Outcome};
 use super::units::Beside;
 use super::{spans, timing};
 use crate::observe::observation::{
-    Ending, Known, LimitHit, Observation, Operation, Part, Side, Usage,
+    COUNTED_BEFORE, Ending, Known, LimitHit, Observation, Operation, Part, Side, Usage,
 };
 use crate::tape::Upstream;
 
@@ -288,8 +288,9 @@ impl Series {
         bound.duration.record(&to.duration, || with(&self.call, self.error.clone()), took);
         self.stream(to, of);
         let fetched = of.operation == Some(Operation::FetchResponse);
-        // What was made by another call counted there, and is not missed where it is fetched.
-        if fetched && of.usage.value().is_none() {
+        let before = of.usage == Known::Unknown(COUNTED_BEFORE);
+        // What was made by another call counted there, and is not missed where it is fetched or heard again.
+        if before || fetched && of.usage.value().is_none() {
             return self.claims(to, of);
         }
         match &of.usage {
@@ -470,5 +471,35 @@ mod tests {
             assert!((1..=5).contains(&recorder.bound.len()));
         }
         assert_eq!(recorder.bound.len(), 2, "emptied when the sixth came");
+    }
+
+    #[test]
+    fn two_upstreams_are_two_series_and_a_call_again_is_none() {
+        let settings = whole::settings(vec![]);
+        let metrics = Metrics::new(&settings, whole::sources(), vec![], None, vec![]);
+        let mut recorder = metrics.recorder();
+        let mut of = literals::streamed_chat();
+        for (name, series) in [(None, 1), (None, 1), (Some("other"), 2), (None, 2)] {
+            if let Some(name) = name {
+                std::sync::Arc::make_mut(of.upstream.as_mut().unwrap()).name = name.to_owned();
+            }
+            recorder.record(&of, &outcome::of(&of));
+            assert_eq!(recorder.bound.len(), series, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_claim_over_no_tokens_is_no_time_of_each() {
+        use super::super::prometheus::{self, Format};
+        let settings = whole::settings(vec![]);
+        let metrics = Metrics::new(&settings, whole::sources(), vec![], None, vec![]);
+        let mut of = literals::ollama();
+        of.response.claimed.per_token = None;
+        of.usage = Known::Value(Usage { input: Some(26), output: Some(0), ..Usage::default() });
+        metrics.recorder().record(&of, &outcome::of(&of));
+        let text = prometheus::write(&metrics.collect(), Format::of(None));
+        assert!(text.contains("gen_ai_server_request_duration_seconds_sum"), "{text}");
+        let endless = |line: &&str| line.ends_with("Inf") || line.ends_with("NaN");
+        assert_eq!(text.lines().find(endless), None);
     }
 }

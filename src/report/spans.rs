@@ -873,4 +873,11 @@ clearspan.overhead=0.0002
         let client = vec!["error.type=\"connection_refused\"".into()];
         assert_eq!(error(&spans[1]), (2, client), "502 is ours, not the upstream's");
     }
+
+    #[test]
+    fn what_was_sent_once_was_not_resent() {
+        let mut of = literals::rate_limited();
+        of.http.resend_count = Some(0);
+        assert!(!told(&of).contains("resend_count"));
+    }
 }

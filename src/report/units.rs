@@ -37,6 +37,8 @@ pub(super) fn used(attributes: &mut Attributes<'_>, units: &Units) {
     attributes.some_int(names::CHARACTERS, units.characters);
     let heard = units.input_audio_time.map(|it| it.as_secs_f64());
     attributes.some_double(names::HEARD_SECONDS, heard);
+    let made = units.output_time.map(|it| it.as_secs_f64());
+    attributes.some_double(names::MADE_SECONDS, made);
 }
 
 /// What pictures were asked for.

@@ -76,7 +76,8 @@ fn observe(
     cut: impl Fn(usize, &[u8]) -> Vec<Vec<u8>>,
 ) -> Vec<Observation> {
     let at = Duration::from_millis;
-    let mut observer = Observer::new(start(of), Arc::new(Settings::default()));
+    let settings = Settings { raw_usage: true, ..Settings::default() };
+    let mut observer = Observer::new(start(of), Arc::new(settings));
     observer.see(at(0), Entry::At(Milestone::RequestEnd));
     for (millis, milestone) in
         [(2, Milestone::Lease), (3, Milestone::Connected), (4, Milestone::Sent)]
@@ -186,7 +187,8 @@ fn a_tear_ends_what_is_open_and_the_other_half_goes_on() {
     let of = all.iter().find(|it| it.name == "openai/responses_two_calls").unwrap();
     let pieces = sent(of, PLAIN);
     let torn = |torn: Direction, after: usize| {
-        let mut observer = Observer::new(start(of), Arc::new(Settings::default()));
+        let settings = Settings { raw_usage: true, ..Settings::default() };
+        let mut observer = Observer::new(start(of), Arc::new(settings));
         observer.see(Duration::ZERO, Entry::Head(b"101 1.1\nupgrade: websocket\n"));
         for (place, (millis, direction, bytes)) in pieces.iter().enumerate() {
             let at = Duration::from_millis(*millis);

@@ -116,3 +116,40 @@ fn a_response_that_told_its_usage_when_it_was_made_counts_no_more() {
     assert_eq!(counted(&scene.fetch("/v1/responses/resp_3")), expected, "made elsewhere");
     scene.proxy.finish();
 }
+
+#[test]
+fn a_videos_seconds_count_when_it_is_first_fetched_complete() {
+    let job = |id: &str, status: &str| {
+        json!({"id": id, "object": "video", "model": "sora-2", "status": status, "seconds": "8",
+            "size": "1280x720", "error": null})
+        .to_string()
+    };
+    let mut scene = Scene::answering(vec![
+        job("video_1", "queued"),
+        job("video_1", "in_progress"),
+        job("video_1", "completed"),
+        job("video_1", "completed"),
+        json!({"object": "list", "data": [{"id": "video_1", "status": "completed", "seconds": "8"}]})
+            .to_string(),
+        job("video_2", "queued"),
+        job("video_2", "completed"),
+    ]);
+    let cost = |metrics: &Metrics| metrics.sum("clearspan_cost_USD_total", &[]);
+    let asked = json!({"model": "sora-2", "prompt": "x", "seconds": "8"}).to_string();
+    assert_eq!(cost(&scene.call("POST /v1/videos", &asked)), 0.0);
+    assert_eq!(cost(&scene.fetch("/v1/videos/video_1")), 0.0);
+    let eight_seconds = 0.8;
+    for path in ["/v1/videos/video_1", "/v1/videos/video_1", "/v1/videos"] {
+        assert_eq!(cost(&scene.fetch(path)), eight_seconds, "{path}");
+    }
+    // How much of a longer one is new nobody tells: its cost is not known, and told once.
+    let longer = json!({"prompt": "x", "seconds": "4", "video": {"id": "video_1"}}).to_string();
+    let unpriced = |metrics: &Metrics| metrics.sum("clearspan_unpriced_total", &[]);
+    let before = unpriced(&scene.proxy.metrics());
+    for metrics in
+        [scene.call("POST /v1/videos/extensions", &longer), scene.fetch("/v1/videos/video_2")]
+    {
+        assert_eq!((cost(&metrics), unpriced(&metrics)), (eight_seconds, before + 1.0));
+    }
+    scene.proxy.finish();
+}

@@ -175,6 +175,7 @@ pub(crate) fn show(observation: &Observation) -> String {
         ("error_side", format!("{:?}", observation.error_side)),
         ("limit_hit", format!("{:?}", observation.limit_hit)),
         ("usage", format!("{:?}", observation.usage)),
+        ("estimate", format!("{:?}", observation.estimate)),
         ("cost", format!("{:?}", observation.cost)),
         ("notes", format!("{:?}", observation.notes)),
     ] {

@@ -228,6 +228,40 @@ fn a_spoken_session_tells_each_response_and_each_transcription() {
     assert_eq!((of("input_audio"), of("output_audio")), (13.0, 91.0));
 }
 
+#[test]
+fn what_two_sockets_hear_of_one_call_counts_once() {
+    let heard = "conversation.item.input_audio_transcription.completed";
+    let call = json!({"type": "function_call", "name": "f"});
+    let usage = json!({"input_tokens": 5, "output_tokens": 7});
+    let events = [
+        json!({"type": "session.updated", "session": {"model": "gpt-realtime"}}),
+        json!({"type": "response.created", "response": {"id": "r", "status": "in_progress"}}),
+        json!({"type": "response.done", "response":
+            {"id": "r", "status": "completed", "output": [call], "usage": usage}}),
+        json!({"type": heard, "item_id": "i", "usage": {"input_tokens": 2, "output_tokens": 1}}),
+    ];
+    let (origin, collector) = (Origin::bind(), Collector::start(Mode::Well));
+    let proxy = start(&origin.url(), &collector, "");
+    let listen = |path: &str, before: usize| {
+        let (mut client, mut server) = upgraded(&origin, &proxy, path, "");
+        let mut down = Framer::new(false, "");
+        let frames: Vec<_> = events.iter().map(|it| down.text(&it.to_string())).collect();
+        let frames = frames.concat();
+        server.send(&frames);
+        client.wire.until(&mut Body::new(Framing::Length(frames.len() as u64)), frames.len());
+        drop((client, server));
+        collector.spans("SERVER", before + 1);
+        let metrics = proxy.metrics();
+        let output = metrics.sum("clearspan_tokens_total", &["clearspan_token_kind=\"output\""]);
+        let missed = metrics.sum("clearspan_usage_missing_total", &[]);
+        (output, metrics.sum("clearspan_tool_calls_total", &[]), missed)
+    };
+    assert_eq!(listen("/v1/realtime?call_id=rtc_1", 0), (8.0, 1.0, 0.0));
+    assert_eq!(listen("/v1/realtime?call_id=rtc_1", 1), (8.0, 1.0, 0.0), "the same once more");
+    assert_eq!(listen("/v1/realtime?model=gpt-realtime", 2), (16.0, 2.0, 0.0), "its own");
+    proxy.finish();
+}
+
 /// Both sides of a socket whose frames a test writes itself.
 fn upgraded(
     origin: &Origin,

@@ -183,6 +183,7 @@ fn an_upgraded_connection_in_which_nothing_moves_is_closed() {
     let proxy = start(&origin, "[limits]\ntunnel_idle_seconds = 1\nclient_idle_seconds = 0.5\n");
     let (mut joined, ..) = join(&proxy, &origin);
     let begun = Instant::now();
+    // Longer than the limit, and no pause as long as it: the connection must stay.
     while begun.elapsed() < Duration::from_millis(1500) {
         joined.talk(b"ping", b"");
         std::thread::sleep(Duration::from_millis(100));

@@ -3,6 +3,9 @@
 //!
 //! Source: the Messages API's types, as the provider's SDK for Python 2.11 has them.
 
+/// What batches used.
+mod batches;
+
 use super::{Answer, Content, Context, Found, Model, Post};
 use crate::observe::decode::Frame;
 use crate::observe::observation::{
@@ -21,7 +24,7 @@ const WORD: usize = 64;
 
 const MESSAGES: Model = Model { operation: Operation::Chat, request, answer: begin, asks: false };
 
-/// The paths of Anthropic's API. What a batch used is told in its results, which are read as a file.
+/// The paths of Anthropic's API. What a batch used is told in its results.
 const ROUTES: [Route<Post>; 13] = [
     route("/v1/messages", Post::Model(MESSAGES)),
     // A free count, no usage.
@@ -29,7 +32,7 @@ const ROUTES: [Route<Post>; 13] = [
     route("/v1/messages/batches", Post::Plain),
     route("/v1/messages/batches/{id}", Post::Plain),
     route("/v1/messages/batches/{id}/cancel", Post::Plain),
-    route("/v1/messages/batches/{id}/results", Post::Plain),
+    route("/v1/messages/batches/{id}/results", Post::Fetch(batches::FETCH)),
     route("/v1/complete", Post::Usage),
     route("/v1/models", Post::Plain),
     route("/v1/models/{id}", Post::Plain),
@@ -351,9 +354,7 @@ impl Messages {
 
     fn fail(&self, error: &Failure<'_>, kind: &Text<'_>, facts: &mut ResponseFacts) {
         if error.is_some || self.is_error || kind.as_str() == "error" {
-            facts.retry_after = error.retry_after().or(facts.retry_after);
-            let word = error.word(&Word::default(), kind);
-            facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
+            error.tell(&Word::default(), kind, &self.error, facts);
         }
     }
 }
@@ -429,7 +430,8 @@ mod tests {
     use super::*;
 
     fn facts(events: &[&str]) -> (ResponseFacts, Vec<Content>) {
-        let context = Context { status: 200, provider: "anthropic", operation: None };
+        let context =
+            Context { status: 200, provider: "anthropic", operation: None, choices: None };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let frames = events.iter().map(|event| Frame { name: b"", data: event.as_bytes() });
         let contents = frames.map(|frame| answer.frame(frame, &mut facts).unwrap()).collect();
@@ -546,8 +548,44 @@ mod tests {
         }
         for route in ROUTES {
             let path = route.name.replace("{id}", "some-id");
-            let Found::Other { route: found, .. } = find("GET", &path) else { panic!("{path}") };
+            let found = match find("GET", &path) {
+                Found::Other { route, .. } => route,
+                Found::Call(call) => call.route,
+            };
             assert_eq!(found, Some(route.name));
         }
+    }
+
+    #[test]
+    fn output_alone_is_usage_and_nothing_is_none() {
+        let delta = |usage: &str| {
+            facts(&[&format!(r#"{{"type":"message_delta","usage":{usage}}}"#)]).0.usage
+        };
+        let told = delta(r#"{"output_tokens":7}"#).unwrap();
+        assert_eq!((told.input, told.output), (None, Some(7)));
+        assert_eq!(delta("{}"), None);
+    }
+
+    #[test]
+    fn a_stream_ends_with_its_own_word_and_keeps_what_it_began_with() {
+        let context = Context { status: 200, provider: "anthropic", operation: None };
+        let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
+        for (event, ended) in [
+            (
+                r#"{"type":"message_start","message":{"id":"msg_1","model":"claude","stop_reason":null}}"#,
+                false,
+            ),
+            (r#"{"type":"message_delta","delta":{"stop_reason":"refusal"}}"#, false),
+            (r#"{"type":"message_stop"}"#, true),
+        ] {
+            answer.frame(Frame { name: b"", data: event.as_bytes() }, &mut facts).unwrap();
+            assert_eq!(answer.is_terminated(&facts), ended, "{event}");
+        }
+        assert_eq!((facts.id.as_deref(), facts.model.as_deref()), (Some("msg_1"), Some("claude")));
+        assert_eq!(facts.finish_reasons, [Some("refusal".to_owned())]);
+        assert!(facts.refused && facts.error.is_none());
+        let error = r#"{"type":"error"}"#;
+        answer.frame(Frame { name: b"", data: error.as_bytes() }, &mut facts).unwrap();
+        assert_eq!(facts.error.as_deref(), Some("error_in_stream"), "an error without a word");
     }
 }

@@ -306,9 +306,7 @@ impl Cohere {
         let inner = &event.delta.error;
         let failure = if inner.is_some { inner } else { &event.error };
         if failure.is_some || self.is_error {
-            facts.retry_after = failure.retry_after().or(facts.retry_after);
-            let word = failure.word(&event.code, &Text::default());
-            facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
+            failure.tell(&event.code, &Text::default(), &self.error, facts);
         }
     }
 
@@ -377,7 +375,8 @@ mod tests {
     use super::*;
 
     fn facts(operation: Operation, status: u16, body: &str) -> ResponseFacts {
-        let context = Context { status, provider: "cohere", operation: Some(operation) };
+        let context =
+            Context { status, provider: "cohere", operation: Some(operation), choices: None };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         answer.document(body.as_bytes(), &mut facts).unwrap();
         facts
@@ -445,6 +444,41 @@ mod tests {
         assert_eq!(compatible, (Some("/v1/chat/completions"), Some(Operation::Chat)));
         for route in ROUTES {
             assert_eq!(name("GET", route.name).0, Some(route.name));
+        }
+    }
+
+    #[test]
+    fn only_what_was_generated_is_content_and_either_version_has_its_end() {
+        let context = Context { status: 200, provider: "cohere", operation: Some(Operation::Chat) };
+        let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
+        let mut told = |data: &str| {
+            let frame = Frame { name: b"", data: data.as_bytes() };
+            let content = answer.frame(frame, &mut facts).unwrap();
+            [content.text, content.reasoning, content.tool_call, content.other]
+        };
+        let delta = |message: &str| format!(r#"{{"type":"x","delta":{{"message":{message}}}}}"#);
+        for (message, content) in [
+            (r#"{"content":{"text":"a"}}"#, [true, false, false, false]),
+            (r#"{"content":{"thinking":"a"}}"#, [false, true, false, false]),
+            (r#"{"tool_plan":"a"}"#, [false, true, false, false]),
+            (r#"{"tool_calls":{"function":{"name":"f"}}}"#, [false, false, true, false]),
+            (r#"{"tool_calls":{"function":{"arguments":"{"}}}"#, [false, false, true, false]),
+            (r#"{"content":{"text":""},"tool_calls":{"function":{}}}"#, [false; 4]),
+        ] {
+            assert_eq!(told(&delta(message)), content, "{message}");
+        }
+        assert_eq!(told(r#"{"event_type":"text-generation","text":"a"}"#)[0], true);
+        assert_eq!(told(r#"{"event_type":"citation-generation","text":"a"}"#), [false; 4]);
+        assert_eq!(told("[DONE]"), [false; 4]);
+        assert_eq!((facts.tool_calls, facts.error), (1, None));
+        for (end, ended) in [
+            (r#"{"type":"message-end"}"#, true),
+            (r#"{"event_type":"stream-end"}"#, true),
+            (r#"{"type":"content-end"}"#, false),
+        ] {
+            let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
+            answer.frame(Frame { name: b"", data: end.as_bytes() }, &mut facts).unwrap();
+            assert_eq!(answer.is_terminated(&facts), ended, "{end}");
         }
     }
 }

@@ -121,9 +121,7 @@ impl LlamaCpp {
         claim(&mut facts.claimed, event.timings.claimed());
         self.stopped |= event.stop.0 == Some(true);
         if event.error.is_some || self.is_error {
-            facts.retry_after = event.error.retry_after().or(facts.retry_after);
-            let word = event.error.word(&event.code, &event.kind);
-            facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
+            event.error.tell(&event.code, &event.kind, &self.error, facts);
             return;
         }
         if facts.finish_reasons.is_empty() {
@@ -184,7 +182,7 @@ mod tests {
 
     #[test]
     fn the_prompts_tokens_hold_those_of_the_cache() {
-        let context = Context { status: 200, provider: "llamacpp", operation: None };
+        let context = Context { status: 200, provider: "llamacpp", operation: None, choices: None };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let body = br#"{"content":"Hi","stop":true,"stop_type":"limit","tokens_evaluated":12,"tokens_predicted":3,
             "tokens_cached":14,"timings":{"cache_n":8,"prompt_n":4,"prompt_ms":20.5,"predicted_ms":60}}"#;

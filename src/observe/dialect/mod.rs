@@ -30,8 +30,9 @@ use crate::tape::Upstream;
 
 /// The longest document that is read where no dialect knows it.
 const SMALL: usize = 256 << 10;
-/// The longest name of a model in a path.
+/// The longest names in a path: of a model, of an answer.
 const MODEL: usize = 256;
+const ID: usize = 128;
 
 /// How one call is read.
 #[derive(Clone, Copy, Debug)]
@@ -166,6 +167,8 @@ pub struct Context<'a> {
     pub provider: &'a str,
     /// What was asked for.
     pub operation: Option<Operation>,
+    /// How many answers were asked for, where all of what was asked has been read.
+    pub choices: Option<u64>,
 }
 
 impl Context<'_> {
@@ -193,6 +196,10 @@ pub trait Answer: Debug + Send {
     fn tail(&mut self, _: &[u8], _: &mut ResponseFacts) {}
     /// Whether the stream's terminator was seen.
     fn is_terminated(&self, facts: &ResponseFacts) -> bool;
+    /// Whether it is whole where its framing ends well here.
+    fn may_end(&self, facts: &ResponseFacts) -> bool {
+        self.is_terminated(facts)
+    }
 }
 
 /// What is said on one connection (a WebSocket) on which a model is called again and again: which
@@ -289,6 +296,13 @@ pub fn model(upstream: Option<&Upstream>, path: &str) -> Option<String> {
     model.map(|model| model[..model.floor_char_boundary(MODEL)].to_owned())
 }
 
+/// The last id in a path, where its name has any.
+pub fn named_last(route: Option<&str>, path: &str) -> Option<String> {
+    let mut segments = route?.rsplit('/').zip(path.trim_end_matches('/').rsplit('/'));
+    let (_, id) = segments.find(|(name, _)| *name == "{id}")?;
+    Some(id[..id.floor_char_boundary(ID)].to_owned()).filter(|id| !id.is_empty())
+}
+
 impl Found {
     /// The same under the name of another path, where there is one.
     fn at(mut self, name: Option<&'static str>) -> Self {
@@ -303,5 +317,116 @@ pub fn find(upstream: Option<&Upstream>, method: &str, path: &str) -> Call {
     match found(named(upstream), method, path) {
         Found::Call(call) => call,
         Found::Other { route, usage } => unknown::call(route, usage),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upstream(dialect: &str) -> Upstream {
+        Upstream {
+            name: "up".into(),
+            provider: dialect.into(),
+            dialect: dialect.into(),
+            address: "h".into(),
+            port: None,
+        }
+    }
+
+    /// A call of each kind that a dialect reads.
+    const CALLS: &[(&str, &str, &str)] = &[
+        ("openai", "POST", "/v1/chat/completions"),
+        ("openai", "POST", "/v1/completions"),
+        ("openai", "POST", "/v1/embeddings"),
+        ("openai", "POST", "/v1/responses"),
+        ("openai", "POST", "/v1/moderations"),
+        ("openai", "POST", "/v1/images/generations"),
+        ("openai", "POST", "/v1/audio/transcriptions"),
+        ("openai", "POST", "/v1/threads/runs"),
+        ("openai", "GET", "/v1/batches/b"),
+        ("openai", "GET", "/v1/evals/e/runs/r"),
+        ("openai", "POST", "/completion"),
+        ("anthropic", "POST", "/v1/messages"),
+        ("gemini", "POST", "/v1beta/models/m:generateContent"),
+        ("gemini", "POST", "/v1beta/models/m:embedContent"),
+        ("gemini", "POST", "/v1/models/text-embedding-005:predict"),
+        ("gemini", "POST", "/v1beta/interactions"),
+        ("ollama", "POST", "/api/chat"),
+        ("ollama", "POST", "/api/embed"),
+        ("cohere", "POST", "/v2/chat"),
+        ("cohere", "POST", "/v2/embed"),
+    ];
+
+    fn each() -> impl Iterator<Item = (&'static str, Call)> {
+        CALLS.iter().map(|&(dialect, method, path)| {
+            let call = find(Some(&upstream(dialect)), method, path);
+            assert!(call.operation.is_some(), "{dialect} {path}");
+            (path, call)
+        })
+    }
+
+    fn answer(call: &Call, status: u16) -> Box<dyn Answer> {
+        (call.answer)(Context { status, provider: "p", operation: call.operation })
+    }
+
+    #[test]
+    fn a_status_that_says_error_is_one_whatever_the_body() {
+        for (path, call) in each() {
+            let mut facts = ResponseFacts::default();
+            answer(&call, 503).document(b"{}", &mut facts).unwrap();
+            assert_eq!(facts.error.as_deref(), Some("503"), "{path}");
+            let mut facts = ResponseFacts::default();
+            answer(&call, 200).document(b"{}", &mut facts).unwrap();
+            assert_eq!(facts.error, None, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_word_for_an_error_stays_where_none_is_told_after_it() {
+        let told = br#"{"error":{"code":"slow_down","type":"slow_down","status":"slow_down","message":"x"}}"#;
+        // Those that stream events, each of which may hold an error.
+        let streams =
+            ["completions", "responses", "runs", "completion", "generateContent", "interactions"];
+        let streams = |path: &str| {
+            path.ends_with("messages")
+                || path.ends_with("chat")
+                || streams.iter().any(|it| path.ends_with(it))
+        };
+        for (path, call) in each() {
+            let (mut answer, mut facts) = (answer(&call, 503), ResponseFacts::default());
+            answer.document(told, &mut facts).unwrap();
+            assert_eq!(facts.error.as_deref(), Some("slow_down"), "{path}");
+            if streams(path) {
+                answer.document(b"{}", &mut facts).unwrap();
+                assert_eq!(facts.error.as_deref(), Some("slow_down"), "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_request_that_breaks_off_only_model_and_stream_are_told() {
+        let cut =
+            br#"{"model":"m","stream":true,"temperature":0.25,"top_p":0.5,"n":2,"max_tokens":12"#;
+        for (path, call) in each() {
+            let (Some(read), mut facts) = (call.request, RequestFacts::default()) else { continue };
+            assert_eq!(read(cut, &mut facts), Err(Unread::Short), "{path}");
+            // What the path says of every call, and what holds unless it is declined.
+            let (output_type, stored) = (facts.output_type, facts.stored);
+            let (model, stream) = (facts.model.clone(), facts.stream);
+            let expected =
+                RequestFacts { model, stream, output_type, stored, ..RequestFacts::default() };
+            assert_eq!(facts, expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_posted_is_looked_through_for_usage() {
+        for (method, usage) in [("POST", true), ("GET", false)] {
+            let Found::Other { usage: found, .. } = Post::Usage.found(method, "/x") else {
+                panic!("no call")
+            };
+            assert_eq!(found, usage, "{method}");
+        }
     }
 }

@@ -281,9 +281,7 @@ impl Ollama {
         facts.tool_calls = facts.tool_calls.saturating_add(line.calls());
         self.done |= line.done.0 == Some(true);
         if line.error.is_some || self.is_error {
-            facts.retry_after = line.error.retry_after().or(facts.retry_after);
-            let word = line.error.word(&line.code, &line.kind);
-            facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
+            line.error.tell(&line.code, &line.kind, &self.error, facts);
         } else if self.generates {
             if facts.finish_reasons.is_empty() {
                 facts.finish_reasons.push(None);
@@ -388,5 +386,38 @@ mod tests {
             let found = route::find(&ROUTES, "", &path).map(|found| found.name);
             assert_eq!(found, Some(route.name));
         }
+    }
+
+    #[test]
+    fn every_option_and_every_claim_has_its_place() {
+        let found = request(
+            r#"{"options":{"top_p":0.5,"frequency_penalty":0.25,"presence_penalty":0.75}}"#,
+        );
+        let told = (found.top_p, found.frequency_penalty, found.presence_penalty);
+        assert_eq!(told, (Some(0.5), Some(0.25), Some(0.75)));
+        let mut facts = RequestFacts::default();
+        embed(br#"{"input":"a","dimensions":64}"#, &mut facts).unwrap();
+        assert_eq!(facts.dimensions, Some(64));
+        let context = Context { status: 200, provider: "ollama", operation: None };
+        let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
+        let mut frame = |data: &str| {
+            let frame = Frame { name: b"", data: data.as_bytes() };
+            let content = answer.frame(frame, &mut facts).unwrap();
+            (content, answer.is_terminated(&facts))
+        };
+        let thinking = Content { reasoning: true, ..Content::default() };
+        assert_eq!(frame(r#"{"thinking":"a","done":false}"#), (thinking, false));
+        assert_eq!(frame(r#"{"message":{"thinking":"a"}}"#), (thinking, false));
+        let last = r#"{"done":true,"total_duration":9,"load_duration":2,"prompt_eval_duration":3,"eval_duration":4}"#;
+        assert_eq!(frame(last), (Content::default(), true));
+        let nanos = |nanos| Some(Duration::from_nanos(nanos));
+        let expected = ClaimedDurations {
+            total: nanos(9),
+            load: nanos(2),
+            prompt: nanos(3),
+            output: nanos(4),
+            ..ClaimedDurations::default()
+        };
+        assert_eq!(facts.claimed, expected);
     }
 }

@@ -85,9 +85,7 @@ impl Unknown {
         let nested = &outer.inner.error;
         let failure = if nested.is_some { nested } else { &outer.error };
         if failure.is_some || named_error || self.is_error || outer.kind.as_str() == "error" {
-            let word = failure.word(&outer.code, &outer.kind);
-            facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
-            facts.retry_after = failure.retry_after().or(facts.retry_after);
+            failure.tell(&outer.code, &outer.kind, &self.error, facts);
         }
     }
 }
@@ -119,7 +117,7 @@ mod tests {
     use super::*;
 
     fn facts(status: u16, frames: &[&str]) -> ResponseFacts {
-        let context = Context { status, provider: "x", operation: None };
+        let context = Context { status, provider: "x", operation: None, choices: None };
         let (mut answer, mut facts) = (answer(context), ResponseFacts::default());
         for frame in frames {
             let frame = Frame { name: b"", data: frame.as_bytes() };

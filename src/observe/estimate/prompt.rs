@@ -22,7 +22,7 @@ pub(super) enum Prompt {
 
 /// How keys begin under which stands what is no text, or nothing that was sent: pictures, sound, files,
 /// and what the provider keeps. In a text they only make an unknown of what could have been counted.
-const UNSEEN: [&str; 12] = [
+const UNSEEN: [&str; 19] = [
     "\"image",
     "\"input_image",
     "\"input_audio",
@@ -34,8 +34,20 @@ const UNSEEN: [&str; 12] = [
     "\"cached",
     "\"previous_",
     "\"conversation",
+    "\"item_reference",
+    "\"encrypted_content",
+    "\"type\":\"reasoning",
+    "\"type\": \"reasoning",
+    "search_call\"",
+    "generation_call\"",
+    "interpreter_call\"",
     ";base64,",
 ];
+
+/// At each end of a long prompt so many bytes are looked through: there stand the keys of the request
+/// itself, and what was asked last. What lies between is looked for in the sample: one picture among
+/// hundreds of kilobytes of text changes little, and its bytes, were they there, would be most of them.
+const LOOK: usize = 16 * 1024;
 
 /// Many bytes at a time; where the processor cannot do that, nothing is known of long prompts.
 static FINDER: LazyLock<Option<Searcher>> = LazyLock::new(|| Searcher::new(UNSEEN));
@@ -46,10 +58,8 @@ impl Prompt {
         if body.len() <= limit {
             return Self::Whole(body.into());
         }
-        match &*FINDER {
-            Some(finder) if finder.find(body).is_none() => Self::Long(Sample::of(body, limit)),
-            _ => Self::Unknown,
-        }
+        let sample = Sample::of(body, limit);
+        if is_text(body, &sample) { Self::Long(sample) } else { Self::Unknown }
     }
 
     /// Bytes of its buffers.
@@ -60,6 +70,20 @@ impl Prompt {
             Self::Long(sample) => sample.held(),
         }
     }
+}
+
+/// Whether nothing says that there is more in `body` than text.
+fn is_text(body: &[u8], sample: &Sample) -> bool {
+    let Some(finder) = &*FINDER else { return false };
+    let (first, rest) = body.split_at(LOOK.min(body.len()));
+    let last = rest.get(rest.len().saturating_sub(LOOK)..).unwrap_or_default();
+    let is_clear = |part: &[u8]| finder.find(part).is_none();
+    is_clear(first) && is_clear(last) && sample.blocks().all(|it| is_clear(it) && !is_base64(it))
+}
+
+/// Text has spaces, or letters beyond ASCII.
+fn is_base64(block: &[u8]) -> bool {
+    block.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=-_".contains(byte))
 }
 
 #[cfg(test)]
@@ -76,8 +100,22 @@ mod tests {
         let exact = Tokenizer::O200k.count(&body) as f64;
         let found = sample.tokens(Tokenizer::O200k) as f64;
         assert!((found / exact - 1.0).abs() < 0.1, "{found} of {exact}");
-        let picture = body.replacen("The", r#"","image_url":{"url":"x"},"a":""#, 1);
-        assert!(matches!(Prompt::of(picture.as_bytes(), 8192), Prompt::Unknown));
+        let unknown = |body: &str| matches!(Prompt::of(body.as_bytes(), 8192), Prompt::Unknown);
+        for unseen in [
+            r#""image_url":{"url":"x"}"#,
+            r#""type":"item_reference""#,
+            r#""type":"reasoning""#,
+            r#""type":"web_search_call""#,
+        ] {
+            let asked = format!(r#"",{unseen},"a":""#);
+            assert!(unknown(&body.replacen("The", &asked, 1)), "first: {unseen}");
+            let last = body.rfind("The").unwrap();
+            let body = format!("{}{asked}{}", &body[..last], &body[last..]);
+            assert!(unknown(&body), "last: {unseen}");
+        }
+        let middle = body.len() / 2;
+        let picture = "iVBORw0KGgo".repeat(3000);
+        assert!(unknown(&format!("{}{picture}{}", &body[..middle], &body[middle..])));
         assert!(matches!(Prompt::of(&body.as_bytes()[..8192], 8192), Prompt::Whole(_)));
     }
 }

@@ -69,6 +69,11 @@ impl Sample {
         self.stride = self.stride.saturating_mul(2);
     }
 
+    /// What is kept.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = &[u8]> {
+        self.kept.chunks(BLOCK)
+    }
+
     /// How much came so far, in bytes.
     pub(super) fn seen(&self) -> u64 {
         self.seen

@@ -26,6 +26,9 @@ enum Meaning {
     /// What the model may call. Functions of the client's are read as they stand; what the provider or
     /// the model brings itself has texts that nobody shows.
     Tools,
+    /// Of what kind an object is; or its name, which where it stands alone is all that there is of it.
+    Kind,
+    Name,
     /// What a model reads and is no text: pictures, sound, files, or what the provider keeps.
     Unseen,
     /// Nothing that is read or written as text.
@@ -47,6 +50,8 @@ fn request(key: &str) -> Meaning {
         "input" => Meaning::TextsOrJson,
         "prompt" => Meaning::TextsOrStored,
         "tools" => Meaning::Tools,
+        "type" => Meaning::Kind,
+        "id" => Meaning::Name,
         "arguments" | "args" | "functions" | "response" | "parameters" | "response_format"
         | "responseSchema" | "response_schema" | "output_format" | "output_config"
         | "json_schema" | "format" | "documents" => Meaning::Json,
@@ -88,6 +93,18 @@ fn answer(key: &str) -> Meaning {
         "input" => Meaning::TextsOrJson,
         "arguments" | "args" | "parameters" => Meaning::Json,
         _ => Meaning::Nothing,
+    }
+}
+
+/// Items of a prompt of which the provider keeps the text, or some of it, or that stand under keys of their own.
+///
+/// Source: `ResponseInputItemParam` of OpenAI's SDK for Python 3.52.
+fn is_kept(kind: &str) -> bool {
+    match kind {
+        "function_call" | "custom_tool_call" | "mcp_call" => false,
+        "item_reference" | "reasoning" | "compaction" | "mcp_list_tools" | "shell_call_output"
+        | "program" | "program_output" | "tool_search_output" | "additional_tools" => true,
+        kind => kind.ends_with("_call"),
     }
 }
 
@@ -157,7 +174,7 @@ impl<'a> Walk<'a> {
         object: &mut A,
     ) -> Result<(), A::Error> {
         match meaning {
-            Meaning::Nothing => object.next_value::<IgnoredAny>().map(|_| ()),
+            Meaning::Nothing | Meaning::Name => object.next_value::<IgnoredAny>().map(|_| ()),
             Meaning::Texts => {
                 self.here = true;
                 object.next_value_seed(Into(self))
@@ -182,6 +199,12 @@ impl<'a> Walk<'a> {
                 let _read = read(raw.0.as_bytes(), &mut tools);
                 self.only_text &= tools.iter().all(Tool::is_function);
                 self.json(Meaning::Json, raw.0);
+                Ok(())
+            }
+            Meaning::Kind => {
+                let mut kind = Text::default();
+                object.next_value_seed(Into(&mut kind))?;
+                self.only_text &= !is_kept(kind.as_str());
                 Ok(())
             }
             Meaning::Unseen => {
@@ -246,6 +269,7 @@ impl<'de> Lenient<'de> for Walk<'_> {
 
     fn object<A: MapAccess<'de>>(&mut self, mut object: A) -> Result<(), A::Error> {
         let (mut key, mut reasoned) = (Text::default(), false);
+        let (mut is_named, mut is_more) = (false, false);
         while object.next_key_seed(Into(&mut key))?.is_some() {
             let reasons = matches!(key.as_str(), "reasoning" | "reasoning_content");
             let meaning = match (self.keys)(key.as_str()) {
@@ -253,10 +277,14 @@ impl<'de> Lenient<'de> for Walk<'_> {
                 _ if reasons && reasoned => Meaning::Nothing,
                 meaning => meaning,
             };
+            is_named |= meaning == Meaning::Name;
+            is_more |= !matches!(meaning, Meaning::Name | Meaning::Kind);
             let before = self.to.seen();
             self.value(meaning, &mut object)?;
             reasoned |= reasons && self.to.seen() > before;
         }
+        // All that there is of it is a name, by which the provider keeps the rest.
+        self.only_text &= is_more || !is_named;
         Ok(())
     }
 }
@@ -294,6 +322,27 @@ mod tests {
         assert_eq!(prompt(r#"{"prompt":["a","b"]}"#), ("ab".to_owned(), true));
         assert!(!prompt(r#"{"prompt":{"id":"pmpt_1"}}"#).1);
         assert!(!prompt(r#"{"messages":[{"role":"assistant","audio":{"id":"audio_1"}}]}"#).1);
+        let with = |item: &str| {
+            prompt(&format!(r#"{{"input":[{{"role":"user","content":"Hi"}},{item}]}}"#)).1
+        };
+        for kept in [
+            r#"{"type":"item_reference","id":"msg_1"}"#,
+            r#"{"id":"msg_1"}"#,
+            r#"{"type":"reasoning","id":"rs_1","summary":[]}"#,
+            r#"{"type":"web_search_call","id":"ws_1","status":"completed","action":{}}"#,
+            r#"{"type":"compaction","encrypted_content":""}"#,
+        ] {
+            assert!(!with(kept), "{kept}");
+        }
+        for shown in [
+            r#"{"type":"message","id":"msg_1","role":"assistant","content":[{"type":"output_text","text":"a"}]}"#,
+            r#"{"type":"function_call","id":"fc_1","call_id":"c","name":"f","arguments":"{}"}"#,
+            r#"{"type":"custom_tool_call","id":"c_1","call_id":"c","name":"f","input":"x"}"#,
+        ] {
+            assert!(with(shown), "{shown}");
+        }
+        assert!(!prompt(r#"{"input":"Hi","conversation":{"id":"conv_1"}}"#).1);
+        assert!(!prompt(r#"{"input":"Hi","conversation":"conv_1"}"#).1);
     }
 
     #[test]

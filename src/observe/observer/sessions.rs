@@ -30,7 +30,9 @@ impl Observer {
             upstream: self.upstream.as_ref(),
             http: &self.http,
             conversation: self.conversation.as_deref(),
+            joined: self.request_facts.joined,
             client_ids: self.settings.client_ids,
+            estimates_stand_in: self.settings.estimates_stand_in,
         })
     }
 

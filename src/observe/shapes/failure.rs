@@ -6,10 +6,17 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
 use super::lenient::{Into, Lenient, Text, fields};
+use crate::observe::observation::ResponseFacts;
 use crate::observe::until::until;
 
 /// The longest word of the vocabulary.
 const LONGEST: usize = 64;
+/// The type of errors that are the request's fault, whatever their code: OpenAI's, of HTTP and of all its
+/// sockets, and Anthropic's.
+///
+/// Source: `RealtimeError`, `ResponseSteerFailedEvent` of OpenAI's SDK for Python 3.52,
+/// `InvalidRequestError` of Anthropic's 2.11.
+const REQUESTS: &str = "invalid_request_error";
 
 /// The value of `error`: an object, or a text beside which a code may stand.
 #[derive(Debug, Default)]
@@ -109,7 +116,7 @@ impl<'de> Lenient<'de> for Failure<'de> {
 impl Failure<'_> {
     /// The provider's word for the error: its code, else its type. A number says no more than the
     /// status does, so it comes last. `beside` are the words outside of the error's own object.
-    pub fn word(&self, code: &Word, kind: &Text<'_>) -> Option<String> {
+    fn word(&self, code: &Word, kind: &Text<'_>) -> Option<String> {
         let Self { code: own, kind: own_kind, status, .. } = self;
         let kind = if kind.as_str() == "error" { "" } else { kind.as_str() };
         let texts = |word: &Word| if word.is_number() { String::new() } else { word.0.clone() };
@@ -126,8 +133,26 @@ impl Failure<'_> {
         words.iter().find_map(|word| bounded(word))
     }
 
+    /// Tells of the error, of which words stand beside it too. Where it has none, an earlier one stands, or
+    /// else what is said `otherwise`.
+    pub fn tell(&self, code: &Word, kind: &Text<'_>, otherwise: &str, facts: &mut ResponseFacts) {
+        facts.retry_after = self.retry_after().or(facts.retry_after);
+        if let Some(word) = self.word(code, kind) {
+            // An error may be told twice (Responses), and what kind it is of only once.
+            facts.error_is_requests &= facts.error.as_ref() == Some(&word);
+            facts.error_is_requests |= self.kind.as_str() == REQUESTS;
+            facts.error = Some(word);
+        }
+        facts.error.get_or_insert_with(|| otherwise.to_owned());
+    }
+
+    /// The same, where no words stand beside it.
+    pub fn tell_alone(&self, otherwise: &str, facts: &mut ResponseFacts) {
+        self.tell(&Word::default(), &Text::default(), otherwise, facts);
+    }
+
     /// How long it asks to wait.
-    pub fn retry_after(&self) -> Option<Duration> {
+    fn retry_after(&self) -> Option<Duration> {
         // A duration, not a moment: no clock is asked.
         until(self.details.retry_delay.as_str().as_bytes(), || UNIX_EPOCH)
     }
@@ -162,6 +187,23 @@ mod tests {
         answer.error.is_some.then(|| {
             answer.error.word(&answer.code, &answer.kind).unwrap_or_else(|| "none".to_owned())
         })
+    }
+
+    #[test]
+    fn an_error_told_twice_is_one_and_keeps_its_kind() {
+        let mut facts = ResponseFacts::default();
+        for (json, is_requests) in [
+            (r#"{"error":{"code":"x","type":"invalid_request_error"}}"#, true),
+            (r#"{"error":{"code":"x"}}"#, true),
+            (r#"{"error":{"message":"m"},"type":"error"}"#, true),
+            (r#"{"error":{"type":"y"}}"#, false),
+        ] {
+            let mut answer = Answer::default();
+            read(json.as_bytes(), &mut answer).unwrap();
+            answer.error.tell(&answer.code, &answer.kind, "none", &mut facts);
+            assert_eq!(facts.error_is_requests, is_requests, "{json}");
+        }
+        assert_eq!(facts.error.as_deref(), Some("y"));
     }
 
     #[test]

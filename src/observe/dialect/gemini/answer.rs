@@ -11,7 +11,7 @@ use super::usage::{self, Counts};
 use super::{ID, MODEL, WORD};
 use crate::observe::decode::Frame;
 use crate::observe::observation::ResponseFacts;
-use crate::observe::shapes::failure::{Failure, Word};
+use crate::observe::shapes::failure::Failure;
 use crate::observe::shapes::lenient::{
     Count, Filled, Flag, Into, Lenient, List, Object, Text, Unread, fields, read,
 };
@@ -211,9 +211,7 @@ impl Generated {
         }
         self.count(chunk, facts);
         if chunk.error.is_some || self.is_error {
-            let word = chunk.error.word(&Word::default(), &Text::default());
-            facts.retry_after = chunk.error.retry_after().or(facts.retry_after);
-            facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
+            chunk.error.tell_alone(&self.error, facts);
         }
         content
     }
@@ -289,7 +287,8 @@ mod tests {
     use super::*;
 
     fn facts(chunks: &[&str]) -> (ResponseFacts, Vec<Content>, bool) {
-        let context = Context { status: 200, provider: "gcp.gemini", operation: None };
+        let context =
+            Context { status: 200, provider: "gcp.gemini", operation: None, choices: None };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let frames = chunks.iter().map(|chunk| Frame { name: b"", data: chunk.as_bytes() });
         let contents = frames.map(|frame| answer.frame(frame, &mut facts).unwrap()).collect();
@@ -367,7 +366,8 @@ mod tests {
 
     #[test]
     fn a_torn_document_tells_its_usage_from_its_tail() {
-        let context = Context { status: 200, provider: "gcp.gemini", operation: None };
+        let context =
+            Context { status: 200, provider: "gcp.gemini", operation: None, choices: None };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let tail = br#"s \"usageMetadata\" {"}]}}],"usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":2},"modelVersion":"g"}"#;
         answer.tail(tail, &mut facts);

@@ -6,7 +6,7 @@ use super::usage::{Counts, Tier};
 use super::{ID, MODEL, WORD};
 use crate::observe::decode::Frame;
 use crate::observe::observation::ResponseFacts;
-use crate::observe::shapes::failure::{Failure, Word};
+use crate::observe::shapes::failure::Failure;
 use crate::observe::shapes::lenient::{Filled, List, Object, Text, Unread, fields, read};
 
 /// Begins to read an answer.
@@ -111,9 +111,7 @@ impl Interacted {
 
     fn fail(&self, error: &Failure<'_>, named: bool, facts: &mut ResponseFacts) {
         if error.is_some || named || self.is_error {
-            let word = error.word(&Word::default(), &Text::default());
-            facts.retry_after = error.retry_after().or(facts.retry_after);
-            facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
+            error.tell_alone(&self.error, facts);
         }
     }
 }
@@ -167,7 +165,8 @@ mod tests {
     use super::*;
 
     fn told(event: &str) -> (ResponseFacts, Content) {
-        let context = Context { status: 200, provider: "gcp.gemini", operation: None };
+        let context =
+            Context { status: 200, provider: "gcp.gemini", operation: None, choices: None };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let frame = Frame { name: b"", data: event.as_bytes() };
         let content = answer.frame(frame, &mut facts).unwrap();
@@ -213,5 +212,24 @@ mod tests {
         assert_eq!(told(event).0.error.unwrap(), "failed");
         let event = r#"{"event_type":"error","error":{"code":"too_many_requests","message":"m"}}"#;
         assert_eq!(told(event).0.error.unwrap(), "too_many_requests");
+    }
+
+    #[test]
+    fn it_ends_with_its_last_event_or_as_openais_streams_do() {
+        for (event, ended) in [
+            (r#"{"event_type":"interaction.completed"}"#, true),
+            ("[DONE]", true),
+            (r#"{"event_type":"step.start"}"#, false),
+        ] {
+            let context = Context { status: 200, provider: "gcp.gemini", operation: None };
+            let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
+            answer.frame(Frame { name: b"", data: event.as_bytes() }, &mut facts).unwrap();
+            assert_eq!(answer.is_terminated(&facts), ended, "{event}");
+        }
+        let context = Context { status: 200, provider: "gcp.gemini", operation: None };
+        let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
+        let whole = br#"{"steps":[{"type":"function_call"},{"type":"thought"}]}"#;
+        answer.document(whole, &mut facts).unwrap();
+        assert_eq!(facts.tool_calls, 1);
     }
 }

@@ -293,6 +293,7 @@ impl Answer for Speaking {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::Settings;
     use crate::tape::Cause;
 
     const SETUP: &str = r#">{"setup":{"model":"models/gemini-live","generationConfig":{"temperature":0.5,"responseModalities":["AUDIO"]}}}"#;
@@ -302,7 +303,7 @@ mod tests {
 
     /// Model, reason, input tokens, beginning and length in milliseconds.
     fn told(messages: &[&str]) -> Vec<String> {
-        let (mut live, mut turns) = (Live::default(), Turns::new(Duration::from_secs(10)));
+        let (mut live, mut turns) = (Live::default(), Turns::new(&Settings::default()));
         for (millis, message) in messages.iter().enumerate() {
             turns.at(Duration::from_millis(millis as u64));
             let (side, json) = message.split_at(1);

@@ -2,11 +2,12 @@
 //! own, or is the sum of what each prediction tells. Knows no stream.
 
 use super::super::{Answer, Content, Context};
-use super::usage::{self, Counts, sum};
+use super::usage::{self, Counts};
 use crate::observe::decode::Frame;
 use crate::observe::observation::{Operation, ResponseFacts, Units, Usage};
-use crate::observe::shapes::failure::{Failure, Word};
-use crate::observe::shapes::lenient::{Count, Filled, List, Object, Text, Unread, fields, read};
+use crate::observe::shapes::failure::Failure;
+use crate::observe::shapes::lenient::{Count, Filled, List, Object, Unread, fields, read};
+use crate::observe::shapes::tokens::sum;
 
 /// Begins to read an answer.
 pub(super) fn begin(context: Context<'_>) -> Box<dyn Answer> {
@@ -83,10 +84,8 @@ impl Predicted {
             counts.tier.tell(facts);
         }
         if whole.error.is_some || self.is_error {
-            let word = whole.error.word(&Word::default(), &Text::default());
             facts.usage = None;
-            facts.retry_after = whole.error.retry_after();
-            facts.error = word.or_else(|| Some(self.error.clone()));
+            whole.error.tell_alone(&self.error, facts);
         }
     }
 }
@@ -122,8 +121,12 @@ mod tests {
     use super::*;
 
     fn usage(operation: Operation, body: &str) -> Option<Usage> {
-        let context =
-            Context { status: 200, provider: "gcp.vertex_ai", operation: Some(operation) };
+        let context = Context {
+            status: 200,
+            provider: "gcp.vertex_ai",
+            operation: Some(operation),
+            choices: None,
+        };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         answer.document(body.as_bytes(), &mut facts).unwrap();
         facts.usage

@@ -7,6 +7,7 @@ use serde::de::SeqAccess;
 use super::WORD;
 use crate::observe::observation::{ResponseFacts, Units, Usage};
 use crate::observe::shapes::lenient::{Count, Into, Lenient, Text, fields};
+use crate::observe::shapes::tokens::sum;
 
 fields! {
     /// `usageMetadata`, or an interaction's `usage`.
@@ -201,14 +202,6 @@ impl Counts {
 /// What is no part of the whole is left out.
 fn within(part: Option<u64>, whole: Option<u64>) -> Option<u64> {
     part.filter(|part| whole.is_some_and(|whole| *part <= whole))
-}
-
-/// Both, where one is known.
-pub(super) fn sum(one: Option<u64>, more: Option<u64>) -> Option<u64> {
-    match (one, more) {
-        (None, None) => None,
-        (one, more) => Some(one.unwrap_or(0).saturating_add(more.unwrap_or(0))),
-    }
 }
 
 /// Of an answer whose beginning was lost: a document that begins at `usageMetadata`. It can be read if

@@ -25,14 +25,12 @@ const WORD: usize = 64;
 
 /// Begins to read an answer.
 pub(super) fn begin(context: Context<'_>) -> Box<dyn Answer> {
-    let all_input = matches!(context.operation, Some(Operation::Embeddings | Operation::Rerank));
-    Box::new(OpenAi {
-        is_error: context.is_error(),
-        error: context.error(),
-        counting: Counting { all_input },
-        done: false,
-        tools: Vec::new(),
-    })
+    Box::new(OpenAi::of(context))
+}
+
+/// Begins to read one that was put off: it was made apart from the call that asked for it.
+pub(super) fn begin_deferred(context: Context<'_>) -> Box<dyn Answer> {
+    Box::new(OpenAi { is_deferred: true, ..OpenAi::of(context) })
 }
 
 #[derive(Debug)]
@@ -44,12 +42,16 @@ struct OpenAi {
     done: bool,
     // Tool calls seen so far, by choice.
     tools: Vec<u32>,
+    // It was made apart from the call that asked for it.
+    is_deferred: bool,
 }
 
 fields! {
     /// One chunk of a stream, or the whole answer.
     struct Chunk<'de> {
         id: Text<'de> = "id",
+        /// xAI's, of a completion that is put off.
+        request_id: Text<'de> = "request_id",
         model: Text<'de> = "model",
         choices: List<'de, Choice<'de>> = "choices",
         usage: Object<Tokens> = "usage",
@@ -211,6 +213,19 @@ impl Chunk<'_> {
 }
 
 impl OpenAi {
+    fn of(context: Context<'_>) -> Self {
+        use Operation::{Embeddings, Rerank};
+        let all_input = matches!(context.operation, Some(Embeddings | Rerank));
+        Self {
+            is_error: context.is_error(),
+            error: context.error(),
+            counting: Counting { all_input },
+            done: false,
+            tools: Vec::new(),
+            is_deferred: false,
+        }
+    }
+
     /// What a chunk and a whole answer have in common.
     fn apply(&mut self, chunk: &Chunk<'_>, named_error: bool, facts: &mut ResponseFacts) {
         chunk.id.replace(&mut facts.id, ID);
@@ -249,9 +264,7 @@ impl OpenAi {
         let said = named || self.is_error || chunk.object.as_str() == "error" || chunk.is_broken();
         if failure.is_some() || said {
             let failure = failure.unwrap_or(&chunk.error);
-            let word = failure.word(&chunk.code, &chunk.kind);
-            facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
-            facts.retry_after = failure.retry_after().or(facts.retry_after);
+            failure.tell(&chunk.code, &chunk.kind, &self.error, facts);
         }
     }
 
@@ -320,6 +333,13 @@ impl Answer for OpenAi {
             return result;
         }
         self.apply(&chunk, false, facts);
+        // All that is there yet is a name, under which the answer will be fetched.
+        facts.pending = chunk.id.as_str().is_empty() && chunk.choices.iter().next().is_none();
+        facts.pending &= !chunk.request_id.as_str().is_empty() && facts.error.is_none();
+        facts.background |= self.is_deferred || facts.pending;
+        if facts.pending {
+            chunk.request_id.replace(&mut facts.id, ID);
+        }
         chunk.choices.iter().for_each(|choice| self.choice(choice, &choice.message, facts));
         Ok(())
     }
@@ -334,5 +354,87 @@ impl Answer for OpenAi {
     fn is_terminated(&self, facts: &ResponseFacts) -> bool {
         let reasons = &facts.finish_reasons;
         self.done || (!reasons.is_empty() && reasons.iter().all(Option::is_some))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What events tell, each with its name.
+    fn told(events: &[(&str, &str)]) -> (ResponseFacts, Vec<Content>) {
+        let context = Context { status: 200, provider: "openai", operation: Some(Operation::Chat) };
+        let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
+        let frames = events
+            .iter()
+            .map(|(name, data)| Frame { name: name.as_bytes(), data: data.as_bytes() });
+        let contents = frames.map(|frame| answer.frame(frame, &mut facts).unwrap()).collect();
+        (facts, contents)
+    }
+
+    fn facts(data: &str) -> ResponseFacts {
+        told(&[("", data)]).0
+    }
+
+    #[test]
+    fn choices_are_followed_up_to_a_bound() {
+        let ended = |index: u64| {
+            let choice = format!(r#"{{"choices":[{{"index":{index},"finish_reason":"stop"}}]}}"#);
+            facts(&choice).finish_reasons.len()
+        };
+        let indexes = [0, CHOICES as u64 - 1, CHOICES as u64, u64::MAX];
+        assert_eq!(indexes.map(ended), [1, CHOICES, 0, 0]);
+        let last = r#"{"choices":[{"index":1,"finish_reason":"length"}]}"#;
+        let first = r#"{"choices":[{"index":0,"finish_reason":"stop"}]}"#;
+        let (both, _) = told(&[("", last), ("", first)]);
+        assert_eq!(both.finish_reasons, [Some("stop".to_owned()), Some("length".to_owned())]);
+    }
+
+    #[test]
+    fn an_error_may_be_told_by_the_events_name_or_by_why_a_choice_ended() {
+        let error = |name, data| told(&[(name, data)]).0.error;
+        let named = Some("error_in_stream".to_owned());
+        assert_eq!(error("error", r#"{"message":"m"}"#), named);
+        assert_eq!(error("", r#"{"message":"m"}"#), None);
+        assert_eq!(error("", r#"{"object":"error","message":"m"}"#), named);
+        assert_eq!(error("", r#"{"choices":[{"index":0,"finish_reason":"error"}]}"#), named);
+        assert_eq!(error("", r#"{"choices":[{"index":0,"finish_reason":"stop"}]}"#), None);
+    }
+
+    #[test]
+    fn who_answered_and_what_was_used_stand_where_each_puts_them() {
+        let found =
+            facts(r#"{"id":"c","model":"m","provider":"Groq","usage":{"prompt_tokens":3}}"#);
+        let names = [found.id, found.model, found.served_by].map(Option::unwrap);
+        assert_eq!(names, ["c", "m", "Groq"]);
+        for usage in [
+            r#"{"usage":{"prompt_tokens":3}}"#,
+            r#"{"x_groq":{"usage":{"prompt_tokens":3}}}"#,
+            r#"{"choices":[{"index":0,"usage":{"prompt_tokens":3}}]}"#,
+        ] {
+            assert_eq!(facts(usage).usage.and_then(|usage| usage.input), Some(3), "{usage}");
+        }
+    }
+
+    #[test]
+    fn a_call_of_either_kind_is_content() {
+        let of = |delta: &str| {
+            let chunk = format!(r#"{{"choices":[{{"index":0,"delta":{delta}}}]}}"#);
+            let (facts, contents) = told(&[("", &chunk)]);
+            (contents[0].tool_call, facts.tool_calls)
+        };
+        assert_eq!(of(r#"{"tool_calls":[{"index":0,"function":{"name":"f"}}]}"#), (true, 1));
+        assert_eq!(of(r#"{"function_call":{"name":"f"}}"#), (true, 1));
+        assert_eq!(of(r#"{"content":"a"}"#), (false, 0));
+    }
+
+    #[test]
+    fn of_an_answer_that_breaks_off_only_its_names_are_told() {
+        let context = Context { status: 200, provider: "openai", operation: Some(Operation::Chat) };
+        let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
+        let cut = br#"{"id":"c","model":"m","usage":{"prompt_tokens":3,"completion_tokens":12"#;
+        assert_eq!(answer.document(cut, &mut facts), Err(Unread::Short));
+        let names = (facts.id.as_deref(), facts.model.as_deref(), facts.usage);
+        assert_eq!(names, (Some("c"), Some("m"), None));
     }
 }

@@ -78,9 +78,9 @@ impl Batch {
         let usage = body.usage.0.and_then(|it| it.usage(Counting::default()));
         facts.usage = usage.map(|usage| Usage { units, ..usage });
         if status == "failed" {
-            let told = |error: &Failure<'_>| error.word(&Word::default(), &Text::default());
-            let word = body.errors.list.iter().find_map(told);
-            facts.error = word.or_else(|| Some(self.error.clone()));
+            let none = Failure::default();
+            let told = body.errors.list.iter().find(|it| it.is_some).unwrap_or(&none);
+            told.tell_alone(&self.error, facts);
         }
     }
 }
@@ -97,9 +97,7 @@ impl Answer for Batch {
             self.apply(&batch, facts);
         }
         if batch.error.is_some || self.is_error {
-            facts.retry_after = batch.error.retry_after().or(facts.retry_after);
-            let word = batch.error.word(&batch.code, &batch.kind);
-            facts.error = word.or_else(|| Some(self.error.clone()));
+            batch.error.tell(&batch.code, &batch.kind, &self.error, facts);
         }
         Ok(())
     }
@@ -114,7 +112,8 @@ mod tests {
     use super::*;
 
     fn told(more: &str) -> ResponseFacts {
-        let mut answer = begin(Context { status: 200, provider: "openai", operation: None });
+        let mut answer =
+            begin(Context { status: 200, provider: "openai", operation: None, choices: None });
         let mut facts = ResponseFacts::default();
         let body = format!(r#"{{"id":"batch_1","object":"batch","model":"gpt-5-nano",{more}}}"#);
         answer.document(body.as_bytes(), &mut facts).unwrap();

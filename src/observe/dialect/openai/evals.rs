@@ -108,8 +108,7 @@ impl Answer for Run {
         }
         // A run that went well has an error object, too, of nulls.
         if self.is_error || run.status.as_str() == "failed" {
-            let word = run.error.word(&run.code, &run.kind);
-            facts.error = word.or_else(|| Some(self.error.clone()));
+            run.error.tell(&run.code, &run.kind, &self.error, facts);
         }
         Ok(())
     }
@@ -124,7 +123,8 @@ mod tests {
     use super::*;
 
     fn told(more: &str) -> ResponseFacts {
-        let mut answer = begin(Context { status: 200, provider: "openai", operation: None });
+        let mut answer =
+            begin(Context { status: 200, provider: "openai", operation: None, choices: None });
         let mut facts = ResponseFacts::default();
         let body =
             format!(r#"{{"object":"eval.run","id":"evalrun_1","model":"gpt-5-nano",{more}}}"#);

@@ -14,7 +14,7 @@ use crate::observe::shapes::failure::{Failure, Word};
 use crate::observe::shapes::lenient::{
     Count, Filled, Flag, List, Number, Object, Text, Unread, fields, read,
 };
-use crate::observe::shapes::tokens::{Counting, Tokens};
+use crate::observe::shapes::tokens::{Counting, Tokens, sum};
 
 /// Pictures are made, or made of others.
 pub(super) const MAKE: Model =
@@ -56,7 +56,13 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
 }
 
 fn begin(context: Context<'_>) -> Box<dyn Answer> {
-    Box::new(Images { is_error: context.is_error(), error: context.error(), made: 0 })
+    Box::new(Images {
+        is_error: context.is_error(),
+        error: context.error(),
+        wanted: context.choices,
+        made: 0,
+        done: false,
+    })
 }
 
 #[derive(Debug)]
@@ -64,8 +70,11 @@ struct Images {
     is_error: bool,
     // The word for an error that has none of its own.
     error: String,
-    // Finished pictures of a stream.
+    // So many pictures were asked for; and so many of a stream are finished.
+    wanted: Option<u64>,
     made: u64,
+    // The stream says that it has ended.
+    done: bool,
 }
 
 fields! {
@@ -127,15 +136,9 @@ impl Images {
 
     fn apply_error(&self, whole: &Whole<'_>, named: bool, facts: &mut ResponseFacts) {
         if whole.error.is_some || named || self.is_error {
-            let word = whole.error.word(&whole.code, &whole.kind);
-            facts.error = word.or_else(|| Some(self.error.clone()));
+            whole.error.tell(&whole.code, &whole.kind, &self.error, facts);
         }
     }
-}
-
-/// What both say together; what neither says is unknown.
-fn sum(one: Option<u64>, other: Option<u64>) -> Option<u64> {
-    one.zip(other).map(|(one, other)| one.saturating_add(other)).or(one).or(other)
 }
 
 impl Answer for Images {
@@ -143,6 +146,7 @@ impl Answer for Images {
         let mut whole = Whole::default();
         // Not OpenAI's, but common.
         if frame.data.trim_ascii() == b"[DONE]" {
+            self.done = true;
             return Ok(Content::default());
         }
         read(frame.data, &mut whole)?;
@@ -173,7 +177,14 @@ impl Answer for Images {
         }
     }
 
-    fn is_terminated(&self, _: &ResponseFacts) -> bool {
+    /// Each picture has a last event of its own.
+    fn is_terminated(&self, facts: &ResponseFacts) -> bool {
+        let all = self.wanted.is_some_and(|wanted| self.made >= wanted);
+        self.may_end(facts) && (all || self.done)
+    }
+
+    /// Fewer may be made than were asked for.
+    fn may_end(&self, _: &ResponseFacts) -> bool {
         self.made > 0
     }
 }
@@ -185,23 +196,33 @@ mod tests {
     const USAGE: &str = r#"{"input_tokens":50,"input_tokens_details":{"text_tokens":10,"image_tokens":40},
         "output_tokens":1056,"total_tokens":1106}"#;
 
-    fn answer() -> Box<dyn Answer> {
+    fn answer(choices: Option<u64>) -> Box<dyn Answer> {
         begin(Context {
             status: 200,
             provider: "openai",
             operation: Some(Operation::ImageGeneration),
+            choices,
         })
     }
 
     fn told(frames: &[String]) -> (Vec<bool>, ResponseFacts, bool) {
-        let (mut answer, mut facts) = (answer(), ResponseFacts::default());
+        let (content, facts, done, _) = asked_for(Some(1), frames);
+        (content, facts, done)
+    }
+
+    /// What was content, what was told, whether it is all and whether it may be.
+    fn asked_for(
+        choices: Option<u64>,
+        frames: &[String],
+    ) -> (Vec<bool>, ResponseFacts, bool, bool) {
+        let (mut answer, mut facts) = (answer(choices), ResponseFacts::default());
         let mut see = |data: &String| {
             let frame = Frame { name: b"", data: data.as_bytes() };
             answer.frame(frame, &mut facts).unwrap().other
         };
         let content = frames.iter().map(&mut see).collect();
-        let done = answer.is_terminated(&facts);
-        (content, facts, done)
+        let (done, may_end) = (answer.is_terminated(&facts), answer.may_end(&facts));
+        (content, facts, done, may_end)
     }
 
     fn event(kind: &str, more: &str) -> String {
@@ -235,7 +256,7 @@ mod tests {
 
     #[test]
     fn pictures_and_tokens_are_counted_and_a_drawings_writer_apart() {
-        let (mut answer, mut facts) = (answer(), ResponseFacts::default());
+        let (mut answer, mut facts) = (answer(Some(1)), ResponseFacts::default());
         let body = format!(
             r#"{{"created":1,"data":[{{"b64_json":"aGk="}},{{"url":"https://x"}},{{"b64_json":""}}],
             "usage":{},"svg_usage":{{"model":"m","input_tokens":5,"output_tokens":2,"total_tokens":7}}}}"#,
@@ -253,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_picture_without_usage_is_one_all_the_same() {
-        let (mut answer, mut facts) = (answer(), ResponseFacts::default());
+        let (mut answer, mut facts) = (answer(Some(1)), ResponseFacts::default());
         answer.document(br#"{"created":1,"data":[{"url":"https://x"}]}"#, &mut facts).unwrap();
         let usage = facts.usage.unwrap();
         assert_eq!((usage.input, usage.output, usage.units.images), (None, None, Some(1)));
@@ -279,8 +300,26 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_is_whole_after_all_pictures_or_where_it_ends_well_with_one() {
+        let (unfinished, finished) =
+            (event("image_edit.partial_image", ""), event("image_edit.completed", ""));
+        let after = |choices: Option<u64>, frames: &[&String]| {
+            let frames: Vec<String> = frames.iter().map(|&it| it.clone()).collect();
+            let (_, _, done, may_end) = asked_for(choices, &frames);
+            (done, may_end)
+        };
+        assert_eq!(after(Some(2), &[&unfinished]), (false, false));
+        assert_eq!(after(Some(2), &[&finished]), (false, true));
+        assert_eq!(after(Some(2), &[&finished, &unfinished, &finished]), (true, true));
+        assert_eq!(after(None, &[&finished]), (false, true), "how many, nobody knows");
+        let end = "[DONE]".to_owned();
+        assert_eq!(after(Some(2), &[&finished, &end]), (true, true));
+        assert_eq!(after(Some(2), &[&end]), (false, false));
+    }
+
+    #[test]
     fn a_torn_answer_tells_its_usage_and_not_how_many_pictures() {
-        let (mut answer, mut facts) = (answer(), ResponseFacts::default());
+        let (mut answer, mut facts) = (answer(Some(1)), ResponseFacts::default());
         let tail = format!("AAAA\"}}],\"size\":\"auto\",\"usage\":{USAGE}}}");
         answer.tail(tail.as_bytes(), &mut facts);
         let usage = facts.usage.unwrap();

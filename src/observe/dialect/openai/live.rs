@@ -10,7 +10,7 @@ use super::super::{Answer, Content, Dialogue};
 use super::responses::Socket;
 use crate::observe::decode::Frame;
 use crate::observe::observation::{Operation, RequestFacts, ResponseFacts, Units, Usage};
-use crate::observe::shapes::failure::{Failure, Word};
+use crate::observe::shapes::failure::Failure;
 use crate::observe::shapes::lenient::{Lenient, Number, Text, Unread, fields, read};
 use crate::observe::turns::Turns;
 
@@ -140,8 +140,7 @@ impl Answer for Talking {
             "session.closed" => facts.finish_reasons = vec![event.reason.bounded(WORD)],
             // It ends no session, but one that has not begun.
             "error" if facts.id.is_none() => {
-                let word = event.error.word(&Word::default(), &Text::default());
-                facts.error = word.or(Some("error_in_stream".to_owned()));
+                event.error.tell_alone("error_in_stream", facts);
             }
             _ => (),
         }
@@ -161,11 +160,12 @@ impl Answer for Talking {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::Settings;
     use crate::tape::Cause;
 
     #[test]
     fn the_last_seconds_count_and_delegated_calls_beside_them() {
-        let (mut live, mut turns) = (Live::default(), Turns::new(Duration::from_secs(1)));
+        let (mut live, mut turns) = (Live::default(), Turns::new(&Settings::default()));
         live.asked(br#"{"type":"session.start","session":{"model":"gpt-live-1"}}"#, &mut turns)
             .unwrap();
         for event in [
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_session_that_does_not_begin_has_failed() {
-        let (mut live, mut turns) = (Live::default(), Turns::new(Duration::from_secs(1)));
+        let (mut live, mut turns) = (Live::default(), Turns::new(&Settings::default()));
         live.asked(br#"{"type":"session.start","session":{"model":"m"}}"#, &mut turns).unwrap();
         live.answered(
             br#"{"type":"error","error":{"type":"invalid_request_error","code":"bad_model"}}"#,

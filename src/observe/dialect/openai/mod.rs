@@ -25,6 +25,8 @@ mod images;
 mod speech;
 /// Sound to text.
 mod transcriptions;
+/// Moving pictures.
+mod videos;
 /// Paths at which no model answers.
 mod plain;
 
@@ -50,6 +52,9 @@ const MODERATION: Model = Model { operation: Operation::Moderation, ..EMBEDDINGS
 /// A stored completion.
 const STORED: Fetch = Fetch { method: "GET", answer: answer::begin };
 
+/// A completion that xAI made meanwhile.
+const DEFERRED: Fetch = Fetch { method: "GET", answer: answer::begin_deferred };
+
 const fn model(name: &'static str, model: Model) -> Route<Post> {
     route(name, Post::Model(model))
 }
@@ -69,6 +74,7 @@ const fn fetch(name: &'static str, fetch: Fetch) -> Route<Post> {
 /// Paths at which a connection becomes a WebSocket.
 const RESPONSES: &str = "/v1/responses";
 const REALTIME: &str = "/v1/realtime";
+const TRANSLATIONS: &str = "/v1/realtime/translations";
 const LIVE: &str = "/v1/live/sessions";
 
 /// The paths of OpenAI's API at which a model answers, or an answer is fetched, and those without a
@@ -97,6 +103,7 @@ const ROUTES: &[Route<Post>] = &[
     plain("/v1/uploads"),
     plain("/v1/batches"),
     plain(REALTIME),
+    plain(TRANSLATIONS),
     plain("/v1/realtime/calls"),
     plain("/v1/realtime/sessions"),
     plain("/v1/realtime/client_secrets"),
@@ -109,9 +116,16 @@ const ROUTES: &[Route<Post>] = &[
     plain("/v1/vector_stores"),
     plain("/v1/containers"),
     plain("/v1/evals"),
-    plain("/v1/videos"),
+    media("/v1/videos", videos::MAKE),
+    media("/v1/videos/generations", videos::MAKE),
+    media("/v1/videos/edits", videos::MAKE),
+    media("/v1/videos/extensions", videos::EXTEND),
+    plain("/v1/videos/characters"),
+    media("/v1/videos/{id}/remix", videos::MAKE),
+    fetch("/v1/videos/{id}", videos::FETCH),
     plain("/v1/fine_tuning/jobs"),
     fetch("/v1/chat/completions/{id}", STORED),
+    fetch("/v1/chat/deferred-completion/{id}", DEFERRED),
     fetch("/v1/responses/{id}", responses::FETCH),
     fetch("/v1/responses/{id}/cancel", responses::CANCEL),
     fetch("/v1/batches/{id}", batches::FETCH),
@@ -139,6 +153,7 @@ pub fn dialogue(route: &str) -> Option<Box<dyn Dialogue>> {
     match route {
         RESPONSES => Some(Box::new(responses::Socket::default())),
         REALTIME => Some(Box::new(realtime::Realtime::default())),
+        TRANSLATIONS => Some(Box::new(realtime::Translations::default())),
         LIVE => Some(Box::new(live::Live::default())),
         _ => None,
     }

@@ -205,8 +205,7 @@ impl Run {
             matches!(status, "queued" | "in_progress" | "cancelling" | "requires_action");
         facts.tool_calls = run.required.outputs.calls.0.unwrap_or(facts.tool_calls);
         if matches!(status, "failed" | "expired") {
-            let word = run.last_error.word(&Word::default(), &run.status);
-            facts.error = word.or_else(|| Some(self.error.clone()));
+            run.last_error.tell(&Word::default(), &run.status, &self.error, facts);
         }
         if facts.pending && status != "requires_action" {
             return;
@@ -227,9 +226,7 @@ impl Run {
             self.apply(thing, facts);
         }
         if thing.error.is_some || named_error || self.is_error {
-            facts.retry_after = thing.error.retry_after().or(facts.retry_after);
-            let word = thing.error.word(&thing.code, &thing.kind);
-            facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
+            thing.error.tell(&thing.code, &thing.kind, &self.error, facts);
         }
     }
 }
@@ -264,7 +261,8 @@ mod tests {
     use super::*;
 
     fn told(events: &[&str]) -> (ResponseFacts, Vec<Content>, bool) {
-        let mut answer = begin(Context { status: 200, provider: "openai", operation: None });
+        let mut answer =
+            begin(Context { status: 200, provider: "openai", operation: None, choices: None });
         let mut facts = ResponseFacts::default();
         let frames = events.iter().map(|event| Frame { name: b"", data: event.as_bytes() });
         let contents = frames.map(|frame| answer.frame(frame, &mut facts).unwrap()).collect();

@@ -91,8 +91,7 @@ impl Speech {
         let kind = told.kind.as_str();
         self.done |= kind == "speech.audio.done";
         if told.error.is_some || named || kind == "error" || self.is_error {
-            let word = told.error.word(&told.code, &told.kind);
-            facts.error = word.or_else(|| Some(self.error.clone()));
+            told.error.tell(&told.code, &told.kind, &self.error, facts);
         }
         Ok(told.audio.0)
     }
@@ -135,8 +134,12 @@ mod tests {
 
     #[test]
     fn togethers_chunks_are_sound_and_end_as_its_others_do() {
-        let context =
-            Context { status: 200, provider: "together_ai", operation: Some(Operation::Speech) };
+        let context = Context {
+            status: 200,
+            provider: "together_ai",
+            operation: Some(Operation::Speech),
+            choices: None,
+        };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let mut see =
             |data: &[u8]| answer.frame(Frame { name: b"", data }, &mut facts).unwrap().other;
@@ -151,8 +154,12 @@ mod tests {
 
     #[test]
     fn events_carry_sound_and_the_last_one_the_usage() {
-        let context =
-            Context { status: 200, provider: "openai", operation: Some(Operation::Speech) };
+        let context = Context {
+            status: 200,
+            provider: "openai",
+            operation: Some(Operation::Speech),
+            choices: None,
+        };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let mut see =
             |data: &[u8]| answer.frame(Frame { name: b"", data }, &mut facts).unwrap().other;

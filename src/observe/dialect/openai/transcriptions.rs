@@ -2,7 +2,7 @@
 //! (`text`, `srt`, `vtt`), which tells no usage. Knows no other part of the API.
 //!
 //! Source: the types of the provider's SDK for Python 3.52 (`Transcription`, `TranscriptionVerbose`,
-//! `TranscriptionTextDoneEvent`).
+//! `TranscriptionTextDoneEvent`); for vLLM its `TranscriptionStreamResponse`, which ends as chat does.
 
 use std::time::Duration;
 
@@ -11,7 +11,9 @@ use super::tail;
 use crate::observe::decode::Frame;
 use crate::observe::observation::{Operation, RequestFacts, ResponseFacts, Units, Usage};
 use crate::observe::shapes::failure::{Failure, Word};
-use crate::observe::shapes::lenient::{Filled, Flag, Number, Object, Text, Unread, fields, read};
+use crate::observe::shapes::lenient::{
+    Filled, Flag, List, Number, Object, Text, Unread, fields, read,
+};
 use crate::observe::shapes::tokens::{Counting, Tokens};
 
 /// Sound is written down, translated or not.
@@ -20,6 +22,7 @@ pub(super) const MAKE: Model =
 
 /// Longest names that are kept.
 const MODEL: usize = 256;
+const ID: usize = 128;
 
 fields! {
     struct Request<'de> {
@@ -36,13 +39,15 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
     let result = read(body, &mut request);
     facts.model = request.model.bounded(MODEL);
     facts.stream = request.stream.0 == Some(true);
+    // Of a body that breaks off the rest may be half a number.
+    result?;
     facts.temperature = request.temperature.0;
     facts.output_type = match request.response_format.as_str() {
         "text" | "srt" | "vtt" => Some("text"),
         "json" | "verbose_json" | "diarized_json" => Some("json"),
         _ => None,
     };
-    result
+    Ok(())
 }
 
 fn begin(context: Context<'_>) -> Box<dyn Answer> {
@@ -62,6 +67,9 @@ fields! {
     struct Told<'de> {
         delta: Filled = "delta",
         text: Filled = "text",
+        /// vLLM's.
+        id: Text<'de> = "id",
+        choices: List<'de, Choice<'de>> = "choices",
         usage: Object<Tokens> = "usage",
         /// Of `verbose_json` and `diarized_json`, in seconds.
         duration: Number = "duration",
@@ -69,6 +77,19 @@ fields! {
         error: Failure<'de> = "error",
         code: Word = "code",
         kind: Text<'de> = "type",
+    }
+}
+
+fields! {
+    struct Choice<'de> {
+        delta: Piece = "delta",
+        finish_reason: Text<'de> = "finish_reason",
+    }
+}
+
+fields! {
+    struct Piece {
+        content: Filled = "content",
     }
 }
 
@@ -91,10 +112,14 @@ impl Told<'_> {
 impl Heard {
     fn apply(&mut self, told: &Told<'_>, named: bool, facts: &mut ResponseFacts) {
         told.model.replace(&mut facts.model, MODEL);
+        told.id.replace(&mut facts.id, ID);
+        for choice in told.choices.iter() {
+            facts.finish_reasons.resize(1, None);
+            facts.finish_reasons.iter_mut().for_each(|it| choice.finish_reason.replace(it, ID));
+        }
         facts.usage = told.usage().or(facts.usage);
         if told.error.is_some || named || self.is_error {
-            let word = told.error.word(&told.code, &told.kind);
-            facts.error = word.or_else(|| Some(self.error.clone()));
+            told.error.tell(&told.code, &told.kind, &self.error, facts);
         }
     }
 }
@@ -112,7 +137,8 @@ impl Answer for Heard {
         self.done |= is_end;
         self.apply(&told, kind == "error" || frame.name == b"error", facts);
         // The last event says all of it once more.
-        let text = told.delta.0 || (told.text.0 && !is_end);
+        let pieces = told.choices.iter().any(|choice| choice.delta.content.0);
+        let text = told.delta.0 || pieces || (told.text.0 && !is_end);
         Ok(Content { text, ..Content::default() })
     }
 
@@ -143,6 +169,7 @@ mod tests {
             status: 200,
             provider: "openai",
             operation: Some(Operation::Transcription),
+            choices: None,
         })
     }
 

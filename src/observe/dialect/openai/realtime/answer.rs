@@ -8,11 +8,11 @@ use super::usage::Spent;
 use super::{ID, WORD};
 use crate::observe::decode::Frame;
 use crate::observe::observation::ResponseFacts;
-use crate::observe::shapes::failure::{Failure, Word};
+use crate::observe::shapes::failure::Failure;
 use crate::observe::shapes::lenient::{Filled, Into, Lenient, Object, Text, Unread, fields, read};
 
 /// The word for an error that has none of its own.
-const ERROR: &str = "error_in_stream";
+pub(super) const ERROR: &str = "error_in_stream";
 
 /// Begins to read a response.
 pub(super) fn response() -> Box<dyn Answer> {
@@ -117,9 +117,7 @@ impl Speaking {
 }
 
 fn fail(error: &Failure<'_>, facts: &mut ResponseFacts) {
-    let word = error.word(&Word::default(), &Text::default());
-    facts.error = word.or(facts.error.take()).or_else(|| Some(ERROR.to_owned()));
-    facts.retry_after = error.retry_after().or(facts.retry_after);
+    error.tell_alone(ERROR, facts);
 }
 
 impl Answer for Speaking {
@@ -157,6 +155,7 @@ struct Transcribing {
 
 fields! {
     struct Heard<'de> {
+        item: Text<'de> = "item_id",
         kind: Text<'de> = "type",
         delta: Filled = "delta",
         usage: Object<Spent> = "usage",
@@ -168,6 +167,8 @@ impl Answer for Transcribing {
     fn frame(&mut self, frame: Frame<'_>, facts: &mut ResponseFacts) -> Result<Content, Unread> {
         let mut heard = Heard::default();
         read(frame.data, &mut heard)?;
+        // It has no id but that of what was heard.
+        heard.item.replace(&mut facts.id, ID);
         let kind = heard.kind.as_str();
         if kind.ends_with(".failed") {
             fail(&heard.error, facts);
@@ -248,5 +249,22 @@ mod tests {
         ] {
             assert_eq!(of(none), [false; 4], "{none}");
         }
+    }
+
+    #[test]
+    fn a_transcript_ends_when_it_is_complete_and_tells_its_usage() {
+        let (mut answer, mut facts) = (transcription(), ResponseFacts::default());
+        let mut told = |kind: &str, rest: &str| {
+            let event =
+                format!(r#"{{"type":"conversation.item.input_audio_transcription.{kind}"{rest}}}"#);
+            let frame = Frame { name: b"", data: event.as_bytes() };
+            let content = answer.frame(frame, &mut facts).unwrap();
+            (content.text, answer.is_terminated(&facts), facts.error.is_some())
+        };
+        assert_eq!(told("delta", r#","delta":"a""#), (true, false, false));
+        assert_eq!(told("failed", ""), (false, false, true));
+        let usage = r#","usage":{"type":"tokens","input_tokens":5,"output_tokens":6}"#;
+        assert_eq!(told("completed", usage), (false, true, true));
+        assert_eq!(facts.usage.and_then(|usage| usage.input), Some(5));
     }
 }

@@ -8,6 +8,10 @@
 mod answer;
 /// What was counted.
 mod usage;
+/// Spoken translations.
+mod translations;
+
+pub(super) use translations::Translations;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -271,6 +275,7 @@ fn put<T>(queue: &mut VecDeque<T>, value: T) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::Settings;
     use crate::observe::turns::Ended;
     use crate::tape::Cause;
 
@@ -278,7 +283,7 @@ mod tests {
 
     /// `>` is said by the client, `<` by the upstream, a millisecond after the one before.
     fn talk(messages: &[&str]) -> Vec<Ended> {
-        let (mut realtime, mut turns) = (Realtime::default(), Turns::new(Duration::from_secs(10)));
+        let (mut realtime, mut turns) = (Realtime::default(), Turns::new(&Settings::default()));
         for (millis, message) in messages.iter().enumerate() {
             turns.at(Duration::from_millis(millis as u64));
             let (side, json) = message.split_at(1);

@@ -167,9 +167,7 @@ impl Reading {
     }
 
     fn fail(&self, error: &Failure<'_>, code: &Word, kind: &Text<'_>, facts: &mut ResponseFacts) {
-        facts.retry_after = error.retry_after().or(facts.retry_after);
-        let word = error.word(code, kind);
-        facts.error = word.or(facts.error.take()).or_else(|| Some(self.error.clone()));
+        error.tell(code, kind, &self.error, facts);
     }
 
     /// Errors of an event: an event of its own, in either shape, and that of a response that failed
@@ -279,7 +277,8 @@ mod tests {
 
     fn told(events: &[&str]) -> (ResponseFacts, Vec<Content>, bool) {
         let operation = Some(Operation::Chat);
-        let mut answer = begin(Context { status: 200, provider: "openai", operation });
+        let mut answer =
+            begin(Context { status: 200, provider: "openai", operation, choices: None });
         let mut facts = ResponseFacts::default();
         let frames = events.iter().map(|event| Frame { name: b"", data: event.as_bytes() });
         let contents = frames.map(|frame| answer.frame(frame, &mut facts).unwrap()).collect();
@@ -293,7 +292,8 @@ mod tests {
 
     fn whole(body: &str) -> ResponseFacts {
         let operation = Some(Operation::Chat);
-        let mut answer = begin(Context { status: 200, provider: "openai", operation });
+        let mut answer =
+            begin(Context { status: 200, provider: "openai", operation, choices: None });
         let mut facts = ResponseFacts::default();
         answer.document(body.as_bytes(), &mut facts).unwrap();
         facts
@@ -441,7 +441,8 @@ mod tests {
     fn the_end_of_a_cut_response_tells_its_usage_and_no_other_does() {
         let tail = |body: &str| {
             let operation = Some(Operation::Chat);
-            let mut answer = begin(Context { status: 200, provider: "openai", operation });
+            let mut answer =
+                begin(Context { status: 200, provider: "openai", operation, choices: None });
             let mut facts =
                 ResponseFacts { finish_reasons: vec![None], ..ResponseFacts::default() };
             answer.tail(body.as_bytes(), &mut facts);

@@ -82,7 +82,10 @@ impl Dialogue for Socket {
         self.begin(asked.lane.bounded(LANE).unwrap_or_default(), facts, turns);
         let context = trace_context::parse(asked.metadata.traceparent.as_str().as_bytes());
         let newest = self.open.last().and_then(|it| turns.get(it.number));
-        newest.into_iter().for_each(|turn| turn.context = context);
+        if let Some(turn) = newest {
+            turn.context = context;
+            turn.kept.ask(message, result.is_ok());
+        }
         result
     }
 
@@ -124,7 +127,8 @@ impl Socket {
 
     fn begin(&mut self, lane: String, facts: RequestFacts, turns: &mut Turns) {
         let operation = Operation::Chat;
-        let context = Context { status: 200, provider: "", operation: Some(operation) };
+        let context =
+            Context { status: 200, provider: "", operation: Some(operation), choices: None };
         let turn = turns.begin(operation, answer::begin(context), turns.now());
         self.last = RequestFacts { warm_up: false, messages: None, ..facts.clone() };
         turn.request = facts;
@@ -191,12 +195,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::observe::Settings;
     use crate::observe::turns::Ended;
     use crate::tape::Cause;
 
     /// `>` is said by the client, `<` by the upstream, a millisecond after the one before.
     fn talk(messages: &[&str]) -> Vec<Ended> {
-        let (mut socket, mut turns) = (Socket::default(), Turns::new(Duration::from_secs(10)));
+        let (mut socket, mut turns) = (Socket::default(), Turns::new(&Settings::default()));
         for (millis, message) in messages.iter().enumerate() {
             turns.at(Duration::from_millis(millis as u64));
             let (side, json) = message.split_at(1);
