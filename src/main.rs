@@ -6,6 +6,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use clearspan::cli::{self, Arguments, Next};
 use clearspan::config::{Environment, Loaded, Settings};
@@ -39,10 +42,13 @@ fn run(loaded: Loaded) -> ExitCode {
 fn log(for_a_person: bool, level: LevelFilter) {
     let lines = tracing_subscriber::fmt().with_writer(io::stderr).with_target(false);
     let lines = lines.with_max_level(level);
+    // Libraries warn of what any client may send, as often as it does.
+    let of_others = level.min(LevelFilter::ERROR);
+    let said = Targets::new().with_target(env!("CARGO_CRATE_NAME"), level).with_default(of_others);
     if for_a_person {
-        lines.with_ansi(false).init();
+        lines.with_ansi(false).finish().with(said).init();
     } else {
-        lines.json().flatten_event(true).init();
+        lines.json().flatten_event(true).finish().with(said).init();
     }
 }
 

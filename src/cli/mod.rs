@@ -242,7 +242,10 @@ mod tests {
         for line in [&[][..], &["check"]] {
             let (next, out, err) = acted(line, &bad);
             assert_eq!((code(&next), out.as_str()), (exit_code(78), ""));
-            assert_eq!(err, "CLEARSPAN_LIMITS_WORKERS: invalid type: string \"x\", expected u8\n");
+            assert_eq!(
+                err,
+                "CLEARSPAN_LIMITS_WORKERS: this is the text \"x\": write a whole number from 0 to 255\n"
+            );
         }
         let (next, _, err) = acted(&["--config", "/nonexistent/x.toml"], &[]);
         assert_eq!(code(&next), exit_code(78));

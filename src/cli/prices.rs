@@ -227,6 +227,11 @@ fn show_unknown(
     if let Some((seller, by)) = explanation.seller {
         writeln!(out, "looked in the list of {seller}, found {}", found_by(by))?;
     }
+    if !explanation.sellers.is_empty() {
+        writeln!(out, "say which of those that sell it is meant:")?;
+        let flag = |seller| writeln!(out, "  clearspan prices {model} --provider {seller}");
+        explanation.sellers.iter().try_for_each(flag)?;
+    }
     if !explanation.nearest.is_empty() {
         writeln!(out, "nearest:")?;
         explanation.nearest.iter().try_for_each(|name| writeln!(out, "  {name}"))?;
@@ -260,7 +265,7 @@ fn show_entry(
         line(name, text)?;
     }
     for (of, source, seen) in &entry.added {
-        line(of, &format!("{source}, read {seen}"))?;
+        line("added", &format!("{of}, from {source}, read {seen}"))?;
     }
     Ok(())
 }
@@ -329,6 +334,7 @@ fn found_by(by: By) -> &'static str {
         By::Name => "by its name",
         By::LikeName => "by a part of its name",
         By::Model => "by the model's name",
+        By::Only => "which alone sells a model of this name",
         By::Prefix => "by the model's prefix",
     }
 }
@@ -337,7 +343,7 @@ fn in_words(reason: Unpriced) -> &'static str {
     match reason {
         Unpriced::NotAModelCall => "it is no call of a model",
         Unpriced::NoModel => "no model is named",
-        Unpriced::ProviderUnknown => "the table does not know who sells it",
+        Unpriced::ProviderUnknown => "nothing says who sells it",
         Unpriced::ModelUnknown => "the provider's list does not have it",
         Unpriced::FineTuneUnknown => "it is fine-tuned, and has no price of its own in the table",
         Unpriced::PriceUnknown => "it has no price of what is counted here",
@@ -402,7 +408,7 @@ mod tests {
         let (found, text) = say(line);
         assert!(found, "{text}");
         for line in [
-            "code_session  https://github.com/BerriAI/litellm/blob/main/model_prices_and_context_window.json, read 2026-11-21",
+            "added         code_session, from https://github.com/BerriAI/litellm/blob/main/model_prices_and_context_window.json, read 2026-11-21",
             "USD per piece",
             "  code_session          0.03",
             "  web_search                  3     10               0.03",
@@ -415,6 +421,7 @@ mod tests {
         let (_, text) = say("whisper-1 --input-seconds 3.3");
         let line = "  input_audio_hour        3.3 s      0.36            0.00033";
         assert!(text.lines().any(|shown| shown == line), "{text}");
+        assert!(!text.contains("code_session"), "what hears runs no code: {text}");
         let line = "claude-opus-5 --input 9 --cache-write 5 --cache-write-1h 2 --output 1";
         let (_, text) = say(line);
         let line = "  cache_write_1h              2     10               0.00002";
@@ -440,10 +447,31 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_others_sell_names_them() {
-        let (found, text) = say("llama-3.3-70b-versatile");
+    fn a_model_that_one_alone_sells_needs_no_provider() {
+        for (model, entry) in [
+            ("text-embedding-3-small", "openai/text-embedding-3-small"),
+            ("sora-2", "openai/sora-2"),
+            ("sonar-pro", "perplexity/sonar-pro"),
+            ("llama-3.3-70b-versatile", "groq/llama-3.3-70b-versatile"),
+        ] {
+            let (found, text) = say(model);
+            assert!(found && text.starts_with(&format!("entry         {entry} ")), "{text}");
+            assert!(text.contains(", which alone sells a model of this name\n"), "{text}");
+        }
+        let (found, text) = say("ft:gpt-4o-2024-08-06:org::id");
+        assert!(found && text.contains("openai"), "{text}");
+    }
+
+    #[test]
+    fn of_a_model_that_several_sell_the_flags_are_shown() {
+        let (found, text) = say("openai/gpt-oss-120b");
         assert!(!found);
-        assert!(text.contains("\n  groq/llama-3.3-70b-versatile\n"), "{text}");
+        assert!(
+            text.starts_with("no price for openai/gpt-oss-120b: nothing says who sells it"),
+            "{text}"
+        );
+        let flag = "\n  clearspan prices openai/gpt-oss-120b --provider groq\n";
+        assert!(text.contains(flag) && !text.contains("nearest"), "{text}");
     }
 
     #[test]

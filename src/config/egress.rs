@@ -25,9 +25,10 @@ pub(super) fn written(
         ProxySource::Text(text) if text.contains('@') => {
             Err(Fault::at(place, CREDENTIALS).secret())
         }
-        ProxySource::Text(text) => {
-            proxy::parse(text).map_err(|refused| Fault::at(place, refused.to_string()))
-        }
+        ProxySource::Text(text) => proxy::parse(text).map_err(|refused| {
+            let fault = Fault::at(place, refused.to_string());
+            if text.contains(['?', '#']) { fault.secret() } else { fault }
+        }),
         ProxySource::Secret(secret) => {
             let text = secret.read(environment).map_err(|why| Fault::at(&place, why))?;
             proxy::parse(&text).map_err(|refused| Fault::at(place, refused.to_string()))

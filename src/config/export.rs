@@ -81,8 +81,7 @@ fn targets(
         faults.push(Fault::at(place("signals"), NO_SIGNAL));
     }
     let urls = urls(export).unwrap_or_else(|refused| {
-        let fault = Fault::at(place("endpoint"), refused.to_string());
-        faults.push(if refused == Refused::Credentials { fault.secret() } else { fault });
+        faults.push(refused.at(place("endpoint"), &export.endpoint));
         Vec::new()
     });
     let mut headers = Vec::new();

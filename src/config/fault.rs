@@ -124,8 +124,47 @@ fn element<'a, 'i>(
     list.get(step.parse::<usize>().ok()?)
 }
 
+/// What serde expects, as a person would say it; the longest first, of those that begin alike.
+const WANTED: [(&str, &str); 12] = [
+    ("a nonzero usize", "a whole number above 0"),
+    ("usize", "a whole number, 0 or more"),
+    ("u16", "a whole number from 0 to 65535"),
+    ("u8", "a whole number from 0 to 255"),
+    ("a boolean", "true or false"),
+    ("a string", "text in quotes"),
+    ("path string", "a path in quotes"),
+    ("a sequence", "a list, like [\"a\", \"b\"]"),
+    ("a map", "a table"),
+    ("struct", "a table"),
+    ("string or table", "text in quotes"),
+    ("string", "text in quotes"),
+];
+
+/// serde's "invalid type: integer `2`, expected a boolean" as a sentence that helps.
+fn explain_value(message: &str) -> Option<String> {
+    let rest = ["invalid type: ", "invalid value: "].iter().find_map(|it| message.strip_prefix(it));
+    let (found, wanted) = rest?.split_once(", expected ")?;
+    let known = WANTED.iter().find(|(theirs, _)| wanted.starts_with(theirs));
+    let wanted = known.map_or(wanted, |(_, ours)| ours);
+    let found = found.replace("integer ", "the number ").replace("floating point ", "the number ");
+    let found = found.replace("string ", "the text ").replace("boolean ", "the word ");
+    let found = match found.as_str() {
+        "sequence" => "a list".to_owned(),
+        "map" => "a table".to_owned(),
+        _ => found,
+    };
+    Some(format!("this is {found}: write {wanted}"))
+}
+
 /// serde's "unknown field `a`, expected one of `b`, `c`" as a sentence that helps.
-fn explain(message: &str) -> String {
+pub(super) fn explain(message: &str) -> String {
+    // Of a key that knows a few words, which `toml` does not tell.
+    if message == "wanted string or table" {
+        return "this is no text: write one of the words that the key knows, in quotes".to_owned();
+    }
+    if let Some(explained) = explain_value(message) {
+        return explained;
+    }
     let what = if message.starts_with("unknown field `") {
         "key"
     } else if message.starts_with("unknown variant `") {
@@ -241,7 +280,40 @@ proxy.toml: error at line 3, column 17
   |
 3 | max_exchanges = 0
   |                 ^
-invalid value: integer `0`, expected a nonzero usize"
+this is the number `0`: write a whole number above 0"
+        );
+    }
+
+    #[test]
+    fn what_is_wanted_is_said_as_a_person_would() {
+        let last = |text: &str| refused(text).lines().last().unwrap_or_default().to_owned();
+        let upstream = |key: &str| last(&format!("[[upstream]]\nname='a'\nurl='http://a'\n{key}"));
+        assert_eq!(upstream("http = 2"), "this is the number `2`: write \"1\" or \"2\", in quotes");
+        assert_eq!(upstream("propagate = 'yes'"), "this is the text \"yes\": write true or false");
+        let list = "this is the text \"/v1/\": write a list, like [\"a\", \"b\"]";
+        assert_eq!(upstream("paths = '/v1/'"), list);
+        assert_eq!(upstream("name = 3"), "duplicate key");
+        assert_eq!(
+            last("[limits]\nworkers = 300"),
+            "this is the number `300`: write a whole number from 0 to 255"
+        );
+        assert_eq!(
+            last("[limits]\nupstream_idle_connections = -1"),
+            "this is the number `-1`: write a whole number, 0 or more"
+        );
+        assert_eq!(last("[server]\nroot = 3"), "this is the number `3`: write text in quotes");
+        assert_eq!(
+            last("[telemetry]\nlines = 1"),
+            "this is no text: write one of the words that the key knows, in quotes"
+        );
+        assert_eq!(last("server = 1"), "this is the number `1`: write a table");
+        for written in ["localhost:4319", ":4319", "4319"] {
+            let offered = "a listener has an IP address, not a name: write \"127.0.0.1:4319\", or \"0.0.0.0:4319\" for other machines too";
+            assert_eq!(last(&format!("[server]\nlisten = '{written}'")), offered);
+        }
+        assert!(
+            last("[server]\nlisten = 'gpu:4319'")
+                .starts_with("this is the text \"gpu:4319\": write an IP address and a port")
         );
     }
 

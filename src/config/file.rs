@@ -1,10 +1,12 @@
 //! The shape of `proxy.toml`, key for key, with its defaults. Knows no rule that reaches across keys.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::limits::Limits;
 use super::proxy::ProxySource;
@@ -174,7 +176,7 @@ fn shipped_upstreams() -> Vec<Upstream> {
 }
 
 /// What is spoken with an upstream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum Http {
     /// HTTP/1.1: one exchange at a time on a connection.
     #[default]
@@ -183,6 +185,30 @@ pub enum Http {
     /// HTTP/2: many.
     #[serde(rename = "2")]
     Two,
+}
+
+impl<'de> Deserialize<'de> for Http {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(HttpVisitor)
+    }
+}
+
+struct HttpVisitor;
+
+impl Visitor<'_> for HttpVisitor {
+    type Value = Http;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"1\" or \"2\", in quotes")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Http, E> {
+        match text {
+            "1" => Ok(Http::One),
+            "2" => Ok(Http::Two),
+            _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+        }
+    }
 }
 
 /// Whose wire format an upstream speaks.

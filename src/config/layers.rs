@@ -186,7 +186,7 @@ fn scalars(file: &File) -> Result<Vec<(String, String, Value)>, Error> {
 fn typed(section: &str, key: &str, text: &str) -> Result<Value, String> {
     let fits = |value: Value| match File::deserialize(single(section, key, value.clone())) {
         Ok(_) => Ok(value),
-        Err(error) => Err(error.message().to_owned()),
+        Err(error) => Err(fault::explain(error.message())),
     };
     let as_text = fits(Value::String(text.to_owned()));
     let scalar = text.parse::<Value>().ok().filter(|value| !value.is_array() && !value.is_table());
@@ -351,26 +351,30 @@ mod tests {
     #[test]
     fn a_variable_that_its_key_cannot_take_is_refused_by_name() {
         for (variable, text, message) in [
-            ("CLEARSPAN_LIMITS_WORKERS", "many", "invalid type: string \"many\", expected u8"),
+            (
+                "CLEARSPAN_LIMITS_WORKERS",
+                "many",
+                "this is the text \"many\": write a whole number from 0 to 255",
+            ),
             (
                 "CLEARSPAN_LIMITS_MAX_EXCHANGES",
                 "0",
-                "invalid value: integer `0`, expected a nonzero usize",
+                "this is the number `0`: write a whole number above 0",
             ),
             (
                 "CLEARSPAN_TELEMETRY_PHASE_SPANS",
                 "yes",
-                "invalid type: string \"yes\", expected a boolean",
+                "this is the text \"yes\": write true or false",
             ),
             (
                 "CLEARSPAN_TELEMETRY_LINES",
                 "xml",
-                "unknown variant `xml`, expected one of `auto`, `json`, `off`",
+                "unknown value `xml`: this version knows no such value here\nit knows `auto`, `json`, `off`",
             ),
             (
                 "CLEARSPAN_SERVER_LISTEN",
                 "4319",
-                "invalid type: integer `4319`, expected an IP address and a port, like \"127.0.0.1:4319\" or \"[::1]:4319\", or a socket's path, like \"unix:/run/clearspan.sock\"",
+                "a listener has an IP address, not a name: write \"127.0.0.1:4319\", or \"0.0.0.0:4319\" for other machines too",
             ),
         ] {
             let told = layers("", &[(variable, text)]).unwrap_err();

@@ -24,6 +24,8 @@ mod fault;
 mod variables;
 /// The standard variables.
 mod otel;
+/// Those that choose conventions.
+mod conventions;
 /// Those that say where telemetry goes.
 mod otlp;
 /// Files of certificates and keys.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 use super::Error;
+use super::conventions;
 use super::environment::Environment;
 use super::file::Signal;
 use super::otlp::{self, Target};
@@ -121,6 +122,7 @@ pub(super) fn read(environment: &Environment, warnings: &mut Vec<String>) -> Res
     let mut reader = Reader { environment, warnings };
     warn_of_unread(&mut reader);
     warn_of_unhonoured(&mut reader);
+    conventions::warn(&mut reader);
     let mut attributes = attributes(&mut reader);
     let named = attributes.iter().position(|(key, _)| key == "service.name");
     let named = named.map(|at| ("OTEL_RESOURCE_ATTRIBUTES", attributes.swap_remove(at).1));
@@ -312,7 +314,8 @@ fn warn_of_unhonoured(reader: &mut Reader<'_>) {
 
 fn warn_of_unread(reader: &mut Reader<'_>) {
     let set = reader.environment.beginning_with("OTEL_").map(|(name, _)| name);
-    let touching = set.filter(|name| TOUCHING.iter().any(|begin| name.starts_with(begin)));
+    let beginnings = || TOUCHING.iter().chain(&conventions::TOUCHING);
+    let touching = set.filter(|name| beginnings().any(|begin| name.starts_with(begin)));
     let unread: Vec<_> = touching.filter(|name| !is_read(name)).collect();
     for name in unread {
         reader.ignored(name, "this version does not read it");
@@ -324,7 +327,7 @@ fn is_read(name: &str) -> bool {
         let own = ["TRACES_", "METRICS_", "LOGS_"].iter().find_map(|it| rest.strip_prefix(it));
         otlp::KEYS.contains(&own.unwrap_or(rest))
     });
-    of_otlp || READ.contains(&name)
+    of_otlp || READ.contains(&name) || conventions::READ.contains(&name)
 }
 
 #[cfg(test)]
@@ -672,8 +675,41 @@ mod tests {
     }
 
     #[test]
+    fn semconv_stability_opt_in_chooses_nothing_and_what_it_would_is_told() {
+        let name = "OTEL_SEMCONV_STABILITY_OPT_IN";
+        quiet(&[(name, "http,gen_ai_latest_experimental,database/dup")]);
+        let dup = "`http/dup`: names are those of 1.41, and no older ones beside them";
+        assert_eq!(warned(name, "http/dup"), format!("{name} is ignored: {dup}"));
+        let other = "`gen_ai_next` is not known here; names are those of 1.41";
+        assert_eq!(warned(name, "http, gen_ai_next"), format!("{name} is ignored: {other}"));
+    }
+
+    #[test]
+    fn instrumentation_genai_capture_message_content_is_never_granted() {
+        let name = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT";
+        quiet(&[(name, "false")]);
+        quiet(&[(name, "NO_CONTENT")]);
+        for value in ["true", "SPAN_AND_EVENT"] {
+            let never = format!("{name} is ignored: prompts and answers are never told");
+            assert_eq!(warned(name, value), never);
+        }
+        assert!(warned(name, "1").contains("it is none of false, no_content"));
+    }
+
+    #[test]
+    fn instrumentation_http_known_methods_are_told_of() {
+        let name = "OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS";
+        assert!(warned(name, "GET,POST").contains("is ignored: methods are those of RFC 9110"));
+    }
+
+    #[test]
     fn a_variable_that_would_change_what_is_sent_but_is_not_read_is_told() {
-        for name in ["OTEL_EXPORTER_ZIPKIN_ENDPOINT", "OTEL_BSP_NEW", "OTEL_ENTITIES"] {
+        for name in [
+            "OTEL_EXPORTER_ZIPKIN_ENDPOINT",
+            "OTEL_BSP_NEW",
+            "OTEL_ENTITIES",
+            "OTEL_INSTRUMENTATION_GENAI_EVENTS",
+        ] {
             assert_eq!(
                 warned(name, "x"),
                 format!("{name} is ignored: this version does not read it")

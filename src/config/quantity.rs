@@ -1,6 +1,7 @@
 //! How sizes, durations and addresses are written in `proxy.toml` and in variables. Knows no key.
 
 use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use serde::de::{Error, Visitor};
@@ -185,7 +186,7 @@ impl Serialize for Address {
 
 impl<'de> Deserialize<'de> for Address {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(AddressVisitor)
+        deserializer.deserialize_any(AddressVisitor)
     }
 }
 
@@ -198,11 +199,28 @@ impl Visitor<'_> for AddressVisitor {
         write!(f, "{NoEndpoint}")
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Address, E> {
-        text.parse()
-            .map(Address)
-            .map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Address, E> {
+        self.visit_str(&number.to_string())
     }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Address, E> {
+        text.parse().map(Address).map_err(|_| match offer(text) {
+            Some(address) => E::custom(format!(
+                "a listener has an IP address, not a name: write \"{address}\", or \
+                 \"0.0.0.0:{}\" for other machines too",
+                address.port()
+            )),
+            None => E::invalid_value(serde::de::Unexpected::Str(text), &self),
+        })
+    }
+}
+
+/// This machine's own address, where it was most likely meant: `localhost:4319`, `:4319`, `4319`.
+fn offer(text: &str) -> Option<SocketAddr> {
+    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+    let is_this = host.is_empty() || host.eq_ignore_ascii_case("localhost");
+    let port = port.parse().ok().filter(|_| is_this)?;
+    Some((Ipv4Addr::LOCALHOST, port).into())
 }
 
 #[cfg(test)]
@@ -308,8 +326,8 @@ mod tests {
             assert_eq!(read::<Address>(&format!("\"{text}\"")), expected);
         }
         assert_eq!(
-            read::<Address>("\"localhost:80\"").unwrap_err(),
-            "invalid value: string \"localhost:80\", expected an IP address and a port, \
+            read::<Address>("\"gpu:80\"").unwrap_err(),
+            "invalid value: string \"gpu:80\", expected an IP address and a port, \
              like \"127.0.0.1:4319\" or \"[::1]:4319\", or a socket's path, like \"unix:/run/clearspan.sock\""
         );
     }

@@ -5,7 +5,7 @@ use http::HeaderValue;
 use super::environment::Environment;
 use super::fault::Fault;
 use super::socket_url::SocketUrl;
-use super::url::{Refused, Url};
+use super::url::Url;
 use super::{egress, file, upstream_tls};
 use crate::forward::settings::{Place, Tls, Way};
 
@@ -37,10 +37,7 @@ pub(super) fn resolve(
         Some(Err(refused)) => Err(vec![Fault::at(place("url"), refused.to_string())]),
         None => match Url::parse(&written.url) {
             Ok(url) => over_network(written, url, place, environment),
-            Err(refused) => {
-                let fault = Fault::at(place("url"), refused.to_string());
-                Err(vec![if refused == Refused::Credentials { fault.secret() } else { fault }])
-            }
+            Err(refused) => Err(vec![refused.at(place("url"), &written.url)]),
         },
     }
 }

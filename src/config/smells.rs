@@ -8,13 +8,13 @@ use http::{HeaderName, Uri};
 
 use super::environment::Environment;
 use super::fault::Fault;
-use super::file::File;
+use super::file::{File, Signal};
 use super::rules::{self, listeners};
 use super::url::Url;
 use super::{files, providers};
 use crate::forward::settings::{Upstream, Way};
 use crate::observe::price::{Override, Who, is_private};
-use crate::report::settings::Exporter;
+use crate::report::settings::{Exporter, Protocol};
 
 /// A configuration that breaks no rule.
 pub(super) struct Nose<'a> {
@@ -43,6 +43,7 @@ impl Nose<'_> {
             self.unclaimed_markers(),
             self.plain_upstreams(),
             self.plain_exports(),
+            self.doubled_exports(),
             self.own_upstreams(),
             self.own_exports(),
             self.odd_limits(),
@@ -157,6 +158,30 @@ impl Nose<'_> {
             Fault::at(self.place_of(url), message)
         });
         smells.fold(Vec::new(), with_new)
+    }
+
+    /// `endpoint = "http://c:4318/v1/traces"` sends to `/v1/traces/v1/traces`.
+    fn doubled_exports(&self) -> Vec<Fault> {
+        let over_http = self.exporters.iter().filter(|it| it.protocol == Protocol::Http);
+        let doubled = over_http.flat_map(urls).filter_map(|url| {
+            let paths = Signal::all().into_iter().map(Signal::path);
+            let mut ends = paths.clone().filter_map(|path| url.path().strip_suffix(path));
+            let base = ends.next()?;
+            let path = paths.clone().find(|path| base.ends_with(path))?;
+            let message = format!(
+                "each signal's path is put behind the endpoint, so this would go to {}: take \
+                 `{path}` off the endpoint's end",
+                url.path()
+            );
+            Some(Fault::at(self.place_of(url), message))
+        });
+        // Of the signals of one endpoint the first is enough.
+        doubled.fold(Vec::new(), |mut all: Vec<Fault>, more| {
+            if !all.iter().any(|it| it.places == more.places) {
+                all.push(more);
+            }
+            all
+        })
     }
 
     /// Addresses are compared by a rule; here are names that are likely to mean this machine.
@@ -497,6 +522,22 @@ mod tests {
             smells_with("", &variables),
             ["x-token goes to otel.example.com in plain HTTP: whoever is on the way can read it"]
         );
+    }
+
+    #[test]
+    fn an_endpoint_that_ends_in_a_signals_path() {
+        let export = |url: &str| format!("[[telemetry.export]]\nendpoint = '{url}'");
+        let told = "each signal's path is put behind the endpoint, so this would go to \
+                    /otlp/v1/traces/v1/traces: take `/v1/traces` off the endpoint's end";
+        let url = "http://c:4318/otlp/v1/traces";
+        assert_eq!(smells(&export(url)), [format!("proxy.toml, line 2: {told}")]);
+        let variable = [("OTEL_EXPORTER_OTLP_ENDPOINT", url)];
+        assert_eq!(smells_with("", &variable), [told]);
+        for good in ["http://c:4318", "http://c:4318/otlp", "http://c:4318/v1"] {
+            assert_eq!(smells(&export(good)), [""; 0], "{good}");
+        }
+        let own = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:4318/v1/traces")];
+        assert_eq!(smells_with("", &own), [""; 0]);
     }
 
     #[test]

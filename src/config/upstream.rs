@@ -255,10 +255,19 @@ mod tests {
     }
 
     #[test]
-    fn a_password_in_a_url_is_never_shown() {
-        let faults = read("name = 'a'\nurl = 'https://user:hunter2@a'").unwrap_err();
-        assert!(faults[0].secret);
-        assert!(!faults[0].message.contains("hunter2"));
+    fn a_password_or_a_key_in_a_url_is_never_shown() {
+        for url in [
+            "https://user:hunter2@a",
+            "https:/user:hunter2@a",
+            "https://a?key=hunter2",
+            "https://a/v1#hunter2",
+        ] {
+            let faults = read(&format!("name = 'a'\nurl = '{url}'")).unwrap_err();
+            assert!(faults[0].secret, "{url}");
+            assert!(!faults[0].message.contains("hunter2"));
+        }
+        let faults = read("name = 'a'\nurl = 'ftp://a'").unwrap_err();
+        assert!(!faults[0].secret);
     }
 
     #[test]

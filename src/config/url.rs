@@ -3,6 +3,8 @@
 
 use http::Uri;
 
+use super::fault::Fault;
+
 /// An absolute URL without credentials, query or fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Url {
@@ -39,6 +41,15 @@ pub(super) enum Refused {
     /// Not a URL at all.
     #[error("this is no URL: a host has letters, digits, `-` and `.`, a path no spaces")]
     Malformed,
+}
+
+impl Refused {
+    /// The fault of `text`, which is written at `place`. A line that may hold a password or a key is
+    /// not shown.
+    pub(super) fn at(self, place: String, text: &str) -> Fault {
+        let fault = Fault::at(place, self.to_string());
+        if text.contains(['@', '?', '#']) { fault.secret() } else { fault }
+    }
 }
 
 impl Url {

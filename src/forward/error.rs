@@ -133,6 +133,12 @@ impl Error {
         }
     }
 
+    /// Whether it is about the upstream that was addressed.
+    pub(super) fn is_of_the_upstream(&self) -> bool {
+        matches!(self, Self::Loop)
+            || matches!(self.cause(), Cause::UpstreamReset(_) | Cause::UpstreamTimeout(_))
+    }
+
     /// How the tape tells it.
     pub(super) fn cause(&self) -> Cause {
         let reason = self.reason();

@@ -13,6 +13,7 @@ use http_body::Body as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
 
+use super::arriving::Arriving;
 use super::ask::{self, Answer};
 use super::client::Client;
 use super::error::Error;
@@ -185,7 +186,7 @@ impl Forward {
     }
 
     /// Sends the request with a question about the stream's usage, where that can be put into it;
-    /// refused, once more as the client wrote it.
+    /// refused for what may be that, once more as the client wrote it.
     async fn ask(
         &self,
         live: &Live,
@@ -204,13 +205,13 @@ impl Forward {
         };
         let original = head.clone();
         question.edit(&mut head);
-        let answered = send(live, route, head, body, hop, &mut running.pen).await?;
-        if !ask::is_refusal(answered.response.status()) {
+        let mut answered = send(live, route, head, body, hop, &mut running.pen).await?;
+        if !ask::is_refusal(&mut answered.response).await {
             let asked = self.asking.answer(&answered.response, limits, &mut running.pen);
             return Ok(Answered { asked, ..answered });
         }
         running.pen.milestone(Milestone::AskRefused, Instant::now());
-        discard(answered, running).await;
+        discard(answered, running);
         let answered =
             send(live, route, original, question.original(), hop, &mut running.pen).await?;
         if answered.response.status().is_success() {
@@ -245,7 +246,7 @@ impl Forward {
 
 /// An answer's head, and what its body needs.
 struct Answered {
-    response: Response<Incoming>,
+    response: Response<Arriving>,
     lease: Lease,
     /// Takes out of it what our question caused.
     asked: Option<Box<Answer>>,
@@ -270,7 +271,7 @@ fn relay(answered: Answered, hop: Hop, live: &Live, mut running: Running) -> Res
     Response::from_parts(head, Body::Tee(Box::new(tee)))
 }
 
-fn is_switch(response: &Response<Incoming>) -> bool {
+fn is_switch(response: &Response<Arriving>) -> bool {
     response.status() == StatusCode::SWITCHING_PROTOCOLS
 }
 
@@ -299,8 +300,7 @@ fn reply(
     upstream: Option<&Upstream>,
     mut running: Running,
 ) -> Response<Body> {
-    let shape = upstream.map_or(&live.settings.shape, |upstream| &upstream.shape);
-    let (head, body) = reply::to(error, asked, &live.settings, shape).into_parts();
+    let (head, body) = reply::to(error, asked, &live.settings, upstream).into_parts();
     if !matches!(error, Error::ClientGone) {
         running.pen.head(&headers::tape_response(&head));
     }
@@ -332,7 +332,7 @@ async fn send(
     if wants && upstream.forwarder(hop).is_some() {
         return Err(Error::ProxyAuthentication);
     }
-    Ok(Answered { response, lease, asked: None })
+    Ok(Answered { response: response.map(Arriving::new), lease, asked: None })
 }
 
 /// What `sending` gives, unless the upstream is silent for longer than `limit` while it is its turn.
@@ -355,10 +355,10 @@ async fn within<T>(
     }
 }
 
-/// Reads an answer that nobody is to see; its connection is kept if that is soon done.
-async fn discard(answered: Answered, running: &Running) {
+/// Of an answer that nobody is to see, the connection is kept if it was read to its end.
+fn discard(answered: Answered, running: &Running) {
     let Answered { response, lease, .. } = answered;
-    if ask::discard(response.into_body()).await && !running.is_uploading() {
+    if response.body().is_whole() && !running.is_uploading() {
         lease.finish();
     }
 }
@@ -429,7 +429,7 @@ fn absolute(target: Uri, upstream: &Upstream) -> Result<Uri, Error> {
 
 /// An answer with neither length nor chunks ended by closing, and does so again where the client's
 /// connection is the exchange's own.
-fn framing_to_client(head: &response::Parts, body: &Incoming, hop: Hop) -> Framing {
+fn framing_to_client(head: &response::Parts, body: &Arriving, hop: Hop) -> Framing {
     if body.size_hint().exact().is_some() {
         Framing::Length
     } else if hop == Hop::Stream {

@@ -61,6 +61,8 @@ mod handshake;
 mod upstream_io;
 /// A request's body on a connection that others share.
 mod attempts;
+/// An answer's body, also one whose beginning was read.
+mod arriving;
 /// Bodies that let a pen look.
 pub mod tee;
 /// An upgraded connection: bytes both ways.

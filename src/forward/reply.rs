@@ -8,7 +8,8 @@ use http::header::{
 use http::{Method, Response};
 
 use super::error::Error;
-use super::settings::{ErrorShape, Settings};
+use super::settings::{ErrorShape, Place, Settings, Upstream};
+use crate::tape;
 
 /// Says that an answer is ours, and why.
 const CLEARSPAN_ERROR: HeaderName = HeaderName::from_static("clearspan-error");
@@ -27,15 +28,19 @@ impl Asked {
     }
 }
 
-/// The answer to `error`.
+/// The answer to `error`; `upstream`: the one that was addressed.
 pub(super) fn to(
     error: &Error,
     asked: Asked,
     settings: &Settings,
-    shape: &ErrorShape,
+    upstream: Option<&Upstream>,
 ) -> Response<Bytes> {
-    let message = match error {
-        Error::NoRoute => format!("clearspan: {error}; it serves {}", places(settings)),
+    let shape = upstream.map_or(&settings.shape, |upstream| &upstream.shape);
+    let message = match (error, upstream) {
+        (Error::NoRoute, _) => format!("clearspan: {error}; it serves {}", places(settings)),
+        (error, Some(upstream)) if error.is_of_the_upstream() => {
+            format!("clearspan: {error} ({})", whom(&upstream.facts))
+        }
         _ => format!("clearspan: {error}"),
     };
     let body = if asked.head_only { Bytes::new() } else { fill(shape, error, &message) };
@@ -53,6 +58,15 @@ pub(super) fn to(
         headers.insert(VARY, HeaderValue::from_static("Origin"));
     }
     response
+}
+
+/// Its name, and where it is: who reads the message has to look there.
+fn whom(upstream: &tape::Upstream) -> String {
+    let tape::Upstream { name, address, port, .. } = upstream;
+    match port {
+        Some(port) => format!("{name} at {}", Place { host: address.clone(), port: *port }),
+        None => format!("{name} at {address}"),
+    }
 }
 
 /// Every path and mount that leads somewhere.

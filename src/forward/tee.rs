@@ -14,6 +14,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::arriving::Arriving;
 use super::ask::Answer;
 use super::client::Client;
 use super::error::Error;
@@ -170,7 +171,7 @@ pub enum Body {
 /// The response's body on its way down. Dropped before its end, it breaks the upstream's connection.
 #[derive(Debug)]
 pub struct ResponseTee {
-    inner: Incoming,
+    inner: Arriving,
     running: Running,
     lease: Option<Lease>,
     silence: Option<Silence>,
@@ -216,7 +217,7 @@ impl ResponseTee {
     /// `asked`: takes out what our question caused. `silence`: the longest that nothing may come;
     /// zero is no limit.
     pub(super) fn new(
-        inner: Incoming,
+        inner: Arriving,
         running: Running,
         lease: Lease,
         asked: Option<Box<Answer>>,

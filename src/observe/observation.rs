@@ -378,6 +378,8 @@ pub struct ResponseFacts {
     pub system_fingerprint: Option<String>,
     /// The last usage object that was not null. Input includes cached, output includes reasoning.
     pub usage: Option<Usage>,
+    /// What other models used on the way, where it tells them.
+    pub others: Option<Box<OtherModels>>,
     /// The usage object as it came, in JSON of at most 5 KiB, where the operator wants it.
     pub raw_usage: Option<Box<str>>,
     /// What the provider itself says that the call cost (OpenRouter, Perplexity, xAI).
@@ -406,6 +408,27 @@ pub struct ResponseFacts {
     /// It was made apart from the call that asked for it, which may have ended before (OpenAI's
     /// background responses, batches, runs of assistants).
     pub background: bool,
+}
+
+/// What another model used within a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherModel {
+    /// Its name; at most 256 bytes.
+    pub model: String,
+    /// What it used: no part of the call's usage but for `Units::other_models`.
+    pub usage: Usage,
+}
+
+/// Other models of one call; at most 16 of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OtherModels(pub Vec<OtherModel>);
+
+impl OtherModels {
+    /// The first of them; none where there is none.
+    pub fn first_of(all: impl Iterator<Item = OtherModel>) -> Option<Box<Self>> {
+        let first: Vec<_> = all.take(16).collect();
+        (!first.is_empty()).then(|| Box::new(Self(first)))
+    }
 }
 
 /// Durations that the provider claims of its own work; kept beside ours, never instead.

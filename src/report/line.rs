@@ -116,7 +116,20 @@ fn ending(of: &Observation, to: &mut String) -> fmt::Result {
         to.push(' ');
         push_visible(reason, to);
     }
+    if matches!(of.ending, Ending::UpstreamReset | Ending::UpstreamTimeout) {
+        whom(of, to)?;
+    }
     Ok(())
+}
+
+/// The upstream that failed, and where it is: who reads the line has to look there.
+fn whom(of: &Observation, to: &mut String) -> fmt::Result {
+    let Some(upstream) = &of.upstream else { return Ok(()) };
+    write!(to, " ({} at {}", upstream.name, upstream.address)?;
+    match upstream.port {
+        Some(port) => write!(to, ":{port})"),
+        None => write!(to, ")"),
+    }
 }
 
 fn usage_and_cost(of: &Observation, to: &mut String) -> fmt::Result {
@@ -270,6 +283,18 @@ mod tests {
             let expected = format!("image_generation pictures → 200  {told}  $0.00000016  1.2 s");
             assert_eq!(line(&literals::media(units), false), expected);
         }
+    }
+
+    #[test]
+    fn an_upstream_that_failed_is_named_with_its_place() {
+        let mut failed = literals::rate_limited();
+        failed.ending = Ending::UpstreamReset;
+        failed.error_type = Some("connection_refused".into());
+        let told = line(&failed, false);
+        assert!(
+            told.contains("upstream_reset connection_refused (openai at api.openai.com:443)"),
+            "{told}"
+        );
     }
 
     #[test]

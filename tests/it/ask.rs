@@ -310,6 +310,62 @@ fn what_is_refused_without_the_question_too_is_read_as_it_is_and_asked_again() {
     assert_eq!(upstream.connections(), 2, "a refusal that was read leaves its connection usable");
 }
 
+/// A refusal for a reason of the request's own, in every framing there is.
+fn ordinary_refusals() -> [Answer; 3] {
+    let said = r#"{"error":{"message":"This model's maximum context length is 10 tokens.","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#;
+    let head = "HTTP/1.1 400 Too Long\r\nX-Request-Id: 7\r\nContent-Type: application/json\r\n";
+    let chunks = chunked(said.as_bytes(), 40);
+    let trailed = [&chunks[..chunks.len() - 2], b"x-sum: 7\r\n\r\n"].concat();
+    let chunked = |fields: &str, body: &[u8]| {
+        [format!("{head}{fields}Transfer-Encoding: chunked\r\n\r\n").as_bytes(), body].concat()
+    };
+    [
+        Answer::from(format!("{head}Content-Length: {}\r\n\r\n{said}", said.len())),
+        Answer::from(chunked("", &chunks)),
+        Answer::from(chunked("Trailer: X-Sum\r\n", &trailed)),
+    ]
+}
+
+#[test]
+fn what_is_refused_for_another_reason_is_called_once_and_read_as_it_is() {
+    for answer in ordinary_refusals() {
+        let upstream = Answering::with(move |_| answer.clone());
+        let proxy = proxy(&upstream.url());
+        let ask = post_with(CHAT, "TE: trailers\r\nConnection: TE\r\n", BODY);
+        let direct = exchange(upstream.address, ask.clone());
+        for _ in 0..3 {
+            assert_same(&direct, &exchange(proxy.address, ask.clone()));
+        }
+        let asked: Vec<_> = upstream.requests().iter().map(is_asked).collect();
+        assert_eq!(asked, [false, true, true, true]);
+    }
+    let [answer, ..] = ordinary_refusals();
+    let (_, server, client) = observed(move |_| answer.clone(), "");
+    assert_eq!(client["clearspan.stream_usage"], "asked");
+    assert_eq!(client["error.type"], "context_length_exceeded");
+    assert_eq!(server["http.response.status_code"], 400);
+}
+
+#[test]
+fn a_refusal_that_cannot_be_read_may_be_about_the_question() {
+    let said = "temperature must be between 0 and 2";
+    let head = "HTTP/1.1 400 No\r\nContent-Type: text/plain\r\n";
+    let long = format!("{head}Content-Length: {}\r\n\r\n{}", 2000 * said.len(), said.repeat(2000));
+    let encoded = format!("{head}Content-Encoding: br\r\nContent-Length: 35\r\n\r\n{said}");
+    let broken = format!("{head}Content-Length: 99\r\n\r\n{said}");
+    for refusal in [Answer::from(long), Answer::from(encoded), Answer::closing(broken)] {
+        let upstream =
+            upstream_that(
+                move |asked| {
+                    if asked { refusal.clone() } else { streamed(&openai(false), 60) }
+                },
+            );
+        let proxy = proxy(&upstream.url());
+        assert_eq!(exchange(proxy.address, post(CHAT, BODY)).text(), openai(false));
+        assert_eq!(upstream.requests().len(), 2);
+    }
+}
+
 #[test]
 fn a_body_at_the_limit_is_held_and_one_above_it_is_not() {
     let upstream = upstream_that(|asked| streamed(&openai(asked), 60));

@@ -1,6 +1,8 @@
 //! HTTP/2, from clients and to upstreams: what holds for HTTP/1 holds for it, and what the versions
 //! say differently is said the other's way. Knows what each version calls things.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -224,6 +226,31 @@ fn what_does_not_begin_as_http2_is_http1_at_its_first_other_byte() {
     let begun = Instant::now();
     client.wire.until_ended();
     assert!(ABOUT_A_SECOND.contains(&begun.elapsed()), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn what_a_client_sends_amiss_is_no_line_of_the_programs() {
+    let origin = Answering::always(OK);
+    let proxy = before(&origin.url(), ONE, "");
+    let frame = |kind: u8, flags: u8, payload: &[u8]| {
+        [&[0, 0, payload.len() as u8, kind, flags, 0, 0, 0, 0], payload].concat()
+    };
+    let (settings, ping) = (frame(4, 0, b""), frame(6, 0, b"answered"));
+    let unasked = frame(6, 1, b"no ping!");
+    for _ in 0..3 {
+        let mut client = TcpStream::connect(proxy.address).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        client.write_all(&[&preface[..], &settings, &unasked, &ping].concat()).unwrap();
+        // What came before the ping was read before its answer.
+        let (mut read, mut byte) = (Vec::new(), [0]);
+        while !read.ends_with(b"answered") {
+            client.read_exact(&mut byte).unwrap();
+            read.extend(byte);
+        }
+    }
+    let said = proxy.stderr();
+    assert!(!said.iter().any(|line| line.to_lowercase().contains("ping")), "{said:?}");
 }
 
 /// Waits until a count has not grown for a while.

@@ -58,9 +58,13 @@ fn an_upstream_that_cannot_be_reached_is_a_502_with_its_reason() {
     let refused = Proxy::before(&nobody.url());
     let response = exchange(refused.address, post("/v1/chat/completions", "{}"));
     assert_ours(&response, 502, "connection_refused");
+    let whom = format!("the upstream refuses connections (openai at {})", nobody.address);
+    assert_eq!(message(&response.json(), "/error/message"), format!("clearspan: {whom}"));
+    refused.wait_for_line(|line| line.contains("connection_refused"));
     let unnamed = Proxy::before("http://nobody.invalid:80");
     let response = exchange(unnamed.address, post("/v1/chat/completions", "{}"));
     assert_ours(&response, 502, "name_not_resolved");
+    assert!(response.text().contains("(openai at nobody.invalid:80)"), "{}", response.text());
 }
 
 #[test]

@@ -1,21 +1,11 @@
 //! The answer to a question: whether it is read at all, and its frames as they pass. Knows no JSON.
 
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
-use http_body::Body as _;
-use hyper::body::Incoming;
 
 use super::memory::Share;
 use super::unsplice::Unsplice;
-
-/// What is read of a refusal, so that its connection can serve the request once more.
-const REFUSAL: usize = 64 << 10;
-const REFUSAL_WAIT: Duration = Duration::from_millis(250);
 
 /// What of an answer to a question has to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,11 +23,15 @@ impl Kind {
         if !status.is_success() || !is_event_stream(fields) {
             return Self::Other;
         }
-        let mut encodings = fields.get_all(CONTENT_ENCODING).iter();
-        let encoded = encodings.any(|it| !it.as_bytes().eq_ignore_ascii_case(b"identity"));
-        let closed = encoded || fields.contains_key(CONTENT_LENGTH);
+        let closed = is_encoded(fields) || fields.contains_key(CONTENT_LENGTH);
         if closed { Self::Closed } else { Self::Events }
     }
+}
+
+/// Whether its bytes are not those of its text.
+pub(super) fn is_encoded(fields: &HeaderMap) -> bool {
+    let mut encodings = fields.get_all(CONTENT_ENCODING).iter();
+    encodings.any(|it| !it.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 fn is_event_stream(fields: &HeaderMap) -> bool {
@@ -92,19 +86,6 @@ impl Answer {
             left: unsplice.was_too_long() && !was_too_long,
         }
     }
-}
-
-/// Reads a refusal to its end, within bounds; whether that was all.
-pub(in crate::forward) async fn discard(mut body: Incoming) -> bool {
-    let reading = async {
-        let mut left = REFUSAL;
-        while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-            let length = frame.ok()?.data_ref().map_or(0, Bytes::len);
-            left = left.checked_sub(length)?;
-        }
-        Some(())
-    };
-    matches!(tokio::time::timeout(REFUSAL_WAIT, reading).await, Ok(Some(())))
 }
 
 #[cfg(test)]

@@ -3,8 +3,9 @@
 //!
 //! OpenAI-style streams carry usage only if `stream_options.include_usage` says so. A request that may
 //! be asked in is held until its body is whole (`hold`), gets the question (`splice`), and what that
-//! causes in the answer is taken out again (`unsplice`). An upstream that refuses the question gets
-//! the request once more as the client wrote it, and is not asked for a while (`pauses`).
+//! causes in the answer is taken out again (`unsplice`). An upstream whose refusal may be about the
+//! question (`refusal`) gets the request once more as the client wrote it, and if it takes that, is
+//! not asked for a while (`pauses`).
 
 /// Positions of an object's members.
 mod object;
@@ -22,25 +23,27 @@ mod pauses;
 mod hold;
 /// The answer to a question.
 mod answer;
+/// A refusal that may be about the question.
+mod refusal;
 /// Asking, in any request and for any answer.
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue};
 use http::{Method, Response, StatusCode, request};
 use http_body::Body as _;
-use hyper::body::Incoming;
 
+use super::arriving::Arriving;
 use super::client::Client;
 use super::settings::{Limits, Upstream};
 use super::tee::RequestTee;
 use crate::tape::{Milestone, ResponsePen};
+pub(super) use answer::Answer;
 use answer::Kind;
-pub(super) use answer::{Answer, discard};
 use hold::{Held, Whole};
 use memory::Memory;
 use pauses::Pauses;
@@ -48,6 +51,10 @@ use pauses::Pauses;
 /// Fields that say something about the body's bytes: with one of them it must not change.
 const ABOUT_THE_BODY: [&str; 6] =
     ["content-md5", "digest", "content-digest", "repr-digest", "signature", "x-amz-content-sha256"];
+
+/// What is read of a refusal before the client sees it; of a longer or slower one nothing is known.
+const REFUSAL: usize = 64 << 10;
+const REFUSAL_WAIT: Duration = Duration::from_millis(250);
 
 /// What all questions share.
 #[derive(Debug)]
@@ -76,9 +83,14 @@ pub(super) fn may_ask(upstream: &Upstream, head: &request::Parts, body: &Request
         && !body.is_end_stream()
 }
 
-/// Whether the upstream refuses the question, perhaps.
-pub(super) fn is_refusal(status: StatusCode) -> bool {
-    matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY)
+/// Whether the upstream refuses the question, perhaps: by what its answer says, which is read ahead.
+pub(super) async fn is_refusal(response: &mut Response<Arriving>) -> bool {
+    if !matches!(response.status(), StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) {
+        return false;
+    }
+    response.body_mut().read_ahead(REFUSAL, REFUSAL_WAIT).await;
+    let text = response.body().whole().filter(|_| !answer::is_encoded(response.headers()));
+    text.is_none_or(|text| refusal::may_be_about_the_question(&text))
 }
 
 impl Asking {
@@ -144,7 +156,7 @@ impl Asking {
     /// What takes out of the answer what the question caused there, if anything.
     pub(super) fn answer(
         &self,
-        response: &Response<Incoming>,
+        response: &Response<Arriving>,
         limits: &Limits,
         pen: &mut ResponsePen,
     ) -> Option<Box<Answer>> {

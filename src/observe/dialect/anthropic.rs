@@ -8,7 +8,9 @@ mod batches;
 
 use super::{Answer, Content, Context, Found, Model, Post};
 use crate::observe::decode::Frame;
-use crate::observe::observation::{Operation, RequestFacts, ResponseFacts, Units, Usage};
+use crate::observe::observation::{
+    Operation, OtherModel, OtherModels, RequestFacts, ResponseFacts, Units, Usage,
+};
 use crate::observe::shapes::failure::{Failure, Word};
 use crate::observe::shapes::lenient::{
     Count, Filled, Flag, Length, List, Number, Object, Text, Texts, Unread, fields, read,
@@ -68,7 +70,27 @@ fields! {
         service_tier: Text<'de> = "service_tier",
         output_config: OutputConfig<'de> = "output_config",
         output_format: Format<'de> = "output_format",
+        metadata: Metadata<'de> = "metadata",
     }
+}
+
+fields! {
+    struct Metadata<'de> {
+        user: Text<'de> = "user_id",
+    }
+}
+
+/// The session that Claude Code names beside the user, whose part is not kept:
+/// `user_…_account_…_session_UUID`, and in later versions JSON with a `session_id`.
+fn session(user: &str) -> Option<String> {
+    const LENGTH: usize = 36;
+    let marks = ["_session_", r#""session_id":""#];
+    let (_, behind) = marks.iter().find_map(|mark| user.rsplit_once(mark))?;
+    let id = behind.get(..LENGTH)?;
+    let is_uuid = id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    let ends =
+        matches!(behind.get(LENGTH..), Some("" | "\"}")) || behind[LENGTH..].starts_with("\",");
+    (is_uuid && ends).then(|| id.to_owned())
 }
 
 fields! {
@@ -104,6 +126,7 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
         reasoning_level: request.output_config.effort.bounded(WORD),
         output_type: is_json.then_some("json"),
         service_tier: request.service_tier.bounded(WORD),
+        conversation: session(request.metadata.user.as_str()),
         messages: request.messages.0,
         tools: request.tools.0.unwrap_or(0),
         ..RequestFacts::default()
@@ -210,10 +233,27 @@ fields! {
     /// One of several passes over the conversation. Those of the model itself are in the totals.
     struct Iteration<'de> {
         kind: Text<'de> = "type",
+        model: Text<'de> = "model",
         input: Count = "input_tokens",
         output: Count = "output_tokens",
         cache_read: Count = "cache_read_input_tokens",
         cache_write: Count = "cache_creation_input_tokens",
+        lifetimes: Lifetimes = "cache_creation",
+    }
+}
+
+impl Iteration<'_> {
+    /// Its input with what was read from and written to the cache, as everywhere.
+    fn usage(&self) -> Usage {
+        let counts = Counts {
+            input: self.input.0.or(Some(0)),
+            output: self.output.0.or(Some(0)),
+            cache_read: self.cache_read.0,
+            cache_write: self.cache_write.0,
+            cache_write_long: self.lifetimes.hour.0,
+            ..Counts::default()
+        };
+        counts.usage().unwrap_or_default()
     }
 }
 
@@ -265,18 +305,27 @@ impl Counts {
 }
 
 impl Counted<'_> {
-    /// Tokens of passes that another model made, which the totals leave out.
+    /// Passes that another model made, which the totals leave out.
+    fn passes_of_others(&self) -> impl Iterator<Item = &Iteration<'_>> {
+        let is_other = |kind: &str| matches!(kind, "advisor_message" | "fallback_message");
+        self.iterations.iter().filter(move |pass| is_other(pass.kind.as_str()))
+    }
+
+    /// Their tokens.
     fn other_models(&self) -> Option<u64> {
-        let others = self
-            .iterations
-            .iter()
-            .filter(|pass| matches!(pass.kind.as_str(), "advisor_message" | "fallback_message"));
-        // What was cached is no part of a pass's input either.
         let tokens = |pass: &Iteration<'_>| {
-            let counts = [pass.input, pass.output, pass.cache_read, pass.cache_write];
-            counts.iter().filter_map(|count| count.0).fold(0, u64::saturating_add)
+            let usage = pass.usage();
+            usage.input.unwrap_or(0).saturating_add(usage.output.unwrap_or(0))
         };
-        others.map(tokens).reduce(u64::saturating_add)
+        self.passes_of_others().map(tokens).reduce(u64::saturating_add)
+    }
+
+    /// Their models, and what each used.
+    fn others(&self) -> Option<Box<OtherModels>> {
+        let named = self.passes_of_others().filter_map(|pass| {
+            Some(OtherModel { model: pass.model.bounded(MODEL)?, usage: pass.usage() })
+        });
+        OtherModels::first_of(named)
     }
 }
 
@@ -285,6 +334,9 @@ impl Messages {
         let Some(counted) = &counted.0 else { return };
         self.counts.merge(counted);
         facts.usage = self.counts.usage().or(facts.usage);
+        if counted.other_models().is_some() {
+            facts.others = counted.others();
+        }
         counted.service_tier.replace(&mut facts.service_tier, WORD);
         counted.place.replace(&mut facts.place, WORD);
         // A faster answer is sold as a tier is, whatever tier it is of.
@@ -422,6 +474,39 @@ mod tests {
         let usage = facts.usage.unwrap();
         assert_eq!((usage.input, usage.output), (Some(5), Some(6)));
         assert_eq!(usage.units.other_models, Some(78));
+        let usage =
+            Usage { input: Some(70), output: Some(8), cache_read: Some(10), ..Usage::default() };
+        assert_eq!(facts.others.unwrap().0, [OtherModel { model: "m".to_owned(), usage }]);
+    }
+
+    #[test]
+    fn of_claude_codes_user_only_the_session_is_kept() {
+        let uuid = "2c4e1cf0-7a67-4d2e-9a4b-1d16d3f44752";
+        let named = |user: &str| {
+            let mut facts = RequestFacts::default();
+            let body = serde_json::json!({"model": "m", "metadata": {"user_id": user}});
+            request(body.to_string().as_bytes(), &mut facts).unwrap();
+            facts.conversation
+        };
+        let hash = "a1b2c3d4".repeat(8);
+        for user in [
+            format!("user_{hash}_account__session_{uuid}"),
+            format!("user_{hash}_account_7581b58b-1234-5678-9abc-def012345678_session_{uuid}"),
+            format!(r#"{{"device_id":"{hash}","account_uuid":"","session_id":"{uuid}"}}"#),
+            format!(r#"{{"session_id":"{uuid}","device_id":"{hash}"}}"#),
+        ] {
+            assert_eq!(named(&user).as_deref(), Some(uuid), "{user}");
+        }
+        for user in [
+            hash.clone(),
+            String::new(),
+            format!("user_{hash}_session_"),
+            format!("user_{hash}_session_{hash}"),
+            format!("user_{hash}_session_{uuid}-more"),
+            format!("user_{hash}_session_ann@example.com, who lives in a far away town"),
+        ] {
+            assert_eq!(named(&user), None, "{user}");
+        }
     }
 
     #[test]

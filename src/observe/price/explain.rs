@@ -42,6 +42,8 @@ pub struct Explanation {
     pub cost: Result<Cost, Unpriced>,
     /// Prices of the operator's that would cover it, but only from a later day on: entry and day.
     pub later: Vec<(String, String)>,
+    /// Providers that sell a model of this name, where nothing says which is meant.
+    pub sellers: Vec<&'static str>,
     /// Where nothing was found: what may have been meant, the nearest first.
     pub nearest: Vec<String>,
 }
@@ -115,17 +117,24 @@ impl Prices {
         let later = self.later(call, &names);
         if let Some(own) = self.own(call, &names) {
             let entry = Some(Entry::own(own, call.tier));
-            return Explanation { seller: None, entry, cost, later, nearest: Vec::new() };
+            let (sellers, nearest) = (Vec::new(), Vec::new());
+            return Explanation { seller: None, entry, cost, later, sellers, nearest };
         }
         let model = names.first().copied().unwrap_or_default();
         let seller = seller::find(self.table, call.who, model).ok().map(|(seller, _)| seller);
         let found = self.find(call.who, model).ok();
-        let nearest = if found.is_some() { Vec::new() } else { self.nearest(call.who, model) };
+        let sellers = match call.who {
+            Who::Unsaid if seller.is_none() => seller::sellers(self.table, model),
+            _ => Vec::new(),
+        };
+        let is_known = found.is_some() || !sellers.is_empty();
+        let nearest = if is_known { Vec::new() } else { self.nearest(call.who, model) };
         Explanation {
             seller: seller.map(|seller| (seller.provider.id, seller.by)),
             entry: found.map(|(seller, found)| Entry::new(&found, seller, call)),
             cost,
             later,
+            sellers: sellers.into_iter().map(|provider| provider.id).collect(),
             nearest,
         }
     }
@@ -138,7 +147,7 @@ impl Prices {
         later.map(|own| (own.entry(), own.dated.clone().unwrap_or_default())).collect()
     }
 
-    /// What may have been meant: the name at other providers, then names like it.
+    /// What may have been meant: names like it.
     fn nearest(&self, who: Who<'_>, model: &str) -> Vec<String> {
         match (who, seller::find(self.table, who, model)) {
             (_, Ok((seller, model))) => {
@@ -150,14 +159,7 @@ impl Prices {
                 )
             }
             (Who::Unsaid, Err(_)) => {
-                let sells = |provider: &&Provider| self.table.find(provider, model).is_some();
-                let sellers = self.table.providers.iter().filter(sells);
-                let sold: Vec<_> = sellers.map(|seller| format!("{}/{model}", seller.id)).collect();
-                if sold.is_empty() {
-                    like(model, models(self.table.providers.iter()).chain(self.own_names()))
-                } else {
-                    sold
-                }
+                like(model, models(self.table.providers.iter()).chain(self.own_names()))
             }
             (Who::Named(name) | Who::Upstream { provider: name, .. }, Err(_)) => {
                 like(name, self.table.providers.iter().map(|known| (known.id.to_owned(), known.id)))

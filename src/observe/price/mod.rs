@@ -32,6 +32,8 @@ mod overrides;
 mod sum;
 /// What is billed beside tokens.
 mod units;
+/// What other models did within a call.
+mod others;
 /// What was looked up lately.
 mod memo;
 /// Why a call costs what it costs, for a person.
@@ -150,7 +152,10 @@ impl Prices {
     /// What an exchange cost, or why that is not known. What the answer itself says that it cost goes
     /// before our sum, which is kept beside it.
     pub fn cost(&self, observation: &Observation) -> Known<Cost> {
-        let computed = Call::of(observation).and_then(|call| self.price(&call));
+        let others = observation.response.others.as_deref();
+        let others = others.map(|others| others.0.as_slice()).unwrap_or_default();
+        let computed = Call::of(observation)
+            .and_then(|call| self.price(&call).map(|cost| self.with_others(cost, &call, others)));
         let computed = computed.map(|cost| estimated(cost, observation));
         let reported = observation.response.reported_cost;
         match (computed, reported.filter(|_| observation.operation.is_some())) {
@@ -231,6 +236,7 @@ fn tariff(found: Looked, call: &Call<'_>) -> Result<Tariff<'static>, Unpriced> {
     }
     match tier {
         _ if listed => Ok(tariff),
+        Tier::Own("priority") if provider.id == "anthropic" => Err(Unpriced::Committed),
         Tier::Base => Ok(tariff),
         Tier::Own(_) => Err(Unpriced::TierUnknown),
         Tier::Committed => Err(Unpriced::Committed),

@@ -91,7 +91,7 @@ impl std::fmt::Display for Hours {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { start, end } = self;
         let (hour, minute) = (start / 60, start % 60);
-        write!(formatter, "{hour:02}:{minute:02} to {:02}:{:02} UTC", end / 60, end % 60)
+        write!(formatter, "{hour:02}:{minute:02} and {:02}:{:02} UTC", end / 60, end % 60)
     }
 }
 
@@ -180,8 +180,8 @@ mod tests {
             [29, 30, 989, 990].map(|minute| night.contain(minute)),
             [true, false, false, true]
         );
-        assert_eq!(night.to_string(), "16:30 to 00:30 UTC");
-        assert_eq!(read(r#"["23:00","23:59"]"#).to_string(), "23:00 to 23:59 UTC");
+        assert_eq!(night.to_string(), "16:30 and 00:30 UTC");
+        assert_eq!(read(r#"["23:00","23:59"]"#).to_string(), "23:00 and 23:59 UTC");
         for text in [r#"["24:00","00:30"]"#, r#"["00:60","12:00"]"#, r#"["1","12:00"]"#] {
             assert!(serde_json::from_str::<Hours>(text).is_err(), "{text}");
         }

@@ -48,6 +48,8 @@ pub enum By {
     LikeName,
     /// The model's name is one of its own.
     Model,
+    /// No other sells a model of this name.
+    Only,
     /// The model's name begins with it (`openai/…`, behind `LiteLLM`).
     Prefix,
 }
@@ -79,7 +81,10 @@ pub(super) fn find<'t, 'm>(
     let (provider, address) = match who {
         Who::Upstream { provider, address, .. } => (provider, address),
         Who::Named(text) => (text, text),
-        Who::Unsaid => return by_model(table, model).ok_or(Unpriced::ProviderUnknown),
+        Who::Unsaid => {
+            let found = by_model(table, model).or_else(|| by_only(table, model));
+            return found.map(|seller| (seller, model)).ok_or(Unpriced::ProviderUnknown);
+        }
     };
     let provider = provider.trim().to_lowercase();
     if LOCAL.contains(&provider.as_str()) {
@@ -124,11 +129,28 @@ fn by_prefix<'t, 'm>(table: &'t Table, model: &'m str) -> Option<(Seller<'t>, &'
     Some((Seller { by: By::Prefix, ..found }, rest))
 }
 
-fn by_model<'t, 'm>(table: &'t Table, model: &'m str) -> Option<(Seller<'t>, &'m str)> {
+fn by_model<'t>(table: &'t Table, model: &str) -> Option<Seller<'t>> {
     let mut providers = table.providers.iter();
     let makes =
         |provider: &&Provider| provider.makes.as_ref().is_some_and(|makes| makes.holds(model));
-    providers.find(makes).map(|provider| (Seller { provider, by: By::Model }, model))
+    providers.find(makes).map(|provider| Seller { provider, by: By::Model })
+}
+
+fn by_only<'t>(table: &'t Table, model: &str) -> Option<Seller<'t>> {
+    match sellers(table, model).as_slice() {
+        [provider] => Some(Seller { provider, by: By::Only }),
+        _ => None,
+    }
+}
+
+/// Who lists a model of this name, without those that sell what another of them makes.
+pub(super) fn sellers<'t>(table: &'t Table, model: &str) -> Vec<&'t Provider> {
+    let lists = |provider: &&Provider| {
+        table.find(provider, model).is_some_and(|found| found.owner.id == provider.id)
+    };
+    let all: Vec<_> = table.providers.iter().filter(lists).collect();
+    let resells = |provider: &&Provider| all.iter().any(|of| provider.fallback.contains(&of.id));
+    all.iter().copied().filter(|provider| !resells(provider)).collect()
 }
 
 /// Whether only the operator's own network knows this host: a Unix socket, a private address, a name without a

@@ -253,12 +253,14 @@ impl Model {
                 listed = true;
             }
         }
-        let added = self.added.iter().chain(&seller.added);
-        added.filter(|row| row.holds(moment)).for_each(|row| tariff.add(row));
         let standard = self.prices.iter().rev().find(|row| row.holds(moment));
-        if let Some(row) = standard.or(self.prices.first()) {
-            tariff.add(row);
-        }
+        let standard = standard.or(self.prices.first());
+        // What is added to all that a provider sells is of tools, which only those have that read.
+        let reads = standard.is_some_and(|row| row.usd.0.iter().any(|it| it.0 == Dimension::Input));
+        let of_seller: &[Row] = if reads { &seller.added } else { &[] };
+        let added = self.added.iter().chain(of_seller);
+        added.filter(|row| row.holds(moment)).for_each(|row| tariff.add(row));
+        standard.into_iter().for_each(|row| tariff.add(row));
         tariff.rates.sort_by_key(|priced| priced.0);
         (tariff, listed)
     }

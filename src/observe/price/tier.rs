@@ -2,7 +2,9 @@
 
 /// Tiers that cost what the table says without naming a tier.
 const BASE: [&str; 5] = ["default", "standard", "auto", "on_demand", ""];
-/// Tiers of capacity that was bought beforehand: a call of theirs costs nothing of its own.
+/// Tiers of capacity that was bought beforehand: a call of theirs costs nothing of its own. So is
+/// Anthropic's `priority`, which elsewhere is a dearer price.
+/// <https://platform.claude.com/docs/en/api/service-tiers>
 const COMMITTED: [&str; 4] = ["scale", "provisioned_throughput", "provisioned", "ptu"];
 /// Vertex AI's names of tiers, and the table's.
 const OTHER_NAMES: [(&str, &str); 2] =

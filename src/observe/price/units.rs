@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Unpriced;
 use super::dimension::Dimension;
+use super::others::OTHER_MODELS;
 use super::sum::{Ledger, nanos};
 use crate::observe::observation::Usage;
 
@@ -23,7 +24,7 @@ pub(super) fn count(ledger: &mut Ledger<'_>, usage: &Usage) -> Result<(), Unpric
     tool(ledger, FileSearch, units.file_searches, calls);
     tool(ledger, CodeSession, units.code_sessions, calls);
     if units.other_models > Some(0) {
-        ledger.miss("other_models");
+        ledger.miss(OTHER_MODELS);
     }
     ledger.take(Request, calls);
     purpose(ledger, Image, units.images);

@@ -9,7 +9,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Call, Prices, Unpriced, Who};
-use crate::observe::observation::{Cost, Units, Usage};
+use crate::observe::observation::{Cost, OtherModel, Units, Usage};
 
 /// 2026-11-21 12:00 UTC.
 const NOW: u64 = 1_795_262_400;
@@ -368,6 +368,76 @@ fn vertex_ais_tiers_are_the_tables() {
     let address = "europe-west1-aiplatform.googleapis.com";
     vertex.who = Who::Upstream { name: "up", provider: "gcp.vertex_ai", address };
     assert_eq!(sum(&vertex), Ok((nanos, vec!["residency"])));
+}
+
+#[test]
+fn geminis_tiers_have_the_prices_of_all_that_tokens_are() {
+    // O, gemini-2.5-flash, priority: $0.54, read $0.054, sound $1.80, output $4.50; flex $0.15, $0.03, $0.50, $1.25.
+    let usage = Usage {
+        cache_read: Some(100),
+        cache_read_audio: Some(0),
+        input_audio: Some(200),
+        ..tokens(1_000, 50)
+    };
+    let nanos = 700 * 540 + 100 * 54 + 200 * 1_800 + 50 * 4_500;
+    exact("gcp.vertex_ai", "gemini-2.5-flash", "ON_DEMAND_PRIORITY", usage, nanos);
+    let nanos = 700 * 150 + 100 * 30 + 200 * 500 + 50 * 1_250;
+    exact("gcp.gemini", "gemini-2.5-flash", "flex", usage, nanos);
+    // O, gemini-3.8-flash until 2027: $1.35, $6.75.
+    let nanos = 100 * 1_350 + 10 * 6_750;
+    exact("gcp.vertex_ai", "gemini-3.8-flash", "ON_DEMAND_PRIORITY", tokens(100, 10), nanos);
+    // O, gemini-3.1-pro-preview above 200 000: $7.20, $32.40.
+    let nanos = 200_001 * 7_200 + 10 * 32_400;
+    exact("gcp.gemini", "gemini-3.1-pro-preview", "priority", tokens(200_001, 10), nanos);
+}
+
+#[test]
+fn anthropics_tiers_are_a_speed_and_what_was_bought_beforehand() {
+    // O, claude-opus-4-6, fast, six times $5, $0.50, $6.25, $10, $25.
+    let usage = Usage {
+        cache_read: Some(600),
+        cache_write: Some(300),
+        cache_write_long: Some(100),
+        ..tokens(1_000, 50)
+    };
+    let nanos = 6 * (100 * 5_000 + 600 * 500 + 200 * 6_250 + 100 * 10_000 + 50 * 25_000);
+    exact("anthropic", "claude-opus-4-6", "fast", usage, nanos);
+    let bought = call("anthropic", "claude-opus-4-6", "priority", usage);
+    assert_eq!(sum(&bought), Err(Unpriced::Committed));
+}
+
+#[test]
+fn other_models_within_a_call_are_priced_by_their_own_entries() {
+    let advised = Usage { cache_read: Some(7), ..tokens(307, 40) };
+    let others = [OtherModel { model: "claude-opus-5".to_owned(), usage: advised }];
+    let usage = |other_models| Usage {
+        units: Units { other_models: Some(other_models), ..Units::default() },
+        ..tokens(30, 12)
+    };
+    let sum = |usage, tier, others: &[OtherModel]| {
+        let (prices, call) =
+            (Prices::embedded(), call("anthropic", "claude-haiku-4-5", tier, usage));
+        let cost = prices.with_others(prices.price(&call).unwrap(), &call, others);
+        assert_eq!(cost.total.0, cost.parts.iter().map(|part| part.amount.0).sum::<u64>());
+        (cost.total.0, cost.unpriced)
+    };
+    // T, claude-haiku-4-5: $1, $5; T, claude-opus-5: $5, read $0.50, output $25.
+    let main = 30 * 1_000 + 12 * 5_000;
+    let all = main + 300 * 5_000 + 7 * 500 + 40 * 25_000;
+    assert_eq!(sum(usage(347), "standard", &others), (all, vec![]));
+    let left_out = (main, vec!["other_models"]);
+    assert_eq!(sum(usage(348), "standard", &others), left_out, "not all of them are told");
+    let unknown = [OtherModel { model: "claude-unheard-of".to_owned(), usage: advised }];
+    assert_eq!(sum(usage(347), "standard", &unknown), left_out);
+    assert_eq!(sum(usage(347), "batch", &others), (main / 2, vec!["other_models"]));
+}
+
+#[test]
+fn deepseeks_names_of_old_mean_what_they_meant_last() {
+    // O, deepseek-chat since 2026-04-24: $0.14, $0.0028, $0.28, at any hour.
+    let usage = Usage { cache_read: Some(500), ..tokens(1_000, 100) };
+    exact("deepseek", "deepseek-chat", "", usage, 500 * 140 + 1_400 + 100 * 280);
+    exact("deepseek", "deepseek-reasoner", "", usage, 500 * 140 + 1_400 + 100 * 280);
 }
 
 #[test]

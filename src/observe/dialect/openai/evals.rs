@@ -5,7 +5,7 @@
 
 use super::super::{Answer, Content, Context, Fetch};
 use crate::observe::decode::Frame;
-use crate::observe::observation::{ResponseFacts, Units, Usage};
+use crate::observe::observation::{OtherModel, OtherModels, ResponseFacts, Units, Usage};
 use crate::observe::shapes::failure::{Failure, Word};
 use crate::observe::shapes::lenient::{Count, List, Text, Unread, fields, read};
 
@@ -55,6 +55,19 @@ fields! {
     }
 }
 
+impl Used<'_> {
+    /// `other_models`: tokens of the others.
+    fn usage(&self, other_models: Option<u64>) -> Usage {
+        Usage {
+            input: self.prompt.0,
+            output: self.completion.0,
+            cache_read: self.cached.0,
+            units: Units { calls: self.calls.0, other_models, ..Units::default() },
+            ..Usage::default()
+        }
+    }
+}
+
 impl Run {
     fn apply(body: &Body<'_>, facts: &mut ResponseFacts) {
         body.id.replace(&mut facts.id, ID);
@@ -72,16 +85,13 @@ impl Run {
             return;
         };
         main.model.replace(&mut facts.model, MODEL);
-        let others = body.models.iter().filter(|used| !std::ptr::eq(*used, main));
-        let others = others.filter_map(|used| used.total.0).reduce(u64::saturating_add);
-        let units = Units { calls: main.calls.0, other_models: others, ..Units::default() };
-        facts.usage = Some(Usage {
-            input: main.prompt.0,
-            output: main.completion.0,
-            cache_read: main.cached.0,
-            units,
-            ..Usage::default()
+        let others = || body.models.iter().filter(|used| !std::ptr::eq(*used, main));
+        let tokens = others().filter_map(|used| used.total.0).reduce(u64::saturating_add);
+        let named = others().filter_map(|used| {
+            Some(OtherModel { model: used.model.bounded(MODEL)?, usage: used.usage(None) })
         });
+        facts.others = OtherModels::first_of(named);
+        facts.usage = Some(main.usage(tokens));
     }
 }
 
