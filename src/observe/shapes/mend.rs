@@ -54,7 +54,8 @@ pub fn mended(json: &[u8]) -> Option<Vec<u8>> {
             break;
         }
     }
-    (to != json).then_some(to)
+    // Blanks alone are no value that broke off.
+    (to != json && !to.trim_ascii().is_empty()).then_some(to)
 }
 
 /// Two values are two documents: neither alone is what was meant.
@@ -183,7 +184,9 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_not_made_one() {
-        for json in ["<html>", "{\"a\":1} {\"b\":2}", "{'a':1}", r#"{"a":"\x"}"#, r#"{"a":"\u12"#] {
+        for json in
+            ["\0\0", "<html>", "{\"a\":1} {\"b\":2}", "{'a':1}", r#"{"a":"\x"}"#, r#"{"a":"\u12"#]
+        {
             let found = mended(json.as_bytes()).unwrap_or(json.as_bytes().to_vec());
             assert!(serde_json::from_slice::<serde_json::Value>(&found).is_err(), "{json}");
         }
