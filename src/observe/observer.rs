@@ -1028,4 +1028,42 @@ mod tests {
             assert!(seen.notes.len() <= 10);
         }
     }
+
+    #[test]
+    fn calls_on_a_socket_carry_the_conversation_where_ids_may_be_kept_and_end_with_it() {
+        let calls = |client_ids| {
+            let head = "GET /v1/realtime 1.1\nx-claude-code-session-id: c-1\nupgrade: websocket\n";
+            let mut observer = observer("openai", head, 0);
+            observer.settings = Arc::new(Settings { client_ids, ..Settings::default() });
+            observer.see(at(1), Entry::At(Milestone::RequestEnd));
+            let head = b"101 1.1\nupgrade: websocket\nconnection: Upgrade\n";
+            observer.see(at(2), Entry::Head(head));
+            for event in [
+                r#"{"type":"response.created","response":{"id":"a"}}"#,
+                r#"{"type":"response.done","response":{"id":"a","status":"completed","usage":{"input_tokens":5,"output_tokens":6}}}"#,
+                r#"{"type":"response.created","response":{"id":"b"}}"#,
+            ] {
+                // A text frame of a server, unmasked (RFC 6455 5.2).
+                let mut frame = vec![0x81, 126];
+                frame.extend((event.len() as u16).to_be_bytes());
+                frame.extend(event.as_bytes());
+                observer.see(at(3), Entry::Body(Answered, &frame));
+            }
+            observer.close(&ended(9, Cause::ClientGone));
+            let told = |call: Observation| {
+                let usage = call.usage.value().and_then(|usage| usage.input);
+                let end = call.times.end;
+                (call.response.id, call.ending, usage, end, call.request.conversation)
+            };
+            observer.turns().into_iter().map(told).collect::<Vec<_>>()
+        };
+        let expected = |conversation: Option<&str>| {
+            let conversation = conversation.map(str::to_owned);
+            let (a, b) = (Some("a".to_owned()), Some("b".to_owned()));
+            let whole = (a, Ending::Complete, Some(5), at(0), conversation.clone());
+            [whole, (b, Ending::ClientCanceled, None, at(6), conversation)]
+        };
+        assert_eq!(calls(true)[..], expected(Some("c-1")));
+        assert_eq!(calls(false)[..], expected(None));
+    }
 }
