@@ -31,6 +31,8 @@ pub mod cli;
 pub mod config;
 /// HOT: bytes through, unchanged.
 pub mod forward;
+/// The way through an egress proxy, for requests and for telemetry.
+pub mod egress;
 /// The seam: what the hot path tells the cold path.
 pub mod tape;
 /// COLD and PURE: taped bytes become one `Observation`.

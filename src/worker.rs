@@ -4,7 +4,6 @@
 //! A worker looks at its channel at intervals instead of being woken: the hot path never makes a
 //! system call for it.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -12,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use rustc_hash::FxHashMap;
 use tokio::sync::mpsc;
 
 use crate::observe;
@@ -66,7 +66,7 @@ pub struct Worker<S> {
     shared: Arc<Shared>,
     receiver: mpsc::Receiver<Handover>,
     sink: S,
-    sessions: HashMap<u64, Session>,
+    sessions: FxHashMap<u64, Session>,
 }
 
 /// One exchange that has not ended.
@@ -82,7 +82,7 @@ struct Session {
 impl<S: FnMut(Observation)> Worker<S> {
     /// A worker that reads from `receiver` and gives each observation to `sink`.
     pub fn new(shared: Arc<Shared>, receiver: mpsc::Receiver<Handover>, sink: S) -> Self {
-        Self { shared, receiver, sink, sessions: HashMap::new() }
+        Self { shared, receiver, sink, sessions: FxHashMap::default() }
     }
 
     /// Works until told to stop, and then until nothing is left.

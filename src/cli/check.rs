@@ -9,7 +9,7 @@ use crate::config::proxy::ProxySource;
 use crate::config::secret::SecretSource;
 use crate::config::{Loaded, Setting, Source, file};
 use crate::forward::settings::{TlsFiles, Upstream, Way};
-use crate::report::settings::{Exporter, Temporality};
+use crate::report::settings::{Exporter, Histograms, Temporality};
 
 /// Where the comments begin that say who said a value.
 const COMMENT_COLUMN: usize = 40;
@@ -117,8 +117,12 @@ fn exporter(exporter: &Exporter) -> String {
     if exporter.temporality != Temporality::Cumulative {
         how.push("sums as deltas".to_owned());
     }
+    if exporter.histograms == Histograms::Exponential {
+        how.push("exponential histograms".to_owned());
+    }
     // A secret prints as `***`.
     how.extend(exporter.headers.iter().map(|(name, secret)| format!("{name}: {secret:?}")));
+    how.extend(exporter.proxy.as_ref().map(|proxy| format!("through {proxy}")));
     format!("# telemetry goes to {} ({})", exporter.destinations().join(", "), how.join(", "))
 }
 

@@ -4,13 +4,13 @@ use http::{HeaderName, Uri};
 
 use super::environment::Environment;
 use super::fault::{Fault, all};
-use super::file::{Compression, Export, Protocol, Signal, Temporality};
+use super::file::{Compression, Export, Histograms, Protocol, Signal, Temporality};
 use super::otel::Otel;
 use super::otlp::{self, Target};
-use super::pem;
 use super::secret::SecretSource;
 use super::url::{Refused, Url};
-use crate::report::settings::{self as report, Exporter, Secret, Tls};
+use super::{egress, pem};
+use crate::report::settings::{self as report, Exporter, Proxy, Secret, Tls};
 
 const NO_SIGNAL: &str =
     "nothing would be sent: write at least one of \"traces\", \"metrics\", \"logs\"";
@@ -21,11 +21,28 @@ pub(super) fn resolve(
     otel: &Otel,
     environment: &Environment,
 ) -> Result<Vec<Exporter>, Vec<Fault>> {
+    let is_wanted = |signal: &Signal| !otel.disabled && !otel.off.contains(signal);
     let written = exports.iter().enumerate();
     let written = all(written.map(|(at, export)| targets(at, export, environment)))?;
-    let targets = if exports.is_empty() { otel.targets.clone() } else { written.concat() };
-    let wanted = targets.into_iter().filter(|(it, _)| !otel.disabled && !otel.off.contains(it));
-    Ok(group(wanted))
+    let targets = if exports.is_empty() {
+        let said = otel.targets.iter().filter(|(it, _)| is_wanted(it));
+        all(said.map(|(signal, target)| Ok((*signal, behind(target, environment)?))))?
+    } else {
+        written.concat()
+    };
+    Ok(group(targets.into_iter().filter(|(it, _)| is_wanted(it))))
+}
+
+/// The same behind the egress proxy that the environment names for it.
+fn behind(target: &Target, environment: &Environment) -> Result<Target, Vec<Fault>> {
+    let proxy = of_environment(&target.url, environment).map_err(|fault| vec![fault])?;
+    Ok(Target { proxy, ..target.clone() })
+}
+
+fn of_environment(url: &Uri, environment: &Environment) -> Result<Option<Proxy>, Fault> {
+    // It was read as such a URL before.
+    let Ok(url) = Url::parse(&url.to_string()) else { return Ok(None) };
+    egress::of_environment(&url, environment)
 }
 
 /// The port that collectors take gRPC on.
@@ -82,6 +99,16 @@ fn targets(
         faults.push(Fault::at(place(key), why));
         Tls::default()
     });
+    // Each signal's URL has the same host.
+    let proxy = match (&export.proxy, urls.first()) {
+        (Some(source), _) => egress::written(source, place("proxy"), environment),
+        (None, Some((_, url))) => of_environment(url, environment),
+        (None, None) => Ok(None),
+    };
+    let proxy = proxy.unwrap_or_else(|fault| {
+        faults.push(fault);
+        None
+    });
     if !faults.is_empty() {
         return Err(faults);
     }
@@ -93,7 +120,9 @@ fn targets(
             gzip: export.compression == Compression::Gzip,
             timeout: export.timeout_seconds.0,
             temporality: temporality(export.temporality),
+            histograms: histograms(export.histograms),
             tls: tls.clone(),
+            proxy: proxy.clone(),
         };
         (signal, target)
     };
@@ -137,6 +166,13 @@ fn temporality(written: Temporality) -> report::Temporality {
     }
 }
 
+fn histograms(written: Histograms) -> report::Histograms {
+    match written {
+        Histograms::Explicit => report::Histograms::Explicit,
+        Histograms::Exponential => report::Histograms::Exponential,
+    }
+}
+
 fn header(
     name: &str,
     source: &SecretSource,
@@ -160,10 +196,21 @@ fn group(targets: impl Iterator<Item = (Signal, Target)>) -> Vec<Exporter> {
 }
 
 fn alone(signal: Signal, target: Target) -> Exporter {
-    let Target { protocol, url, headers, gzip, timeout, temporality, tls } = target;
-    let (traces, metrics, logs) = (None, None, None);
-    let mut exporter =
-        Exporter { protocol, traces, metrics, logs, headers, gzip, timeout, temporality, tls };
+    let Target { protocol, url, headers, gzip, timeout, temporality, histograms, tls, proxy } =
+        target;
+    let mut exporter = Exporter {
+        protocol,
+        traces: None,
+        metrics: None,
+        logs: None,
+        headers,
+        gzip,
+        timeout,
+        temporality,
+        histograms,
+        tls,
+        proxy,
+    };
     *slot(&mut exporter, signal) = Some(url);
     exporter
 }
@@ -181,6 +228,7 @@ fn is_alike(exporter: &Exporter, target: &Target) -> bool {
     let host = |url: &Uri| (url.scheme().cloned(), url.authority().cloned());
     there.map(host).all(|it| it == host(&target.url))
         && (&exporter.headers, &exporter.tls) == (&target.headers, &target.tls)
+        && (&exporter.proxy, exporter.histograms) == (&target.proxy, target.histograms)
         && (exporter.protocol, exporter.temporality) == (target.protocol, target.temporality)
         && (exporter.gzip, exporter.timeout) == (target.gzip, target.timeout)
 }
@@ -243,6 +291,7 @@ mod tests {
             endpoint = 'https://c:4317'
             protocol = 'grpc'
             temporality = 'lowmemory'
+            histograms = 'exponential'
             signals = ['logs']
             ca = {ca:?}"
         );
@@ -254,6 +303,7 @@ mod tests {
         assert_eq!(exporter.destinations(), ["https://c:4317 (gRPC: logs)"]);
         assert_eq!(exporter.protocol, report::Protocol::Grpc);
         assert_eq!(exporter.temporality, report::Temporality::LowMemory);
+        assert_eq!(exporter.histograms, report::Histograms::Exponential);
         assert_eq!(format!("{:?}", exporter.tls), "Tls(1 roots)");
     }
 
@@ -354,6 +404,39 @@ mod tests {
             told("", &[("OTEL_SDK_DISABLED", "true")]),
             ["OTEL_SDK_DISABLED is true: no telemetry is sent"]
         );
+    }
+
+    #[test]
+    fn an_egress_proxy_is_the_exports_own_or_the_environments() {
+        let proxies = |file: &str, variables: &[(&str, &str)]| {
+            let all = [variables, &[("HTTPS_PROXY", "http://p:1"), ("NO_PROXY", "near")]].concat();
+            let exporters = resolved(file, &all).map_err(|faults| faults[0].places.join(" "))?;
+            let of = |it: &Exporter| it.proxy.as_ref().map_or("none".into(), ToString::to_string);
+            Ok::<Vec<String>, String>(exporters.iter().map(of).collect())
+        };
+        let entry =
+            |url: &str, keys: &str| format!("[[telemetry.export]]\nendpoint = '{url}'\n{keys}\n");
+        let several = [
+            entry("https://a", ""),
+            entry("https://near", ""),
+            entry("http://a", ""),
+            entry("https://a", "proxy = 'none'"),
+            entry("https://near", "proxy = { env = 'OWN' }"),
+        ];
+        assert_eq!(
+            proxies(&several.concat(), &[("OWN", "socks5://me:hunter2@s:2")]).unwrap(),
+            ["http://p:1", "none", "none", "none", "socks5://***@s:2"]
+        );
+        let otel = |url| [("OTEL_EXPORTER_OTLP_ENDPOINT", url)];
+        assert_eq!(proxies("", &otel("https://a")).unwrap(), ["http://p:1"]);
+        assert_eq!(proxies("", &otel("https://near:4318")).unwrap(), ["none"]);
+        let wrong = entry("https://a", "proxy = 'http://me:hunter2@p'");
+        assert_eq!(proxies(&wrong, &[]).unwrap_err(), "telemetry.export.0.proxy");
+        let both = [otel("https://a")[0], ("https_proxy", "ftp://p")];
+        assert_eq!(proxies("", &both).unwrap_err(), "https_proxy");
+        // Where nothing is sent it is nobody's business.
+        let none = [both[0], both[1], ("OTEL_SDK_DISABLED", "true")];
+        assert_eq!(proxies("", &none).unwrap(), [""; 0]);
     }
 
     #[test]

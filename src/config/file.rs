@@ -163,8 +163,7 @@ fn shipped_upstreams() -> Vec<Upstream> {
             "https://api.anthropic.com",
             &["/v1/messages", "/v1/complete", "/v1/organizations/"],
         ),
-        // google-genai from 3.0 on asks under /v1/ (its `GOOGLE_AI_API_DEFAULT_VERSION`): that it has
-        // ground there lets its marker decide on the rest.
+        // What google-genai asks under /v1/ from 3.0 on bears Gemini's marker; these two it alone has.
         shipped(
             "gemini",
             "https://generativelanguage.googleapis.com",
@@ -301,6 +300,9 @@ pub struct Export {
     /// From when sums count.
     #[serde(default)]
     pub temporality: Temporality,
+    /// What its histograms are made of.
+    #[serde(default)]
+    pub histograms: Histograms,
     /// Certificates (PEM) that alone are trusted; absent: the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
@@ -310,6 +312,9 @@ pub struct Export {
     /// Its key (PEM).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<PathBuf>,
+    /// The egress proxy before it; absent: what the environment says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxySource>,
 }
 
 /// What carries OTLP.
@@ -335,6 +340,17 @@ pub enum Temporality {
     Delta,
     /// As delta where that saves memory.
     Lowmemory,
+}
+
+/// What histograms are made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Histograms {
+    /// Buckets with bounds that are written down.
+    #[default]
+    Explicit,
+    /// Buckets of base 2, as fine as the values allow.
+    Exponential,
 }
 
 impl Export {

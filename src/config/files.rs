@@ -91,15 +91,17 @@ pub(super) fn named(file: &File, at: &Path) -> Vec<Named> {
         let place = format!("telemetry.export.{number}.key");
         Some(Named { place, path: it.key.clone()?, holds: Holds::Key })
     });
+    let exports = file.telemetry.export.iter().enumerate();
+    let proxies = exports.filter_map(|(number, it)| {
+        let place = format!("telemetry.export.{number}.proxy");
+        Some(Named { place, path: secret_url(it.proxy.as_ref())?, holds: Holds::Secret })
+    });
     let upstreams = file.upstream.iter().enumerate().flat_map(|(number, it)| {
         let named = |key: &str, path: &Option<PathBuf>, holds| {
             let place = format!("upstream.{number}.{key}");
             Some(Named { place, path: path.clone()?, holds })
         };
-        let url = match &it.proxy {
-            Some(ProxySource::Secret(SecretSource::File(path))) => Some(path.clone()),
-            _ => None,
-        };
+        let url = secret_url(it.proxy.as_ref());
         [
             named("ca", &it.ca, Holds::Certificates),
             named("cert", &it.cert, Holds::Certificates),
@@ -107,7 +109,16 @@ pub(super) fn named(file: &File, at: &Path) -> Vec<Named> {
             named("proxy", &url, Holds::Secret),
         ]
     });
-    prices.chain(secrets).chain(keys).chain(clients).chain(upstreams.flatten()).collect()
+    let exports = secrets.chain(clients).chain(proxies);
+    prices.chain(exports).chain(keys).chain(upstreams.flatten()).collect()
+}
+
+/// The file that holds the URL of an egress proxy.
+fn secret_url(proxy: Option<&ProxySource>) -> Option<PathBuf> {
+    match proxy {
+        Some(ProxySource::Secret(SecretSource::File(path))) => Some(path.clone()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

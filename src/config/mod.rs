@@ -348,7 +348,7 @@ mod tests {
             .iter()
             .map(|it| {
                 let scheme = if it.tls.is_some() { "https" } else { "http" };
-                let marker = it.marker.as_ref().map_or("", |marker| marker.as_str());
+                let marker = it.marker.as_ref().map_or("", |marker| marker.header.as_str());
                 let facts = &it.facts;
                 let mount = it.mount.as_deref().unwrap_or_default();
                 format!(

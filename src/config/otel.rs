@@ -59,7 +59,7 @@ const OTHER_EXPORTERS: [(&str, &str); 6] = [
 const LINES: &str = "each exchange is a line on standard output (telemetry.lines)";
 const CONFIG_FILES: [&str; 2] = ["OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE"];
 /// Variables that are read, beside those of OTLP.
-const READ: [&str; 30] = [
+const READ: [&str; 31] = [
     "OTEL_ATTRIBUTE_COUNT_LIMIT",
     "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
     "OTEL_BLRP_EXPORT_TIMEOUT",
@@ -90,6 +90,7 @@ const READ: [&str; 30] = [
     "OTEL_TRACES_EXPORTER",
     "OTEL_TRACES_SAMPLER",
     "OTEL_TRACES_SAMPLER_ARG",
+    otlp::AGGREGATION,
     otlp::TEMPORALITY,
 ];
 /// Beginnings of variables that would change what is sent; such a one that is not read is warned of.
@@ -289,13 +290,6 @@ fn warn_of_unhonoured(reader: &mut Reader<'_>) {
     if reader.word("OTEL_METRICS_EXEMPLAR_FILTER", &filters) == Some(true) {
         reader.ignored("OTEL_METRICS_EXEMPLAR_FILTER", "metrics have no exemplars");
     }
-    let name = otlp::AGGREGATION;
-    let kinds =
-        [("explicit_bucket_histogram", false), ("base2_exponential_bucket_histogram", true)];
-    if reader.word(name, &kinds) == Some(true) {
-        let why = "histograms have the explicit buckets that /metrics has too";
-        reader.ignored(name, why);
-    }
     let name = "OTEL_PROPAGATORS";
     let words: Vec<_> = reader.text(name).into_iter().flat_map(entries).collect();
     let is = |word: &&str, it: &str| word.eq_ignore_ascii_case(it);
@@ -330,7 +324,7 @@ fn is_read(name: &str) -> bool {
         let own = ["TRACES_", "METRICS_", "LOGS_"].iter().find_map(|it| rest.strip_prefix(it));
         otlp::KEYS.contains(&own.unwrap_or(rest))
     });
-    of_otlp || name == otlp::AGGREGATION || READ.contains(&name)
+    of_otlp || READ.contains(&name)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::file::{Export, Signal};
 use super::pem;
 use super::url::Url;
 use super::variables::{Reader, entries, pair};
-use crate::report::settings::{Protocol, Secret, Temporality, Tls};
+use crate::report::settings::{Histograms, Protocol, Proxy, Secret, Temporality, Tls};
 
 /// An OTLP destination of one signal.
 #[derive(Clone, Debug)]
@@ -28,8 +28,12 @@ pub(super) struct Target {
     pub(super) timeout: Duration,
     /// From when sums count.
     pub(super) temporality: Temporality,
+    /// What histograms are made of.
+    pub(super) histograms: Histograms,
     /// Trust where the URL is https.
     pub(super) tls: Tls,
+    /// The egress proxy before it, as far as is known: `OTEL_*` say none.
+    pub(super) proxy: Option<Proxy>,
 }
 
 /// What can be said of each signal, or of all.
@@ -52,6 +56,10 @@ pub(super) const TEMPORALITIES: [(&str, Temporality); 3] = [
     ("delta", Temporality::Delta),
     ("lowmemory", Temporality::LowMemory),
 ];
+const AGGREGATIONS: [(&str, Histograms); 2] = [
+    ("explicit_bucket_histogram", Histograms::Explicit),
+    ("base2_exponential_bucket_histogram", Histograms::Exponential),
+];
 
 /// The destination of `signal`, if anything says so; `chosen`: its exporter was named.
 pub(super) fn target(
@@ -71,7 +79,9 @@ pub(super) fn target(
         gzip: of.is_gzip(),
         timeout: of.timeout(),
         temporality: of.reader.word(TEMPORALITY, &TEMPORALITIES).unwrap_or(Temporality::Cumulative),
+        histograms: of.reader.word(AGGREGATION, &AGGREGATIONS).unwrap_or(Histograms::Explicit),
         tls: if url.scheme_str() == Some("https") { of.tls()? } else { Tls::default() },
+        proxy: None,
         url,
     }))
 }
@@ -398,11 +408,14 @@ mod tests {
     }
 
     #[test]
-    fn metrics_default_histogram_aggregation_can_only_be_explicit() {
-        quiet(&[ENDPOINT, (AGGREGATION, "explicit_bucket_histogram")]);
-        let why = "histograms have the explicit buckets that /metrics has too";
-        let warning = format!("{AGGREGATION} is ignored: {why}");
-        assert_eq!(warned(AGGREGATION, "base2_exponential_bucket_histogram"), [warning]);
+    fn metrics_default_histogram_aggregation_is_explicit_or_exponential() {
+        let of = |text| quiet(&[ENDPOINT, (AGGREGATION, text)])[1].histograms;
+        assert_eq!(of("explicit_bucket_histogram"), Histograms::Explicit);
+        assert_eq!(of("Base2_exponential_bucket_histogram"), Histograms::Exponential);
+        assert_eq!(quiet(&[ENDPOINT])[1].histograms, Histograms::Explicit);
+        let words = "it is none of explicit_bucket_histogram, base2_exponential_bucket_histogram";
+        let warning = format!("{AGGREGATION} is ignored: {words}");
+        assert_eq!(warned(AGGREGATION, "exponential"), [warning]);
     }
 
     /// A folder with `cert.pem` and `key.pem`.

@@ -1,11 +1,11 @@
-//! The table of providers we know: the conventions' spelling, whose format they speak, the header
+//! The table of providers we know: the conventions' spelling, whose format they speak, the marker
 //! by which their clients are known, the hosts that are theirs, and how their errors look. Knows no
 //! price.
 
 use http::HeaderName;
 
 use super::file::{self, Dialect};
-use crate::forward::settings::ErrorShape;
+use crate::forward::settings::{ErrorShape, Marker};
 
 /// One provider.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,11 +18,29 @@ pub(super) struct Provider {
     pub(super) dialect: Dialect,
     /// Whether its streams are asked for usage unless `stream_usage` says otherwise.
     pub(super) asks: bool,
-    /// A request header that only its clients send.
-    marker: Option<&'static str>,
+    /// What only its clients say.
+    marker: Option<Sign>,
     /// How its errors look.
     shape: &'static str,
 }
+
+/// A `Marker`, as a table can hold it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sign {
+    header: &'static str,
+    query: Option<&'static str>,
+    ground: &'static [&'static str],
+}
+
+/// Every SDK of Anthropic's sends the header, and asks under `/v1/` (its `_resources`).
+const ANTHROPICS: Sign = Sign { header: "anthropic-version", query: None, ground: &["/v1/"] };
+/// google-genai sends the header, and from 3.0 on asks under `/v1/` (its
+/// `GOOGLE_AI_API_DEFAULT_VERSION`); Google's own examples for curl, and LiteLLM's sockets, write `?key=`.
+const GEMINIS: Sign = Sign {
+    header: "x-goog-api-key",
+    query: Some("key"),
+    ground: &["/v1/", "/v1beta/", "/v1alpha/"],
+};
 
 const OPENAI_ERROR: &str =
     r#"{"error":{"message":"{message}","type":"proxy_error","param":null,"code":"{code}"}}"#;
@@ -57,11 +75,11 @@ const PROVIDERS: [Provider; 30] = [
     Provider { asks: true, ..openai_like("azure", "azure.ai.openai") },
     openai_like("azure_inference", "azure.ai.inference"),
     Provider {
-        marker: Some("anthropic-version"),
+        marker: Some(ANTHROPICS),
         dialect: Dialect::Anthropic,
         ..unread("anthropic", "anthropic", ANTHROPIC_ERROR)
     },
-    Provider { marker: Some("x-goog-api-key"), ..google("gemini", "gcp.gemini") },
+    Provider { marker: Some(GEMINIS), ..google("gemini", "gcp.gemini") },
     google("vertex", "gcp.vertex_ai"),
     unread("bedrock", "aws.bedrock", MESSAGE_ERROR),
     Provider { dialect: Dialect::Cohere, ..unread("cohere", "cohere", MESSAGE_ERROR) },
@@ -127,9 +145,10 @@ const HOSTS: [(&str, &str); 33] = [
 ];
 
 impl Provider {
-    /// The header by which its clients are known.
-    pub(super) fn marker(&self) -> Option<HeaderName> {
-        self.marker.map(HeaderName::from_static)
+    /// What its clients are known by.
+    pub(super) fn marker(&self) -> Option<Marker> {
+        let Sign { header, query, ground } = self.marker?;
+        Some(Marker { header: HeaderName::from_static(header), query, ground })
     }
 
     /// How its errors look.
@@ -237,7 +256,7 @@ mod tests {
     fn a_provider_is_found_by_either_spelling() {
         assert_eq!(find("azure"), find("azure.ai.openai"));
         assert_eq!(find("xai").unwrap().spelling, "x_ai");
-        assert_eq!(find("gemini").unwrap().marker().unwrap(), "x-goog-api-key");
+        assert_eq!(find("gemini").unwrap().marker().unwrap().header, "x-goog-api-key");
         assert_eq!(find("anthropic").unwrap().dialect, Dialect::Anthropic);
         assert_eq!(find("vertex").unwrap().dialect, Dialect::Gemini);
         assert_eq!(find("ollama").unwrap().dialect, Dialect::Ollama);

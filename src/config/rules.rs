@@ -175,16 +175,19 @@ pub(super) fn exports_to_ourselves(
     exporters: &[Exporter],
 ) -> Vec<Fault> {
     let listeners = listeners(file, upstreams);
-    let urls = exporters.iter().flat_map(|it| [&it.traces, &it.metrics, &it.logs]).flatten();
-    let ours = urls.filter_map(|url| {
+    let urls = exporters.iter().flat_map(|it| {
+        let urls = [&it.traces, &it.metrics, &it.logs].into_iter().flatten();
+        urls.map(|url| (url, it.proxy.clone()))
+    });
+    let ours = urls.filter_map(|(url, proxy)| {
         let scheme = if url.scheme_str() == Some("https") { 443 } else { 80 };
-        let host = url.host()?.trim_matches(['[', ']']);
-        let reaches = |(_, listener): &&(String, &Endpoint)| {
-            let port = url.port_u16().unwrap_or(scheme);
-            let place = forward::Place { host: host.to_owned(), port };
-            listener.tcp().is_some_and(|ours| reaches(&place, ours))
+        let host = url.host()?.trim_matches(['[', ']']).to_owned();
+        let place = forward::Place { host, port: url.port_u16().unwrap_or(scheme) };
+        let way = match proxy {
+            Some(proxy) => Way::Proxy(proxy, place),
+            None => Way::Direct(place),
         };
-        listeners.iter().find(reaches)
+        listeners.iter().find(|(_, listener)| leads_to(&way, listener))
     });
     let fault = |(place, listener): &(String, &Endpoint)| {
         Fault::at(

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-use http::Uri;
+use http::{HeaderName, Uri};
 
 use super::environment::Environment;
 use super::fault::Fault;
@@ -40,6 +40,7 @@ impl Nose<'_> {
             rules::shadowed(self.upstreams),
             self.doubled_paths(),
             self.guessed_dialects(),
+            self.unclaimed_markers(),
             self.plain_upstreams(),
             self.plain_exports(),
             self.own_upstreams(),
@@ -97,6 +98,31 @@ impl Nose<'_> {
             guessed.then(|| Fault::at(format!("upstream.{at}.provider"), message))
         });
         guessed.collect()
+    }
+
+    /// An upstream that is Anthropic's or Google's by its host only draws no requests by their marker:
+    /// what their clients ask where another upstream has a prefix goes there, key and all.
+    fn unclaimed_markers(&self) -> Vec<Fault> {
+        let claims = |header: &HeaderName| {
+            self.upstreams
+                .iter()
+                .any(|it| it.marker.as_ref().is_some_and(|it| it.header == *header))
+        };
+        let unclaimed = self.file.upstream.iter().zip(self.upstreams).enumerate();
+        let unclaimed = unclaimed.filter_map(|(at, (written, it))| {
+            let provider = providers::of(written, &it.facts.address)?;
+            let marker = provider.marker().filter(|marker| !claims(&marker.header))?;
+            let taker = self.upstreams.iter().find(|other| {
+                other.facts.name != it.facts.name && marker.ground.iter().any(|it| takes(other, it))
+            })?;
+            let message = format!(
+                "what clients of `{}` ask with `{}` goes to `{}` where that has the path: write \
+                 `provider = \"{}\"`, so that it comes here",
+                it.facts.name, marker.header, taker.facts.name, provider.name
+            );
+            Some(Fault::at(format!("upstream.{at}.url"), message))
+        });
+        unclaimed.collect()
     }
 
     fn plain_upstreams(&self) -> Vec<Fault> {
@@ -286,6 +312,14 @@ impl Nose<'_> {
     }
 }
 
+/// Whether `upstream` has a prefix that covers this ground.
+fn takes(upstream: &Upstream, ground: &str) -> bool {
+    upstream.paths.iter().any(|path| {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        ground.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
+    })
+}
+
 fn urls(exporter: &Exporter) -> impl Iterator<Item = &Uri> {
     [&exporter.traces, &exporter.metrics, &exporter.logs].into_iter().flatten()
 }
@@ -400,6 +434,27 @@ mod tests {
         let text = format!("{text}provider = 'opnai'\n");
         assert_eq!(smells(&text), [format!("proxy.toml, line 4: `opnai` {rest}")]);
         assert_eq!(smells(&format!("{text}dialect = 'openai'\n")), [""; 0]);
+    }
+
+    #[test]
+    fn a_marker_that_no_upstream_claims() {
+        let google = |more: &str| {
+            let url = "https://generativelanguage.googleapis.com";
+            format!("[[upstream]]\nname = 'google'\nurl = '{url}'\npaths = ['/v1beta/']\n{more}\n")
+        };
+        let other = |paths: &str| upstream("a", "http://a", &format!("paths = {paths}"));
+        assert_eq!(
+            smells(&(google("") + &other("['/v1/']"))),
+            [
+                "proxy.toml, line 3: what clients of `google` ask with `x-goog-api-key` goes to `a` where that has the path: write `provider = \"gemini\"`, so that it comes here"
+            ]
+        );
+        assert_eq!(smells(&(google("") + &other("['/']"))).len(), 1);
+        assert_eq!(smells(&(google("provider = 'gemini'") + &other("['/v1/']"))), [""; 0]);
+        assert_eq!(smells(&(google("") + &other("['/v1/chat/']"))), [""; 0]);
+        let spare = google("").replace("google'", "spare'");
+        let named = google("provider = 'gemini'").replace("v1beta", "v1alpha");
+        assert_eq!(smells(&(named + &spare + &other("['/v1/']"))), [""; 0]);
     }
 
     #[test]

@@ -188,7 +188,7 @@ mod tests {
             (&*facts.address, facts.port, upstream.host.to_str().unwrap()),
             ("::1", Some(8080), "[::1]:8080")
         );
-        assert_eq!(upstream.marker.unwrap(), "anthropic-version");
+        assert_eq!(upstream.marker.unwrap().header, "anthropic-version");
         assert!(upstream.shape.0.starts_with(r#"{"type":"error""#));
         let azure = read("name = 'a'\nurl = 'http://a'\nprovider = 'azure'").unwrap();
         assert_eq!(azure.facts.provider, "azure.ai.openai");

@@ -9,18 +9,18 @@ use hyper_util::rt::TokioIo;
 
 use super::attempts::Attempt;
 use super::dial::Dialer;
-use super::egress;
 use super::error::Error;
 use super::handshake;
 use super::headers::Hop;
 use super::own::Own;
-use super::reach::{Place, Protocol, Proxy, Way};
+use super::reach::{Proxy, Way};
 use super::settings::{Endpoint, Limits, Settings, Upstream};
 use super::shared::Peer;
 use super::socket::Socket;
 use super::tee::RequestTee;
 use super::upstream_io::{Stamps, Transport};
 use super::upstream_tls::ClientTls;
+use crate::egress;
 
 /// Connects to any upstream.
 #[derive(Clone)]
@@ -98,7 +98,7 @@ impl Connector {
                 if upstream.forwarder(hop).is_some() {
                     Ok(socket)
                 } else {
-                    tunnel(socket, proxy, place).await
+                    Ok(egress::tunnel(socket, proxy, place).await?)
                 }
             }
         }
@@ -107,19 +107,10 @@ impl Connector {
     /// A connection to the egress proxy itself.
     async fn proxy(&self, proxy: &Proxy) -> Result<Socket, Error> {
         let socket = self.dialer.tcp(&proxy.place).await?;
-        if !matches!(proxy.protocol, Protocol::Http { tls: true, .. }) {
+        if !proxy.speaks_tls() {
             return Ok(socket);
         }
         let stream = self.tls.with_proxy(&proxy.place.host, socket).await?;
         Ok(Socket::Proxy(Box::new(stream)))
-    }
-}
-
-async fn tunnel(socket: Socket, proxy: &Proxy, place: &Place) -> Result<Socket, Error> {
-    match &proxy.protocol {
-        Protocol::Http { authorization, .. } => {
-            egress::connect(socket, place, authorization.as_ref()).await
-        }
-        Protocol::Socks5 { login } => egress::socks5(socket, place, login.as_ref()).await,
     }
 }

@@ -9,7 +9,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::vec;
 
-use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use tokio::net::UnixStream;
@@ -54,7 +53,7 @@ impl Dialer {
 
     /// A TCP connection that does not lead back to us.
     pub(super) async fn tcp(&self, place: &Place) -> Result<Socket, Error> {
-        let connecting = self.tcp.clone().call(uri(place)?);
+        let connecting = self.tcp.clone().call(place.uri().map_err(|_| Error::Unresolved)?);
         let stream = connecting.await.map_err(|error| classify(&error))?.into_inner();
         self.other(Socket::Tcp(stream))
     }
@@ -68,12 +67,6 @@ impl Dialer {
     fn other(&self, socket: Socket) -> Result<Socket, Error> {
         if self.own.answers(&socket) { Err(Error::Loop) } else { Ok(socket) }
     }
-}
-
-/// A place as a URI, which is how connectors are told one.
-pub(super) fn uri(place: &Place) -> Result<Uri, Error> {
-    let uri = Uri::builder().scheme("http").authority(place.to_string()).path_and_query("/");
-    uri.build().map_err(|_| Error::Unresolved)
 }
 
 /// No descriptor is left, in the system or for this process: our own lack, not the upstream's.

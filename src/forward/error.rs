@@ -4,6 +4,7 @@ use std::io;
 
 use http::StatusCode;
 
+use crate::egress::NoTunnel;
 use crate::tape::Cause;
 
 /// Why there is no answer of the upstream's to pass on.
@@ -69,6 +70,17 @@ pub(super) enum Error {
     /// The connection broke before the answer's head was complete.
     #[error("the upstream's connection broke before its answer ({0})")]
     Upstream(#[source] hyper::Error),
+}
+
+impl From<NoTunnel> for Error {
+    fn from(why: NoTunnel) -> Self {
+        match why {
+            NoTunnel::Authentication => Self::ProxyAuthentication,
+            NoTunnel::Refused(said) => Self::ProxyRefused(said),
+            NoTunnel::Broken => Self::ProxyBroken,
+            NoTunnel::Unnamed => Self::Unresolved,
+        }
+    }
 }
 
 impl Error {

@@ -142,13 +142,8 @@ impl Forward {
         arrival.client.begin(!request.body().is_end_stream());
         let upgrade = Upgrade::wished(&mut request);
         let (head, body) = request.into_parts();
-        let route = route::find(
-            &live.settings,
-            &arrival.scope,
-            &head.method,
-            head.uri.path(),
-            &head.headers,
-        );
+        let route =
+            route::find(&live.settings, &arrival.scope, &head.method, &head.uri, &head.headers);
         let (request_pen, mut running) = self.start(zero, &live, &arrival, &head, route);
         let asked = Asked::new(&head.method, &head.headers);
         if head.method == Method::CONNECT {
@@ -163,7 +158,7 @@ impl Forward {
         };
         running.slot = Some(slot);
         let body = RequestTee::new(body, request_pen, Arc::clone(&arrival.client));
-        let from = Hop::of_client(head.version);
+        let from = Hop::of_client(&head);
         let hop = match upgrade {
             Some(_) => Hop::Upgrade,
             None if upstream.http2 => Hop::Stream,

@@ -12,7 +12,7 @@ use http::{HeaderMap, Method, Request, Uri};
 pub(crate) use super::ask::fuzz::{answer, request};
 use super::headers::{self, Framing, Hop, ToUpstream};
 use super::route::{Route, Scope, find};
-use super::settings::{ErrorShape, Limits, Listen, Settings, Upstream, Way};
+use super::settings::{ErrorShape, Limits, Listen, Marker, Settings, Upstream, Way};
 use super::{exchange, trace_context};
 use crate::fuzz::input::Input;
 use crate::observe::head::RequestHead;
@@ -45,8 +45,9 @@ pub(crate) fn route(input: &[u8]) {
         Ok(own) => Scope::Own(own.to_string().into()),
         Err(_) => Scope::Shared,
     };
-    let found = find(settings, &scope, &method, uri.path(), &headers);
-    let request = Asked { settings, method, path: uri.path(), headers: &headers };
+    let found = find(settings, &scope, &method, &uri, &headers);
+    let request =
+        Asked { settings, method, path: uri.path(), query: uri.query(), headers: &headers };
     request.check(&scope, found);
     if let Some(route) = found {
         check_target(&uri, route, &settings.upstreams[route.upstream].base_path);
@@ -58,6 +59,7 @@ struct Asked<'a> {
     settings: &'a Settings,
     method: Method,
     path: &'a str,
+    query: Option<&'a str>,
     headers: &'a HeaderMap,
 }
 
@@ -91,22 +93,28 @@ impl Asked<'_> {
             return;
         }
         assert!(found.is_none_or(|it| it.mount == 0), "a mount nobody named");
-        let marked = upstreams.clone().find(|(_, it)| self.has_marker(it)).map(|(at, _)| at);
+        let mut marked = upstreams.clone().filter(|(_, it)| self.has_marker(it)).map(|(at, _)| at);
         let length = |it: &Upstream| {
             it.paths.iter().filter(|own| is_in(self.path, own)).map(String::len).max()
         };
         let longest = upstreams.clone().filter_map(|(_, it)| length(it)).max();
         let owns = |at: usize| length(&self.settings.upstreams[at]) == longest;
         let addressed = match (found.map(|it| it.upstream), longest) {
-            (None, longest) => longest.is_none() && marked.is_none(),
-            (Some(at), None) => marked == Some(at),
-            (Some(at), Some(_)) => owns(at) || marked == Some(at),
+            (None, longest) => longest.is_none() && marked.next().is_none(),
+            (Some(at), None) => marked.next() == Some(at),
+            (Some(at), Some(_)) => owns(at) || marked.any(|it| it == at),
         };
         assert!(addressed, "{} goes to {found:?}, which it does not address", self.path);
     }
 
     fn has_marker(&self, upstream: &Upstream) -> bool {
-        upstream.marker.as_ref().is_some_and(|it| self.headers.contains_key(it))
+        let Some(marker) = &upstream.marker else { return false };
+        let said = self.query.is_some_and(|it| it.split('&').any(|it| it.starts_with("key=")));
+        let other = ["authorization", "api-key", "x-api-key"];
+        self.headers.contains_key(&marker.header)
+            || said
+                && marker.query.is_some()
+                && !other.iter().any(|it| self.headers.contains_key(*it))
     }
 }
 
@@ -166,7 +174,11 @@ fn upstream(at: usize, line: &str) -> Option<Upstream> {
         paths.map(|it| if it.ends_with('/') { format!("{}/", absolute(it)) } else { absolute(it) });
     let paths = paths.map(|it| it.replace("//", "/")).collect();
     let base_path = below(Some(word()).filter(is_plain)?).unwrap_or_default();
-    let marker = HeaderName::from_bytes(word().as_bytes()).ok();
+    let marker = HeaderName::from_bytes(word().as_bytes()).ok().map(|header| Marker {
+        query: header.as_str().contains("key").then_some("key"),
+        header,
+        ground: &["/v1/"],
+    });
     let facts = tape::Upstream {
         name: at.to_string(),
         provider: "up".to_owned(),
@@ -216,6 +228,7 @@ pub(crate) fn fields(input: &[u8]) {
     let hop = match flags.get(1) {
         Some(b'u') => Hop::Upgrade,
         Some(b's') => Hop::Stream,
+        Some(b'l') => Hop::Last,
         _ => Hop::Exchange,
     };
     let framing = match (flags.first(), hop) {
@@ -288,10 +301,10 @@ fn check_fields(
     assert_eq!(found, expected, "fields that cross");
     let connection = values(out, &CONNECTION);
     assert!(hop != Hop::Stream || connection.is_empty(), "{connection} on a shared connection");
-    assert!(
-        ["", "te", "Upgrade", "Upgrade\nte", "close", "Upgrade\nclose"].contains(&&*connection),
-        "{connection}"
-    );
+    let ours = ["", "te", "Upgrade", "Upgrade\nte", "close", "Upgrade\nclose"];
+    let is_kept = hop == Hop::Exchange && values(sent, &CONNECTION) == connection;
+    let is_kept = is_kept && connection.eq_ignore_ascii_case("keep-alive");
+    assert!(is_kept || ours.contains(&&*connection), "{connection}");
     let upgrade = if hop == Hop::Upgrade { values(sent, &UPGRADE) } else { String::new() };
     assert_eq!(values(out, &UPGRADE), upgrade, "the other protocol");
     assert!(["", "trailers"].contains(&&*values(out, &TE)), "TE beyond trailers");

@@ -22,7 +22,7 @@ pub(super) async fn http1(transport: Transport, hop: Hop) -> Result<Connection, 
     // Its errors reach the exchange that holds the sender.
     match hop {
         Hop::Upgrade => tokio::spawn(connection.with_upgrades()),
-        Hop::Exchange | Hop::Stream => tokio::spawn(connection),
+        Hop::Exchange | Hop::Last | Hop::Stream => tokio::spawn(connection),
     };
     Ok(Connection { sender, stamps })
 }

@@ -39,8 +39,10 @@ pub(super) enum Framing {
 /// Whose the connection is on which a message travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hop {
-    /// Ours, towards each side: what is said of it stays on it.
+    /// Ours, towards each side: what is said of it stays on it, but that it is kept, as ours is too.
     Exchange,
+    /// One that ends with this message, or whose keeping HTTP/1.0 has to be told of by hyper.
+    Last,
     /// About to be handed to another protocol, which `Upgrade` names.
     Upgrade,
     /// Shared with others, as HTTP/2 does: nothing can be said of it in a head.
@@ -48,9 +50,13 @@ pub(super) enum Hop {
 }
 
 impl Hop {
-    /// The client's, by the version of its request.
-    pub(super) fn of_client(version: Version) -> Self {
-        if version == Version::HTTP_2 { Self::Stream } else { Self::Exchange }
+    /// The client's, by its request.
+    pub(super) fn of_client(head: &request::Parts) -> Self {
+        match head.version {
+            Version::HTTP_2 => Self::Stream,
+            Version::HTTP_11 if !says(&head.headers, b"close") => Self::Exchange,
+            _ => Self::Last,
+        }
     }
 }
 
@@ -72,7 +78,8 @@ pub(super) struct ToUpstream {
 /// A request's fields as the upstream is to see them, in their order.
 pub(super) fn to_upstream(mut headers: HeaderMap, to: ToUpstream) -> HeaderMap {
     let mut cookies = if to.crumbs { joined_cookies(&headers) } else { None };
-    let as_is = to.traceparent.is_none() && cookies.is_none() && all_cross(&headers, to.framing);
+    let as_is =
+        to.traceparent.is_none() && cookies.is_none() && all_cross(&headers, to.framing, to.hop);
     if as_is && let Some(host) = to.host {
         // In its place: the order stays.
         headers.insert(HOST, host);
@@ -82,7 +89,8 @@ pub(super) fn to_upstream(mut headers: HeaderMap, to: ToUpstream) -> HeaderMap {
         return headers;
     }
     let named = named_by_connection(&headers);
-    let wants_trailers = headers.get_all(TE).iter().any(names_trailers);
+    let is_kept = is_kept(&headers, to.hop);
+    let wants_trailers = tokens(&headers, TE).any(|it| it.eq_ignore_ascii_case(b"trailers"));
     let mut out = HeaderMap::with_capacity(headers.keys_len() + 2);
     let (mut host, mut traceparent) = (to.host, to.traceparent);
     let joins = cookies.is_some();
@@ -104,7 +112,7 @@ pub(super) fn to_upstream(mut headers: HeaderMap, to: ToUpstream) -> HeaderMap {
             out.extend(codings.take().map(|codings| (name, codings)));
         } else if to.hop == Hop::Upgrade && is_of_upgrade(&name) {
             upgrading(&mut out, name, value);
-        } else if crosses(&name, to.framing, &named) {
+        } else if name == CONNECTION && is_kept || crosses(&name, to.framing, &named) {
             out.append(name, value);
         }
     }
@@ -122,10 +130,11 @@ pub(super) fn to_upstream(mut headers: HeaderMap, to: ToUpstream) -> HeaderMap {
 
 /// An answer's fields as the client is to see them, in their order.
 pub(super) fn to_client(headers: HeaderMap, framing: Framing, hop: Hop) -> HeaderMap {
-    if all_cross(&headers, framing) {
+    if all_cross(&headers, framing, hop) {
         return headers;
     }
     let named = named_by_connection(&headers);
+    let is_kept = is_kept(&headers, hop);
     let mut out = HeaderMap::with_capacity(headers.keys_len() + 1);
     let mut codings = codings(&headers, framing);
     for (name, value) in fields(headers) {
@@ -133,7 +142,7 @@ pub(super) fn to_client(headers: HeaderMap, framing: Framing, hop: Hop) -> Heade
             out.extend(codings.take().map(|codings| (name, codings)));
         } else if hop == Hop::Upgrade && is_of_upgrade(&name) {
             upgrading(&mut out, name, value);
-        } else if crosses(&name, framing, &named) {
+        } else if name == CONNECTION && is_kept || crosses(&name, framing, &named) {
             out.append(name, value);
         }
     }
@@ -143,15 +152,35 @@ pub(super) fn to_client(headers: HeaderMap, framing: Framing, hop: Hop) -> Heade
     framed(out, framing)
 }
 
-/// Whether every field crosses as it is, which spares building another map. Most answers are so.
-fn all_cross(headers: &HeaderMap, framing: Framing) -> bool {
-    let stays = |name: &HeaderName| *name == TRANSFER_ENCODING || is_of_connection(name);
-    let length = match framing {
-        Framing::Length => true,
-        Framing::Frames => !headers.contains_key(CONTENT_LENGTH),
-        Framing::Chunked | Framing::Close => false,
+/// Whether every field crosses as it is, which spares building another map. Most messages are so.
+fn all_cross(headers: &HeaderMap, framing: Framing, hop: Hop) -> bool {
+    let framed = match framing {
+        Framing::Length => !headers.contains_key(TRANSFER_ENCODING),
+        Framing::Chunked => is_chunked(headers) && !headers.contains_key(CONTENT_LENGTH),
+        Framing::Frames => {
+            !headers.contains_key(TRANSFER_ENCODING) && !headers.contains_key(CONTENT_LENGTH)
+        }
+        Framing::Close => false,
     };
-    length && !headers.keys().any(stays)
+    let mut of_connection = headers.keys().filter(|name| is_of_connection(name));
+    framed && of_connection.all(|name| *name == CONNECTION && is_kept(headers, hop))
+}
+
+/// Whether all that is said of the connection is that it is kept, as is the one it is said on next.
+fn is_kept(headers: &HeaderMap, hop: Hop) -> bool {
+    hop == Hop::Exchange && is_lone(headers, &CONNECTION, b"keep-alive")
+}
+
+/// Whether `chunked` is the one transfer coding.
+fn is_chunked(headers: &HeaderMap) -> bool {
+    is_lone(headers, &TRANSFER_ENCODING, b"chunked")
+}
+
+fn is_lone(headers: &HeaderMap, name: &HeaderName, word: &[u8]) -> bool {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    first.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(word))
+        && values.next().is_none()
 }
 
 /// Says `chunked` where the body needs it and the message did not: hyper's client would drop the
@@ -189,9 +218,8 @@ fn codings(headers: &HeaderMap, framing: Framing) -> Option<HeaderValue> {
     if framing != Framing::Chunked {
         return None;
     }
-    let values = headers.get_all(TRANSFER_ENCODING).iter();
-    let sent = values.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
-    let others = sent.map(<[u8]>::trim_ascii).filter(|it| !it.eq_ignore_ascii_case(b"chunked"));
+    let sent = tokens(headers, TRANSFER_ENCODING);
+    let others = sent.filter(|it| !it.eq_ignore_ascii_case(b"chunked"));
     let mut codings: Vec<_> = others.filter(|it| !it.is_empty()).collect();
     codings.push(b"chunked");
     HeaderValue::from_bytes(&codings.join(&b", "[..])).ok()
@@ -200,10 +228,7 @@ fn codings(headers: &HeaderMap, framing: Framing) -> Option<HeaderValue> {
 /// Whether a request's transfer codings are anything but one `chunked`: another parser before us may
 /// have seen its end elsewhere, so that nothing behind it on the connection can be trusted.
 pub(super) fn has_odd_codings(headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(TRANSFER_ENCODING).iter();
-    let first = values.next();
-    first.is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"chunked"))
-        || values.next().is_some()
+    headers.contains_key(TRANSFER_ENCODING) && !is_chunked(headers)
 }
 
 /// RFC 9110 7.6.1: fields of one connection stay on it; and a length beside chunks is dropped
@@ -234,20 +259,21 @@ fn is_of_connection(name: &HeaderName) -> bool {
 
 /// The fields that `Connection` says belong to it.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    let values = headers.get_all(CONNECTION).iter();
-    let tokens = values.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
-    tokens
-        .map(<[u8]>::trim_ascii)
-        .filter(|token| {
-            !token.eq_ignore_ascii_case(b"keep-alive") && !token.eq_ignore_ascii_case(b"close")
-        })
-        .filter_map(|token| HeaderName::from_bytes(token).ok())
-        .collect()
+    let others = tokens(headers, CONNECTION).filter(|token| {
+        !token.eq_ignore_ascii_case(b"keep-alive") && !token.eq_ignore_ascii_case(b"close")
+    });
+    others.filter_map(|token| HeaderName::from_bytes(token).ok()).collect()
 }
 
-fn names_trailers(value: &HeaderValue) -> bool {
-    let mut tokens = value.as_bytes().split(|&byte| byte == b',');
-    tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+/// Whether `Connection` has `word` in it.
+fn says(headers: &HeaderMap, word: &[u8]) -> bool {
+    tokens(headers, CONNECTION).any(|token| token.eq_ignore_ascii_case(word))
+}
+
+/// What a list says, from all fields of its name (RFC 9110 5.6.1).
+fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    let values = headers.get_all(name).into_iter();
+    values.flat_map(|value| value.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii)
 }
 
 /// A request's head for the tape: `METHOD target VERSION` and its fields, credentials as `***`. What
@@ -373,6 +399,35 @@ mod tests {
     }
 
     #[test]
+    fn that_a_connection_is_kept_is_said_on_where_ours_is() {
+        let kept = [("a", "1"), ("connection", "Keep-Alive"), ("b", "2")];
+        let answer = |hop| to_client(map(&kept), Framing::Length, hop);
+        assert_eq!(list(&answer(Hop::Exchange)), kept);
+        for other in [Hop::Last, Hop::Stream] {
+            assert_eq!(list(&answer(other)), [("a", "1"), ("b", "2")], "{other:?}");
+        }
+        let host = [("host", "proxy"), ("connection", "keep-alive")];
+        let out = to_upstream(map(&host), upstream(Framing::Length));
+        assert_eq!(list(&out), [("host", "up"), ("connection", "keep-alive")]);
+        for closing in ["close", "keep-alive, close", "keep-alive, x"] {
+            let out = to_client(map(&[("connection", closing)]), Framing::Length, Hop::Exchange);
+            assert!(out.is_empty(), "{closing}: {out:?}");
+        }
+    }
+
+    #[test]
+    fn the_clients_connection_is_kept_unless_it_says_otherwise() {
+        let hop = |version, connection: &'static str| {
+            let request = http::Request::get("/").version(version).header(CONNECTION, connection);
+            Hop::of_client(&request.body(()).unwrap().into_parts().0)
+        };
+        assert_eq!(hop(Version::HTTP_11, "keep-alive"), Hop::Exchange);
+        assert_eq!(hop(Version::HTTP_11, "te, Close"), Hop::Last);
+        assert_eq!(hop(Version::HTTP_10, "keep-alive"), Hop::Last, "hyper's own word");
+        assert_eq!(hop(Version::HTTP_2, "x"), Hop::Stream);
+    }
+
+    #[test]
     fn te_trailers_is_kept_and_listed_again() {
         let headers = map(&[("te", "gzip, trailers"), ("trailer", "x"), ("host", "proxy")]);
         let out = to_upstream(headers, upstream(Framing::Length));
@@ -426,8 +481,46 @@ mod tests {
         ]);
         let crossed = [("connection", "Upgrade"), ("upgrade", "websocket")];
         assert_eq!(list(&to_client(headers.clone(), Framing::Length, Hop::Upgrade)), crossed);
-        let to = ToUpstream { hop: Hop::Upgrade, ..upstream(Framing::Length) };
-        assert_eq!(list(&to_upstream(headers, to))[..2], crossed);
+        let to = ToUpstream { host: None, hop: Hop::Upgrade, ..upstream(Framing::Length) };
+        assert_eq!(list(&to_upstream(headers.clone(), to)), crossed);
+        assert_eq!(list(&to_client(headers, Framing::Length, Hop::Exchange)), [("", ""); 0]);
+    }
+
+    #[test]
+    fn what_we_do_not_replace_crosses_beside_what_stays() {
+        let headers = map(&[
+            ("connection", "close"),
+            ("content-length", "9"),
+            ("cookie", "a=1"),
+            ("cookie", "b=2"),
+            ("traceparent", "app"),
+            ("te", "gzip"),
+        ]);
+        let to = ToUpstream { host: None, ..upstream(Framing::Length) };
+        assert_eq!(
+            list(&to_upstream(headers.clone(), to)),
+            [("content-length", "9"), ("cookie", "a=1"), ("cookie", "b=2"), ("traceparent", "app")]
+        );
+        let crossed = to_client(headers, Framing::Length, Hop::Exchange);
+        assert_eq!(crossed.get(CONTENT_LENGTH).unwrap(), "9");
+        let codings = map(&[("transfer-encoding", "gzip, chunked"), ("x", "1")]);
+        let to = ToUpstream { host: None, ..upstream(Framing::Chunked) };
+        let out = to_upstream(codings, to);
+        assert_eq!(list(&out), [("transfer-encoding", "gzip, chunked"), ("x", "1")]);
+    }
+
+    #[test]
+    fn a_length_alone_does_not_cross_where_frames_tell_the_end() {
+        let headers = map(&[("content-length", "9"), ("a", "1")]);
+        assert_eq!(list(&to_client(headers, Framing::Frames, Hop::Stream)), [("a", "1")]);
+    }
+
+    #[test]
+    fn our_traceparent_is_said_where_the_app_said_none() {
+        let ours = Some(HeaderValue::from_static("ours"));
+        let to = ToUpstream { traceparent: ours, ..upstream(Framing::Length) };
+        let out = to_upstream(map(&[("z", "1")]), to);
+        assert_eq!(list(&out), [("z", "1"), ("host", "up"), ("traceparent", "ours")]);
     }
 
     #[test]
@@ -448,5 +541,40 @@ mod tests {
         let request = http::Request::get("http://proxy:1/v1/x?y").version(Version::HTTP_2);
         let text = tape_request(&request.body(()).unwrap().into_parts().0);
         assert_eq!(text, b"GET /v1/x?y 2\nhost: proxy:1\n");
+    }
+
+    #[test]
+    fn an_answers_head_reaches_the_tape_without_its_credentials() {
+        let answer = http::Response::builder()
+            .status(429)
+            .header("retry-after", "7")
+            .header("Set-Cookie", "session=1")
+            .body(())
+            .unwrap();
+        let text = String::from_utf8(tape_response(&answer.into_parts().0)).unwrap();
+        assert_eq!(text, "429 1.1\nretry-after: 7\nset-cookie: ***\n");
+    }
+
+    #[test]
+    fn a_host_that_was_said_twice_is_taped_once() {
+        let request = http::Request::get("http://proxy:1/x").header("host", "other");
+        let text = tape_request(&request.body(()).unwrap().into_parts().0);
+        assert_eq!(text, b"GET /x 1.1\nhost: other\n");
+    }
+
+    #[test]
+    fn only_one_chunked_is_not_odd() {
+        for (codings, odd) in [
+            (&[][..], false),
+            (&["chunked"], false),
+            (&["Chunked"], false),
+            (&["chunked", "chunked"], true),
+            (&["gzip, chunked"], true),
+            (&["identity"], true),
+            (&[""], true),
+        ] {
+            let fields: Vec<_> = codings.iter().map(|it| ("transfer-encoding", *it)).collect();
+            assert_eq!(has_odd_codings(&map(&fields)), odd, "{codings:?}");
+        }
     }
 }

@@ -51,8 +51,6 @@ mod reach;
 mod dial;
 /// Whether it leads back to ourselves.
 mod own;
-/// Through an egress proxy.
-mod egress;
 /// What bytes go through below TLS.
 mod socket;
 /// TLS, one configuration for all that are alike.

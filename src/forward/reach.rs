@@ -1,16 +1,14 @@
 //! How an upstream is reached: its way and its TLS, as settings say it. Knows no connection.
 
-use std::fmt;
-use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use http::HeaderValue;
 use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 
 use super::headers::Hop;
+pub use crate::egress::{Place, Protocol, Proxy};
 
 /// Where connections to an upstream lead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,82 +29,7 @@ impl Way {
     /// (RFC 6455 4.1).
     pub(super) fn forwarder(&self, tls: bool, hop: Hop) -> Option<&Proxy> {
         let Self::Proxy(proxy, _) = self else { return None };
-        let takes_requests = matches!(proxy.protocol, Protocol::Http { .. });
-        (takes_requests && !tls && hop == Hop::Exchange).then_some(proxy)
-    }
-}
-
-/// A host and a port. Prints as an authority: an IPv6 address in brackets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// A name or an address, without brackets.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.parse::<Ipv6Addr>() {
-            Ok(ip) => write!(f, "[{ip}]:{}", self.port),
-            Err(_) => write!(f, "{}:{}", self.host, self.port),
-        }
-    }
-}
-
-/// An egress proxy. Prints as a URL, credentials as `***`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Proxy {
-    /// Where it listens.
-    pub place: Place,
-    /// How it is spoken to.
-    pub protocol: Protocol,
-}
-
-/// How an egress proxy is spoken to.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP: `CONNECT` for upstreams with TLS, requests in absolute form for those without.
-    Http {
-        /// Whether the connection to the proxy itself is TLS.
-        tls: bool,
-        /// `Proxy-Authorization`.
-        authorization: Option<HeaderValue>,
-    },
-    /// SOCKS5 (RFC 1928). The proxy resolves the upstream's name.
-    Socks5 {
-        /// User and password (RFC 1929).
-        login: Option<(String, String)>,
-    },
-}
-
-impl fmt::Debug for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.scheme(), if self.has_credentials() { " ***" } else { "" })
-    }
-}
-
-impl Protocol {
-    fn scheme(&self) -> &'static str {
-        match self {
-            Self::Http { tls: false, .. } => "http",
-            Self::Http { tls: true, .. } => "https",
-            Self::Socks5 { .. } => "socks5",
-        }
-    }
-
-    fn has_credentials(&self) -> bool {
-        match self {
-            Self::Http { authorization, .. } => authorization.is_some(),
-            Self::Socks5 { login } => login.is_some(),
-        }
-    }
-}
-
-impl fmt::Display for Proxy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let credentials = if self.protocol.has_credentials() { "***@" } else { "" };
-        write!(f, "{}://{credentials}{}", self.protocol.scheme(), self.place)
+        (proxy.takes_requests() && !tls && hop == Hop::Exchange).then_some(proxy)
     }
 }
 
@@ -152,21 +75,6 @@ mod tests {
 
     fn proxy(protocol: Protocol) -> Proxy {
         Proxy { place: Place { host: "::1".into(), port: 3128 }, protocol }
-    }
-
-    #[test]
-    fn credentials_of_a_proxy_print_as_stars() {
-        let mut authorization = HeaderValue::from_static("Basic aHVudGVyMg==");
-        authorization.set_sensitive(true);
-        let http = proxy(Protocol::Http { tls: true, authorization: Some(authorization) });
-        assert_eq!(http.to_string(), "https://***@[::1]:3128");
-        let login = Some(("hunter2".into(), "hunter2".into()));
-        let socks = proxy(Protocol::Socks5 { login });
-        assert_eq!(socks.to_string(), "socks5://***@[::1]:3128");
-        let open = proxy(Protocol::Http { tls: false, authorization: None });
-        assert_eq!(open.to_string(), "http://[::1]:3128");
-        let debugged = format!("{http:?} {socks:?}");
-        assert!(!debugged.contains("hunter2") && !debugged.contains("aHVu"), "{debugged}");
     }
 
     #[test]

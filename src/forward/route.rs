@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
-use http::Method;
+use http::{HeaderMap, Method, Uri};
 
-use super::settings::{Settings, Upstream};
+use super::settings::{Marker, Settings, Upstream};
+
+/// Headers that bear a key, whoever's.
+const KEYS: [&str; 3] = ["authorization", "api-key", "x-api-key"];
 
 /// Where a listener's requests can go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,20 +31,21 @@ impl Route {
     }
 }
 
-/// The upstream that `path` addresses: an own listener takes all; then mounts; then the longest
+/// The upstream that a request addresses: an own listener takes all; then mounts; then the longest
 /// path prefix, unless the request carries the marker of a provider that shares that ground; last
 /// a marker alone. Never an upstream that was not addressed.
 pub(super) fn find(
     settings: &Settings,
     scope: &Scope,
     method: &Method,
-    path: &str,
+    uri: &Uri,
     headers: &HeaderMap,
 ) -> Option<Route> {
     if let Scope::Own(name) = scope {
         let own = settings.upstreams.iter().position(|it| *it.facts.name == **name);
         return own.map(Route::unmounted);
     }
+    let path = uri.path();
     // A dot segment could climb out of the prefix that admits it.
     if has_dot_segment(path) {
         return None;
@@ -51,14 +54,53 @@ pub(super) fn find(
         return settings.root.map(Route::unmounted);
     }
     let upstreams = &settings.upstreams;
-    by_mount(upstreams, path).or_else(|| {
-        let marked = by_marker(upstreams, headers);
-        let Some((upstream, prefix)) = by_path(upstreams, path) else {
-            return marked.map(Route::unmounted);
-        };
-        let shared = |&marked: &usize| shares_ground(&upstreams[marked], prefix);
-        Some(Route::unmounted(marked.filter(shared).unwrap_or(upstream)))
-    })
+    by_mount(upstreams, path)
+        .or_else(|| by_path_or_marker(upstreams, uri, headers).map(Route::unmounted))
+}
+
+/// Between upstreams of the marked provider the path decides, then who lists ground there, then
+/// their order.
+fn by_path_or_marker(upstreams: &[Upstream], uri: &Uri, headers: &HeaderMap) -> Option<usize> {
+    let is_marked = |it: &Upstream| it.marker.as_ref().is_some_and(|it| bears(uri, headers, it));
+    let mut marked = upstreams.iter().enumerate().filter(|(_, it)| is_marked(it));
+    let Some((owner, prefix)) = by_path(upstreams, uri.path()) else {
+        return marked.next().map(|(at, _)| at);
+    };
+    if upstreams.get(owner).is_some_and(is_marked) {
+        return Some(owner);
+    }
+    let claims = marked.filter_map(|(at, it)| Some((claim(it, prefix, uri.path())?, at)));
+    claims.min().map_or(Some(owner), |(_, at)| Some(at))
+}
+
+/// What lets a marker decide under another's prefix; the stronger first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    /// The upstream lists a longer prefix inside it: then `/v1/models` with Anthropic's marker is
+    /// Anthropic's, though `/v1/` is OpenAI's.
+    Listed,
+    /// The marker's clients ask there of themselves, and the prefix is no more particular than that.
+    Native,
+}
+
+fn claim(upstream: &Upstream, prefix: &str, path: &str) -> Option<Claim> {
+    let listed = |own: &String| own.len() > prefix.len() && covers(prefix, own);
+    if upstream.paths.iter().any(listed) {
+        return Some(Claim::Listed);
+    }
+    let native = |ground: &&str| covers(prefix, ground) && covers(ground, path);
+    upstream.marker.as_ref()?.ground.iter().any(native).then_some(Claim::Native)
+}
+
+/// Whether a request carries a marker: its header, or its parameter where no header bears a key, so
+/// that another provider's key is not taken along.
+fn bears(uri: &Uri, headers: &HeaderMap, marker: &Marker) -> bool {
+    let in_query = |name: &str| {
+        let mut parameters = uri.query().unwrap_or_default().split('&');
+        parameters.any(|it| it.strip_prefix(name).is_some_and(|rest| rest.starts_with('=')))
+    };
+    headers.contains_key(&marker.header)
+        || marker.query.is_some_and(in_query) && !KEYS.iter().any(|it| headers.contains_key(*it))
 }
 
 fn by_mount(upstreams: &[Upstream], path: &str) -> Option<Route> {
@@ -75,16 +117,6 @@ fn by_path<'a>(upstreams: &'a [Upstream], path: &str) -> Option<(usize, &'a str)
         .enumerate()
         .flat_map(|(upstream, it)| it.paths.iter().map(move |prefix| (upstream, prefix.as_str())));
     prefixes.filter(|(_, prefix)| covers(prefix, path)).max_by_key(|(_, prefix)| prefix.len())
-}
-
-fn by_marker(upstreams: &[Upstream], headers: &HeaderMap) -> Option<usize> {
-    upstreams.iter().position(|it| it.marker.as_ref().is_some_and(|it| headers.contains_key(it)))
-}
-
-/// Whether `upstream` owns a longer prefix inside `prefix`: then `/v1/models` with Anthropic's marker
-/// is Anthropic's, though `/v1/` is OpenAI's.
-fn shares_ground(upstream: &Upstream, prefix: &str) -> bool {
-    upstream.paths.iter().any(|own| own.len() > prefix.len() && covers(prefix, own))
 }
 
 /// Whether `path` is `prefix` or lies under it, at a segment border.
@@ -116,7 +148,18 @@ mod tests {
     use crate::forward::settings::{ErrorShape, Limits, Listen};
     use crate::tape;
 
-    fn upstream(name: &str, paths: &[&str], marker: Option<&'static str>) -> Upstream {
+    const ANTHROPICS: Marker = Marker {
+        header: http::HeaderName::from_static("anthropic-version"),
+        query: None,
+        ground: &["/v1/"],
+    };
+    const GOOGLES: Marker = Marker {
+        header: http::HeaderName::from_static("x-goog-api-key"),
+        query: Some("key"),
+        ground: &["/v1/", "/v1beta/"],
+    };
+
+    fn upstream(name: &str, paths: &[&str], marker: Option<Marker>) -> Upstream {
         Upstream {
             facts: Arc::new(tape::Upstream {
                 name: name.into(),
@@ -132,7 +175,7 @@ mod tests {
             base_path: String::new(),
             paths: paths.iter().map(ToString::to_string).collect(),
             mount: Some(format!("/{name}")),
-            marker: marker.map(http::HeaderName::from_static),
+            marker,
             asks_for_usage: false,
             propagate: false,
             listen: None,
@@ -141,26 +184,36 @@ mod tests {
     }
 
     fn settings() -> Settings {
+        of(vec![
+            upstream("openai", &["/v1/"], None),
+            upstream("anthropic", &["/v1/messages"], Some(ANTHROPICS)),
+            upstream("gemini", &["/v1beta/"], Some(GOOGLES)),
+            upstream("ollama", &["/api/"], None),
+        ])
+    }
+
+    fn of(upstreams: Vec<Upstream>) -> Settings {
         Settings {
             listen: Listen { at: "127.0.0.1:0".parse().unwrap(), tls: None },
-            upstreams: vec![
-                upstream("openai", &["/v1/"], None),
-                upstream("anthropic", &["/v1/messages"], Some("anthropic-version")),
-                upstream("gemini", &["/v1beta/"], Some("x-goog-api-key")),
-                upstream("ollama", &["/api/"], None),
-            ],
+            upstreams,
             root: Some(3),
             shape: ErrorShape(String::new()),
             limits: Limits::default(),
         }
     }
 
-    fn route(path: &str, marker: Option<&'static str>) -> Option<(usize, usize)> {
-        let mut headers = HeaderMap::new();
-        if let Some(marker) = marker {
-            headers.insert(marker, http::HeaderValue::from_static("x"));
-        }
-        find(&settings(), &Scope::Shared, &Method::GET, path, &headers)
+    fn route(target: &str, field: Option<&'static str>) -> Option<(usize, usize)> {
+        within(&settings(), target, field)
+    }
+
+    fn within(
+        settings: &Settings,
+        target: &str,
+        field: Option<&'static str>,
+    ) -> Option<(usize, usize)> {
+        let field = field.map(|name| (name.parse().unwrap(), http::HeaderValue::from_static("x")));
+        let headers: HeaderMap = field.into_iter().collect();
+        find(settings, &Scope::Shared, &Method::GET, &target.parse().unwrap(), &headers)
             .map(|route| (route.upstream, route.mount))
     }
 
@@ -188,13 +241,61 @@ mod tests {
         assert_eq!(route("/v1/models", Some("anthropic-version")), Some((1, 0)));
         assert_eq!(route("/v9/x", Some("x-goog-api-key")), Some((2, 0)));
         assert_eq!(route("/api/chat", Some("anthropic-version")), Some((3, 0)));
+        assert_eq!(route("/v1/models", Some("x-goog-api-key")), Some((2, 0)));
+    }
+
+    #[test]
+    fn googles_key_in_the_query_is_its_marker_where_no_header_bears_another() {
+        for target in ["/v1/models/x:y?key=k", "/v1/x?alt=sse&key=k", "/v9/x?key="] {
+            assert_eq!(route(target, None), Some((2, 0)), "{target}");
+        }
+        for target in ["/v1/x?keys=k", "/v1/x?monkey=k", "/v1/x?a=key=k", "/v1/x?key", "/v1/key=k"]
+        {
+            assert_eq!(route(target, None), Some((0, 0)), "{target}");
+        }
+        for bearer in KEYS {
+            assert_eq!(route("/v1/models?key=k", Some(bearer)), Some((0, 0)), "{bearer}");
+        }
+        assert_eq!(route("/openai/v1/models?key=k", None), Some((0, 7)));
+    }
+
+    #[test]
+    fn a_prefix_that_was_given_to_another_on_purpose_stays_its() {
+        let own = of(vec![
+            upstream("anthropic", &[], Some(ANTHROPICS)),
+            upstream("openai", &["/v1/"], None),
+            upstream("gateway", &["/v1/messages", "/gate/"], None),
+        ]);
+        let marked = |path| within(&own, path, Some("anthropic-version"));
+        assert_eq!(marked("/v1/messages"), Some((2, 0)));
+        assert_eq!(marked("/gate/v1/messages"), Some((2, 0)));
+        assert_eq!(marked("/v1/models"), Some((0, 0)));
+        let all = of(vec![upstream("gateway", &["/"], None), own.upstreams[0].clone()]);
+        assert_eq!(within(&all, "/v1/models", Some("anthropic-version")), Some((1, 0)));
+        assert_eq!(within(&all, "/v2/models", Some("anthropic-version")), Some((0, 0)));
+    }
+
+    #[test]
+    fn between_upstreams_of_one_provider_the_path_decides_then_who_lists_the_ground() {
+        let two = of(vec![
+            upstream("spare", &["/own/"], Some(ANTHROPICS)),
+            upstream("anthropic", &["/v1/messages"], Some(ANTHROPICS)),
+            upstream("openai", &["/v1/"], None),
+        ]);
+        let marked = |path| within(&two, path, Some("anthropic-version"));
+        assert_eq!(marked("/own/v1/messages"), Some((0, 0)));
+        assert_eq!(marked("/v1/messages"), Some((1, 0)));
+        assert_eq!(marked("/v1/models"), Some((1, 0)));
+        assert_eq!(marked("/v9/x"), Some((0, 0)));
     }
 
     #[test]
     fn the_root_goes_where_it_was_told() {
         assert_eq!(route("/", None), Some((3, 0)));
-        let headers = HeaderMap::new();
-        assert_eq!(find(&settings(), &Scope::Shared, &Method::POST, "/", &headers), None);
+        let (uri, none) = ("/".parse().unwrap(), HeaderMap::new());
+        let by = |method| find(&settings(), &Scope::Shared, &method, &uri, &none);
+        assert_eq!(by(Method::HEAD), Some(Route { upstream: 3, mount: 0 }));
+        assert_eq!(by(Method::POST), None);
     }
 
     #[test]
@@ -202,7 +303,8 @@ mod tests {
         for path in ["/v1/../x", "/v1/.", "/openai/%2e%2E/x", "/v1/.%2e/"] {
             assert_eq!(route(path, None), None, "{path}");
             let scope = Scope::Own("gemini".into());
-            let own = find(&settings(), &scope, &Method::GET, path, &HeaderMap::new());
+            let own =
+                find(&settings(), &scope, &Method::GET, &path.parse().unwrap(), &HeaderMap::new());
             assert_eq!(own, Some(Route { upstream: 2, mount: 0 }));
         }
         for path in ["/v1/...", "/v1/.well-known", "/v1/a..b", "/v1/%2ex"] {

@@ -66,7 +66,9 @@ pub(super) async fn send(
     match hop {
         // In memory of its own: an exchange need not be as large where connections are its own.
         Hop::Stream => Box::pin(send_shared(live, upstream, request, pen)).await,
-        Hop::Exchange | Hop::Upgrade => send_own(live, upstream, request, hop, pen).await,
+        Hop::Exchange | Hop::Last | Hop::Upgrade => {
+            send_own(live, upstream, request, hop, pen).await
+        }
     }
 }
 
@@ -80,7 +82,7 @@ async fn send_own(
     let (settings, pool) = live.upstream(upstream);
     let (mut connection, mut steps) = match hop {
         Hop::Upgrade => pool.connect(&live.connector, settings, hop).await?,
-        Hop::Exchange | Hop::Stream => pool.lease(&live.connector, settings).await?,
+        Hop::Exchange | Hop::Last | Hop::Stream => pool.lease(&live.connector, settings).await?,
     };
     loop {
         mark(pen, steps);

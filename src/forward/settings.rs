@@ -49,8 +49,8 @@ pub struct Upstream {
     pub paths: Vec<String>,
     /// Taken off the front of a path (`/openai`); begins with `/` and does not end with it.
     pub mount: Option<String>,
-    /// A request header that only this provider's clients send (`anthropic-version`).
-    pub marker: Option<HeaderName>,
+    /// How requests of this provider's clients are known, where they have a sign of their own.
+    pub marker: Option<Marker>,
     /// Ask for a stream's usage in the client's stead (`stream_usage = "ask"`).
     pub asks_for_usage: bool,
     /// Replace the app's `traceparent` with ours.
@@ -69,11 +69,20 @@ impl Upstream {
 
     /// The credentials that this proxy wants with each request.
     pub(super) fn proxy_authorization(&self, hop: Hop) -> Option<&HeaderValue> {
-        match &self.forwarder(hop)?.protocol {
-            Protocol::Http { authorization, .. } => authorization.as_ref(),
-            Protocol::Socks5 { .. } => None,
-        }
+        self.forwarder(hop)?.authorization()
     }
+}
+
+/// What only one provider's clients say, and where they ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marker {
+    /// A request header (`anthropic-version`).
+    pub header: HeaderName,
+    /// A parameter of the query that stands for it where no header bears a key (Gemini's `key`).
+    pub query: Option<&'static str>,
+    /// Path prefixes under which they ask of themselves, though `paths` may not list them: no
+    /// prefix of another provider that covers one takes a marked request away.
+    pub ground: &'static [&'static str],
 }
 
 /// One listener.

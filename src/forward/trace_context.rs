@@ -62,7 +62,8 @@ mod tests {
     fn an_invalid_one_is_as_none() {
         let valid = format!("00-{TRACE}-{SPAN}-01");
         let zeros = format!("00-{}-{SPAN}-01", "0".repeat(32));
-        let cases: [&[&str]; 8] = [
+        let no_span = format!("00-{TRACE}-{}-01", "0".repeat(16));
+        let cases: [&[&str]; 9] = [
             &[],
             &[""],
             &[&valid, &valid],
@@ -70,6 +71,7 @@ mod tests {
             &[&format!("{valid}-x")],
             &[&format!("ff{}", &valid[2..])],
             &[&zeros],
+            &[&no_span],
             &[&valid[..54]],
         ];
         for case in cases {
@@ -82,5 +84,13 @@ mod tests {
     #[test]
     fn a_later_version_is_read_by_its_first_fields() {
         assert!(ids_of(&[&format!("01-{TRACE}-{SPAN}-01-more")]).parent.is_some());
+    }
+
+    #[test]
+    fn spans_have_ids_of_their_own() {
+        let ids = ids_of(&[]);
+        let nothing = [0; 8];
+        assert!(ids.server_span != nothing && ids.client_span != nothing);
+        assert_ne!(ids.server_span, ids.client_span);
     }
 }

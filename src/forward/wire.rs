@@ -24,6 +24,10 @@ pub fn server() -> server::Builder {
         .preserve_header_case(true)
         .auto_date_header(false)
         .max_headers(HEADERS)
+        // An end of what the client sends is its leaving, while an exchange runs too. To let it be would keep
+        // hyper from reading on: one that is gone, even by a reset, would be noticed when its answer
+        // is written, and the upstream would work for nobody until then.
+        .half_close(false)
         // Idle and slow heads are `client_io`'s, which can tell one from the other.
         .header_read_timeout(None)
         .timer(TokioTimer::new());

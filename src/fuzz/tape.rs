@@ -306,12 +306,13 @@ fn check_tear(script: &Script<'_>, torn: &Observation) {
     let Some(gap) = entries.iter().position(|(_, entry)| is_gap(entry)) else { return };
     let before = script.with(entries[..gap].to_vec()).observed(usize::MAX).exchange;
     assert!(torn.gaps.count() <= before.gaps.count(), "a time between chunks across a gap");
-    // Bytes of which nobody can tell yet what they are may be anything.
+    // Bytes of which nobody can tell yet what they are, as those before a head, may be anything.
     let last = entries[..gap].iter().rev().find_map(|(_, entry)| match entry {
-        Entry::Body(Direction::Response, bytes) => Some(*bytes),
+        Entry::Body(Direction::Response, bytes) => Some(bytes.starts_with(b"data: ")),
+        Entry::Head(_) => Some(false),
         _ => None,
     });
-    let is_begun = last.is_some_and(|bytes| bytes.starts_with(b"data: "));
+    let is_begun = last == Some(true);
     if script.is_encoded() || !is_begun {
         return;
     }

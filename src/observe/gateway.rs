@@ -18,21 +18,22 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Looks at one header.
+    /// Looks at one header, its name in lower case.
     pub fn see(&mut self, name: &[u8], value: &[u8]) {
-        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-        let Ok(value) = std::str::from_utf8(value) else { return };
-        if is("azureai-processed-tier") {
-            self.tier = bounded(value, TIER);
-        } else if is("x-ms-deployment-name") {
-            self.deployment = bounded(value, NAME);
-        } else if is("x-ms-is-spilled-over") {
-            self.spilled_over = value.eq_ignore_ascii_case("true");
-        } else if is("x-litellm-response-cost") {
+        match name {
+            b"azureai-processed-tier" => self.tier = bounded(value, TIER),
+            b"x-ms-deployment-name" => self.deployment = bounded(value, NAME),
+            b"x-ms-is-spilled-over" => {
+                self.spilled_over = value.eq_ignore_ascii_case(b"true");
+            }
             // In USD, as <https://docs.litellm.ai/docs/proxy/response_headers> says; nothing where it
             // is not known. Zero is an answer from its cache, or a model that it has no price for (litellm
             // 1.109.1, `proxy/common_request_processing.py`): the one cannot be told from the other.
-            self.cost = nano_usd(value).filter(|cost| cost.0 > 0);
+            b"x-litellm-response-cost" => {
+                let cost = std::str::from_utf8(value).ok().and_then(nano_usd);
+                self.cost = cost.filter(|cost| cost.0 > 0);
+            }
+            _ => (),
         }
     }
 
@@ -45,7 +46,8 @@ impl Gateway {
     }
 }
 
-fn bounded(text: &str, longest: usize) -> Option<String> {
+fn bounded(text: &[u8], longest: usize) -> Option<String> {
+    let text = std::str::from_utf8(text).ok()?;
     (!text.is_empty()).then(|| text[..text.floor_char_boundary(longest)].to_owned())
 }
 
@@ -63,7 +65,7 @@ mod tests {
     #[test]
     fn a_deployment_that_took_over_is_who_answered() {
         let spilled =
-            |over| told(&[("X-MS-Deployment-Name", "spare"), ("x-ms-is-spilled-over", over)]).1;
+            |over| told(&[("x-ms-deployment-name", "spare"), ("x-ms-is-spilled-over", over)]).1;
         assert_eq!(spilled("true").as_deref(), Some("spare"));
         assert_eq!(spilled("false"), None);
     }

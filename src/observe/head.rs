@@ -1,5 +1,5 @@
-//! Heads as they stand on the tape: a first line, then one header a line. Knows which headers say
-//! something of an exchange, and no body.
+//! Heads as they stand on the tape: a first line, then one header a line, its name in lower case. Knows
+//! which headers say something of an exchange, and no body.
 
 use std::time::{Duration, SystemTime};
 
@@ -158,23 +158,19 @@ impl RequestHead {
         let mut read = Self { method, path, version, joined_call, ..Self::default() };
         let (mut conversations, mut is_codex) = (Found::of(&CONVERSATIONS), false);
         for (name, value) in headers {
-            if name.eq_ignore_ascii_case(b"content-type") {
-                read.media = media(value);
-                read.boundary = multipart::boundary(value);
-            } else if name.eq_ignore_ascii_case(b"content-encoding") {
-                join(&mut read.content_encoding, value);
-            } else if name.eq_ignore_ascii_case(b"content-length") {
-                read.content_length = number(value).unwrap_or(0);
-            } else if name.eq_ignore_ascii_case(b"user-agent") {
-                read.user_agent = Some(bounded(value, USER_AGENT));
-            } else if name.eq_ignore_ascii_case(b"idempotency-key") {
-                read.idempotency_key = id(value);
-            } else if name.eq_ignore_ascii_case(b"originator") {
-                is_codex = true;
-            } else if let Some(count) = resend_count(name, value) {
-                read.resend_count = Some(count);
-            } else {
-                conversations.see(name, value);
+            match name {
+                b"content-type" => {
+                    read.media = media(value);
+                    read.boundary = multipart::boundary(value);
+                }
+                b"content-encoding" => join(&mut read.content_encoding, value),
+                b"content-length" => read.content_length = number(value).unwrap_or(0),
+                b"user-agent" => read.user_agent = Some(bounded(value, USER_AGENT)),
+                b"idempotency-key" => read.idempotency_key = id(value),
+                b"originator" => is_codex = true,
+                b"x-stainless-retry-count" => read.resend_count = number(value),
+                b"amz-sdk-request" => read.resend_count = attempt(value),
+                _ => conversations.see(name, value),
             }
         }
         let mut named = conversations.values.into_iter().enumerate();
@@ -218,25 +214,26 @@ impl ResponseHead {
         // Moments are by the clock of who wrote them.
         let now = || date(head).unwrap_or(now);
         for (name, value) in headers {
-            read.gateway.see(name, value);
-            if name.eq_ignore_ascii_case(b"content-type") {
-                read.media = media(value);
-            } else if name.eq_ignore_ascii_case(b"content-encoding") {
-                join(&mut read.content_encoding, value);
-            } else if name.eq_ignore_ascii_case(b"content-length") {
-                read.content_length = number(value).unwrap_or(0);
-            } else if name.eq_ignore_ascii_case(b"clearspan-error") {
-                read.is_ours = true;
-            } else if name.eq_ignore_ascii_case(b"upgrade") {
-                read.is_websocket = status == 101 && value.eq_ignore_ascii_case(b"websocket");
-            } else if name.eq_ignore_ascii_case(b"sec-websocket-extensions") {
-                join(&mut read.extensions, value);
-            } else {
-                ids.see(name, value);
-                durations.see(name, value);
-                read.advice(name, value, now);
-                read.claim(name, value);
-                limits::read(&mut read.rate_limits, name, value, now);
+            match name {
+                b"content-type" => read.media = media(value),
+                b"content-encoding" => join(&mut read.content_encoding, value),
+                b"content-length" => read.content_length = number(value).unwrap_or(0),
+                b"clearspan-error" => read.is_ours = true,
+                b"upgrade" => {
+                    read.is_websocket = status == 101 && value.eq_ignore_ascii_case(b"websocket");
+                }
+                b"sec-websocket-extensions" => join(&mut read.extensions, value),
+                // The finer one counts.
+                b"retry-after-ms" => read.retry_after = milliseconds(value).or(read.retry_after),
+                b"retry-after" => read.retry_after = read.retry_after.or_else(|| until(value, now)),
+                b"x-should-retry" => read.should_retry = number(value),
+                _ => {
+                    ids.see(name, value);
+                    durations.see(name, value);
+                    read.gateway.see(name, value);
+                    read.claim(name, value);
+                    limits::read(&mut read.rate_limits, name, value, now);
+                }
             }
         }
         read.request_id = ids.first().map(|id| bounded(id, REQUEST_ID));
@@ -245,26 +242,14 @@ impl ResponseHead {
         read
     }
 
-    /// What a header says of trying again.
-    fn advice(&mut self, name: &[u8], value: &[u8], now: impl FnOnce() -> SystemTime) {
-        if name.eq_ignore_ascii_case(b"retry-after-ms") {
-            self.retry_after = milliseconds(value).or(self.retry_after);
-        } else if name.eq_ignore_ascii_case(b"retry-after") {
-            self.retry_after = self.retry_after.or_else(|| until(value, now));
-        } else if name.eq_ignore_ascii_case(b"x-should-retry") {
-            self.should_retry = number(value);
-        }
-    }
-
     /// What a header says of the server's own work, beside all of it; that only where no other does.
     fn claim(&mut self, name: &[u8], value: &[u8]) {
         let claimed = &mut self.claimed;
-        if name.eq_ignore_ascii_case(b"x-metrics-ttft-ms") {
-            claimed.first_token = milliseconds(value);
-        } else if name.eq_ignore_ascii_case(b"x-metrics-mean-itl-ms") {
-            claimed.per_token = milliseconds(value);
-        } else if name.eq_ignore_ascii_case(b"server-timing") {
-            claimed.total = claimed.total.or_else(|| server_timing(value));
+        match name {
+            b"x-metrics-ttft-ms" => claimed.first_token = milliseconds(value),
+            b"x-metrics-mean-itl-ms" => claimed.per_token = milliseconds(value),
+            b"server-timing" => claimed.total = claimed.total.or_else(|| server_timing(value)),
+            _ => (),
         }
     }
 }
@@ -281,7 +266,7 @@ impl<'a, const N: usize> Found<'a, N> {
     }
 
     fn see(&mut self, name: &[u8], value: &'a [u8]) {
-        let place = self.names.iter().position(|it| name.eq_ignore_ascii_case(it));
+        let place = self.names.iter().position(|it| name == *it);
         let value = Some(value).filter(|value| !value.is_empty());
         if let Some(old) = place.and_then(|place| self.values.get_mut(place)) {
             *old = old.or(value);
@@ -296,19 +281,15 @@ impl<'a, const N: usize> Found<'a, N> {
 /// When the answer was made, as it says.
 fn date(head: &[u8]) -> Option<SystemTime> {
     let (_, mut headers) = lines(head);
-    let (_, value) = headers.find(|(name, _)| name.eq_ignore_ascii_case(b"date"))?;
+    let (_, value) = headers.find(|(name, _)| *name == b"date")?;
     httpdate::parse_http_date(std::str::from_utf8(value).ok()?).ok()
 }
 
-/// How often a request was sent before, by the header of Stainless' SDKs (OpenAI, Anthropic and others) or
-/// of those of AWS (`attempt=2; max=3`).
-fn resend_count(name: &[u8], value: &[u8]) -> Option<u32> {
-    if name.eq_ignore_ascii_case(b"x-stainless-retry-count") {
-        return number(value);
-    }
+/// How often a request was sent before, as the SDKs of AWS count it: `attempt=2; max=3`.
+fn attempt(value: &[u8]) -> Option<u32> {
     let value = value.strip_prefix(b"attempt=")?;
     let attempt = value.split(|&byte| byte == b';').next().and_then(number::<u32>)?;
-    name.eq_ignore_ascii_case(b"amz-sdk-request").then_some(attempt.saturating_sub(1))
+    Some(attempt.saturating_sub(1))
 }
 
 /// An id that a client made: whole or not at all, and never what has another look, since it may be a
@@ -404,8 +385,8 @@ mod tests {
     #[test]
     fn a_request_is_read() {
         let head = RequestHead::read(
-            b"POST /openai/v1/chat/completions?api-version=1 1.1\nHost: x\nContent-Type: application/json\n\
-            content-encoding: gzip\ncontent-encoding: zstd\nUser-Agent: python/3\n",
+            b"POST /openai/v1/chat/completions?api-version=1 1.1\nhost: x\ncontent-type: application/json\n\
+            content-encoding: gzip\ncontent-encoding: zstd\nuser-agent: python/3\n",
         );
         let expected = RequestHead {
             method: "POST".to_owned(),
@@ -422,7 +403,7 @@ mod tests {
     #[test]
     fn a_response_is_read_and_the_best_id_counts() {
         let head = response(
-            "apim-request-id: c\nX-Request-Id: a\nrequest-id: b\ncf-ray: d\nx-request-id: e\n",
+            "apim-request-id: c\nx-request-id: a\nrequest-id: b\ncf-ray: d\nx-request-id: e\n",
         );
         assert_eq!((head.status, head.request_id.as_deref()), (429, Some("a")));
         assert!(!head.is_ours);
@@ -470,7 +451,7 @@ mod tests {
             let head = response(headers);
             (head.retry_after.map(|it| it.as_millis()), head.should_retry)
         };
-        assert_eq!(told("Retry-After: 15\nx-should-retry: true\n"), (Some(15_000), Some(true)));
+        assert_eq!(told("retry-after: 15\nx-should-retry: true\n"), (Some(15_000), Some(true)));
         assert_eq!(told("retry-after: 1\nretry-after-ms: 250\n"), (Some(250), None));
         assert_eq!(told("retry-after-ms: 250\nretry-after: 1\n"), (Some(250), None));
         // By the clock of who answers, whatever ours says.
@@ -506,11 +487,11 @@ mod tests {
     fn a_known_agent_names_the_conversation() {
         let conversation = |headers: &str| request(headers).conversation;
         for (headers, id) in [
-            ("X-Claude-Code-Session-Id: 0198-ab\n", Some("0198-ab")),
+            ("x-claude-code-session-id: 0198-ab\n", Some("0198-ab")),
             ("x-qwen-code-session-id: q\n", Some("q")),
             ("x-session-id: s\nx-claude-code-session-id: c\n", Some("c")),
             ("session-id: s\nthread-id: t\noriginator: codex_cli_rs\n", Some("t")),
-            ("session_id: s\nOriginator: codex_vscode\n", Some("s")),
+            ("session_id: s\noriginator: codex_vscode\n", Some("s")),
             ("session_id: s\n", None),
             ("thread-id: t\nx-session-id: x\n", Some("x")),
             ("x-session-id: Bearer abc\n", None),
@@ -528,7 +509,7 @@ mod tests {
     fn an_sdk_says_how_often_it_tried() {
         for (headers, count) in [
             ("x-stainless-retry-count: 0\n", Some(0)),
-            ("X-Stainless-Retry-Count: 2\n", Some(2)),
+            ("x-stainless-retry-count: 2\n", Some(2)),
             ("amz-sdk-request: attempt=3; max=5\n", Some(2)),
             ("x-stainless-retry-count: many\n", None),
             ("amz-sdk-request: max=5\n", None),
@@ -536,7 +517,7 @@ mod tests {
         ] {
             assert_eq!(request(headers).resend_count, count, "{headers}");
         }
-        let key = request("Idempotency-Key: stainless-node-retry-1\n").idempotency_key;
+        let key = request("idempotency-key: stainless-node-retry-1\n").idempotency_key;
         assert_eq!(key.as_deref(), Some("stainless-node-retry-1"));
     }
 

@@ -43,7 +43,7 @@ enum Part {
     Reset,
 }
 
-/// Adds what one header says, if it speaks of a limit: at most one entry of each kind.
+/// Adds what one header, its name in lower case, says of a limit, if it does: at most one entry of each kind.
 pub fn read(
     limits: &mut Vec<RateLimit>,
     name: &[u8],
@@ -68,21 +68,17 @@ pub fn read(
 
 /// `x-ratelimit-PART-KIND`, `x-tokenlimit-PART`, `anthropic-ratelimit-KIND-PART`.
 fn meaning(name: &[u8]) -> Option<(&'static str, Part)> {
-    let after = |prefix: &[u8]| {
-        let (start, rest) = name.split_at_checked(prefix.len())?;
-        start.eq_ignore_ascii_case(prefix).then_some(rest)
-    };
-    if let Some(rest) = after(b"x-ratelimit-") {
+    if let Some(rest) = name.strip_prefix(b"x-ratelimit-") {
         let (part, kind) = match memchr(b'-', rest) {
             Some(at) => apart(rest, at)?,
             None => (rest, &b""[..]),
         };
         return Some((known(kind)?, part_of(part)?));
     }
-    if let Some(part) = after(b"x-tokenlimit-") {
+    if let Some(part) = name.strip_prefix(b"x-tokenlimit-") {
         return Some(("tokens", part_of(part)?));
     }
-    let rest = after(b"anthropic-ratelimit-")?;
+    let rest = name.strip_prefix(b"anthropic-ratelimit-")?;
     let (kind, part) = apart(rest, memrchr(b'-', rest)?)?;
     Some((known(kind)?, part_of(part)?))
 }
@@ -93,14 +89,16 @@ fn apart(text: &[u8], at: usize) -> Option<(&[u8], &[u8])> {
 }
 
 fn known(end: &[u8]) -> Option<&'static str> {
-    let is = |known: &str| known.as_bytes().eq_ignore_ascii_case(end);
-    KINDS.iter().find(|(known, _)| is(known)).map(|(_, kind)| *kind)
+    KINDS.iter().find(|(known, _)| known.as_bytes() == end).map(|(_, kind)| *kind)
 }
 
 fn part_of(word: &[u8]) -> Option<Part> {
-    let parts =
-        [(&b"limit"[..], Part::Limit), (b"remaining", Part::Remaining), (b"reset", Part::Reset)];
-    parts.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).map(|(_, part)| part)
+    match word {
+        b"limit" => Some(Part::Limit),
+        b"remaining" => Some(Part::Remaining),
+        b"reset" => Some(Part::Reset),
+        _ => None,
+    }
 }
 
 /// A whole number; some write `1000.0`, and -1 where there is no limit.
@@ -134,7 +132,7 @@ mod tests {
     fn the_limits_of_openai_and_those_who_follow_it_are_read() {
         let found = told(&[
             ("x-ratelimit-limit-requests", "10000"),
-            ("X-RateLimit-Remaining-Requests", "9999"),
+            ("x-ratelimit-remaining-requests", "9999"),
             ("x-ratelimit-reset-requests", "6ms"),
             ("x-ratelimit-limit-tokens", "200000"),
             ("x-ratelimit-remaining-tokens", "0"),

@@ -215,7 +215,9 @@ mod tests {
         for early in [
             gone,
             Evidence { usage, reading: Reading::Short, ..gone },
-            Evidence { usage, status: Some(429), ..gone },
+            Evidence { usage, status: Some(400), ..gone },
+            Evidence { usage, status: None, ..gone },
+            Evidence { usage, streamed: false, ..gone },
             Evidence { usage, error: Some("x"), ..gone },
             Evidence { usage, is_call: false, ..gone },
         ] {
@@ -259,6 +261,9 @@ mod tests {
         let other = Evidence { is_call: false, ..counted };
         assert_eq!(judge(other).2, "known");
         assert_eq!(judge(Evidence { cause: Cause::ClientGone, ..other }).2, "cut");
+        // A document counts once, whoever hangs up after it.
+        let document = Evidence { streamed: false, ..other };
+        assert_eq!(judge(Evidence { cause: Cause::ClientGone, ..document }).2, "known");
     }
 
     #[test]
@@ -272,5 +277,19 @@ mod tests {
         assert_eq!(judge(refused).2, "error");
         assert_eq!(judge(Evidence { from_upstream: true, ..refused }).2, "cut");
         assert_eq!(judge(Evidence { cause: Cause::ClientGone, ..GOOD }).2, "cut");
+    }
+
+    #[test]
+    fn the_characters_of_speech_count_where_sound_came() {
+        use crate::observe::observation::MediaRequest;
+        let media = MediaRequest { characters: Some(25), ..MediaRequest::default() };
+        let request = RequestFacts { media: Some(Box::new(media)), ..RequestFacts::default() };
+        let spoken = |operation, chunks| {
+            let response = ResponseFacts { chunks, ..ResponseFacts::default() };
+            told(operation, &request, &response).and_then(|usage| usage.units.characters)
+        };
+        assert_eq!(spoken(Some(Operation::Speech), 1), Some(25));
+        assert_eq!(spoken(Some(Operation::Speech), 0), None, "nothing was said");
+        assert_eq!(spoken(Some(Operation::Chat), 1), None, "another call");
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Uri};
 use tokio::time::{Instant, sleep};
-use tokio_rustls::TlsConnector;
 
 use super::attempt::{Attempt, Error};
+use super::connect::Means;
 use super::settings::{Exporter, Protocol};
 use super::{grpc, post};
 
@@ -24,12 +24,12 @@ pub(super) enum Endpoint {
 }
 
 impl Endpoint {
-    pub(super) fn new(uri: &Uri, exporter: &Exporter, tls: Option<&TlsConnector>) -> Self {
+    pub(super) fn new(uri: &Uri, exporter: &Exporter, means: &Means) -> Self {
         let headers = exporter.headers.iter().map(|(name, value)| (name.clone(), value.0.clone()));
         let headers: HeaderMap = headers.collect();
         match exporter.protocol {
-            Protocol::Http => Self::Http(post::Endpoint::new(uri, headers, exporter.gzip, tls)),
-            Protocol::Grpc => Self::Grpc(grpc::Endpoint::new(uri, headers, exporter.gzip, tls)),
+            Protocol::Http => Self::Http(post::Endpoint::new(uri, headers, exporter.gzip, means)),
+            Protocol::Grpc => Self::Grpc(grpc::Endpoint::new(uri, headers, exporter.gzip, means)),
         }
     }
 
@@ -50,6 +50,15 @@ impl Endpoint {
             }
         }
     }
+}
+
+/// What connections of `exporter` are made of.
+pub(super) fn means(exporter: &Exporter) -> Result<Means, rustls::Error> {
+    let protocol = match exporter.protocol {
+        Protocol::Http => post::ALPN,
+        Protocol::Grpc => grpc::ALPN,
+    };
+    Means::of(exporter, protocol)
 }
 
 /// How many records the endpoint refused of those it took, and its words; or why it took none. Ends

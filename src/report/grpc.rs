@@ -12,10 +12,9 @@ use http_body_util::Full;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
-use tokio_rustls::TlsConnector;
 
 use super::attempt::{self, Attempt, Error};
-use super::connect::Place;
+use super::connect::{Means, Place};
 
 /// What TLS is told that we speak.
 pub(super) const ALPN: &[u8] = b"h2";
@@ -55,8 +54,8 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// The method at `uri`; `tls` is used where its scheme is https.
-    pub(super) fn new(uri: &Uri, more: HeaderMap, gzip: bool, tls: Option<&TlsConnector>) -> Self {
+    /// The method at `uri`, connected to by `means`.
+    pub(super) fn new(uri: &Uri, more: HeaderMap, gzip: bool, means: &Means) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -65,7 +64,7 @@ impl Endpoint {
             headers.insert("grpc-encoding", HeaderValue::from_static("gzip"));
         }
         headers.extend(more);
-        let place = Place::new(uri, tls);
+        let place = Place::new(uri, means, false);
         Self { place, uri: uri.clone(), headers, gzip, connection: None }
     }
 
@@ -290,7 +289,7 @@ mod tests {
     #[test]
     fn a_message_is_framed_and_its_timeout_has_eight_digits() {
         let uri = Uri::from_static("http://c:4317/x.Y/Export");
-        let of = |gzip| Endpoint::new(&uri, HeaderMap::new(), gzip, None);
+        let of = |gzip| Endpoint::new(&uri, HeaderMap::new(), gzip, &Means::default());
         assert_eq!(of(false).encode(b"abc".to_vec()), &b"\0\0\0\0\x03abc"[..]);
         let framed = of(true).encode(vec![0; 1000]);
         assert_eq!(framed[0], 1);

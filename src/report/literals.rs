@@ -320,6 +320,7 @@ pub(super) fn units() -> Units {
         images: Some(2),
         characters: Some(25),
         input_audio_time: Some(ms(3300)),
+        output_time: Some(ms(8000)),
         ..Units::default()
     }
 }

@@ -7,11 +7,13 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use opentelemetry::metrics::{Meter, MeterProvider as _};
+use opentelemetry_proto::tonic::metrics::v1::{self as pb, metric::Data};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::reader::MetricReader;
 use opentelemetry_sdk::metrics::{
-    self as sdk, Instrument, InstrumentKind, ManualReader, Pipeline, SdkMeterProvider, Stream,
+    self as sdk, Aggregation, Instrument, InstrumentKind, ManualReader, Pipeline, SdkMeterProvider,
+    Stream,
 };
 
 use super::Sources;
@@ -20,7 +22,7 @@ use super::labels::Labels;
 use super::names::{self, Instruments, Metric, Readings};
 use super::queue::{Counts, Queue};
 use super::series::{Recorder, Shared};
-use super::settings::{Settings, Temporality};
+use super::settings::{Histograms, Settings, Temporality};
 use super::stdout::Lines;
 
 /// One signal to one endpoint, as its metrics show it.
@@ -81,6 +83,10 @@ impl Metrics {
                 Stream::builder().with_cardinality_limit(series).build().ok()
             })
             .with_reader(reader.clone());
+        let kinds = settings.exporters.iter().filter(|it| it.metrics.is_some());
+        let exponential = kinds.map(|it| it.histograms).any(|it| it == Histograms::Exponential);
+        let provider = provider
+            .with_view(move |it: &Instrument| exponential.then(|| twin(it, series)).flatten());
         let provider = readers.into_iter().fold(provider, |it, reader| it.with_reader(reader));
         let provider = provider.build();
         let scope = opentelemetry::InstrumentationScope::builder(names::SCOPE)
@@ -122,6 +128,43 @@ impl Metrics {
             tracing::warn!("metrics could not be collected: {error}");
         }
         collected
+    }
+}
+
+/// Behind the name of a histogram's exponential twin: the SDK knows a stream by its name, not by what
+/// it is made of.
+const EXPONENTIAL: &str = "/exponential";
+/// The specification's defaults:
+/// <https://opentelemetry.io/docs/specs/otel/metrics/sdk/#base2-exponential-bucket-histogram-aggregation>
+const BUCKETS: u32 = 160;
+const SCALE: i8 = 20;
+
+/// A second stream of a histogram.
+fn twin(instrument: &Instrument, series: usize) -> Option<Stream> {
+    let aggregation = Aggregation::Base2ExponentialHistogram {
+        max_size: BUCKETS,
+        max_scale: SCALE,
+        record_min_max: true,
+    };
+    let twin = Stream::builder()
+        .with_name(format!("{}{EXPONENTIAL}", instrument.name()))
+        .with_aggregation(aggregation)
+        .with_cardinality_limit(series);
+    twin.build().ok().filter(|_| instrument.kind() == InstrumentKind::Histogram)
+}
+
+impl Histograms {
+    /// Takes of two twins the one that is meant, by the histogram's name.
+    pub(super) fn take(self, mut metric: pb::Metric) -> Option<pb::Metric> {
+        match (self, &metric.data) {
+            (Self::Explicit, Some(Data::ExponentialHistogram(_)))
+            | (Self::Exponential, Some(Data::Histogram(_))) => None,
+            _ => {
+                let name = metric.name.strip_suffix(EXPONENTIAL);
+                metric.name = name.map_or(metric.name.clone(), ToOwned::to_owned);
+                Some(metric)
+            }
+        }
     }
 }
 

@@ -53,6 +53,8 @@ mod deliver;
 mod pieces;
 /// Batches and metrics leave to OTLP endpoints.
 mod otlp;
+/// What there was no room for is said.
+mod losses;
 /// Lines leave to standard output.
 mod stdout;
 /// Observations written by hand.
@@ -69,20 +71,21 @@ mod receiver;
 mod whole;
 
 use std::io::{self, Write};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio_rustls::TlsConnector;
 
 use crate::observe::observation::Observation;
+use losses::{Loss, Losses};
 use metrics::{Export, Metrics, Reader, State};
 use otlp::{Envelope, Sender, Stop};
 use prometheus::Format;
 use queue::{Counts, Queue};
 use series::Recorder;
-use settings::{AttributeLimits, Exporter, Lines, Protocol, Sampler, Settings};
+use settings::{AttributeLimits, Histograms, Lines, Sampler, Settings};
 use spans::Spans;
 
 /// A number that another part of the program counts.
@@ -134,7 +137,7 @@ pub enum Error {
 /// `Reporter` for each worker.
 pub fn start(
     settings: Settings,
-    sources: Sources,
+    mut sources: Sources,
     output: Output,
 ) -> Result<(Reporter, Handle), Error> {
     let lines = match settings.lines {
@@ -143,9 +146,16 @@ pub fn start(
     };
     let (stop, stopped) = watch::channel(None);
     let mut plan = Plan::new(&settings, stopped)?;
+    let dropped = Arc::new(sources.dropped);
+    let counted = Arc::clone(&dropped);
+    sources.dropped = Box::new(move || counted());
+    plan.losses.push(Loss::new(Box::new(move || dropped()), HANDOVERS, OVERLOADED));
+    if let Some(lines) = lines.clone() {
+        plan.losses.push(Loss::new(Box::new(move || lines.dropped()), LINES, UNREAD));
+    }
     let listen = sources.listen.clone();
     let exports = std::mem::take(&mut plan.exports);
-    let readers = plan.metrics.iter().filter_map(|(_, _, reader)| reader.clone()).collect();
+    let readers = plan.metrics.iter().filter_map(|(_, _, (reader, _))| reader.clone()).collect();
     let metrics = Arc::new(Metrics::new(&settings, sources, exports, lines.clone(), readers));
     let (spans, logs) = (plan.queues(names::TRACES), plan.queues(names::LOGS));
     let done = plan.spawn(&settings, &metrics)?;
@@ -165,6 +175,16 @@ pub fn start(
     let handle = Handle { metrics, stop, done: Mutex::new(done), lines };
     Ok((Reporter::new(Arc::new(shared)), handle))
 }
+
+/// What is lost without a failure, and what helps.
+const HANDOVERS: &str = "pieces of the traffic's copy";
+const OVERLOADED: &str = "the workers that read it do not keep up; no request was affected, but telemetry lacks \
+     what was in them (more of limits.workers may help)";
+const LINES: &str = "lines";
+const UNREAD: &str =
+    "nobody reads standard output fast enough (telemetry.lines = \"off\" writes none)";
+const RUSH: &str = "they come faster than the endpoint takes them, and the queue is full (a larger \
+     limits.export_queue bridges a rush, OTEL_TRACES_SAMPLER makes fewer spans)";
 
 /// What all reporters share.
 struct Shared {
@@ -288,33 +308,27 @@ impl Handle {
     }
 }
 
-/// What makes TLS of an exporter's connections, where one of its URLs asks for that.
-fn connector(exporter: &Exporter) -> Result<Option<TlsConnector>, rustls::Error> {
-    let uris = [&exporter.traces, &exporter.metrics, &exporter.logs];
-    let protocol = match exporter.protocol {
-        Protocol::Http => post::ALPN,
-        Protocol::Grpc => grpc::ALPN,
-    };
-    let needed = uris.into_iter().flatten().any(connect::is_https);
-    needed.then(|| exporter.tls.connector(protocol)).transpose()
-}
+/// How metrics are read for one endpoint: by a reader of its own, if it has one, and which histograms.
+type Form = (Option<Reader>, Histograms);
 
 /// What the endpoints' thread will do.
+#[derive(Default)]
 struct Plan {
     exports: Vec<Export>,
     records: Vec<(Sender, Arc<Queue>, Duration)>,
-    metrics: Vec<(Sender, Arc<Counts>, Option<Reader>)>,
+    metrics: Vec<(Sender, Arc<Counts>, Form)>,
     signals: Vec<(&'static str, Arc<Queue>)>,
+    losses: Vec<Loss>,
 }
 
 impl Plan {
     fn new(settings: &Settings, stop: Stop) -> Result<Self, Error> {
-        let mut plan = Self { exports: vec![], records: vec![], metrics: vec![], signals: vec![] };
+        let mut plan = Self::default();
         let limits = &settings.limits;
         for exporter in &settings.exporters {
-            let tls = connector(exporter)?;
+            let means = deliver::means(exporter)?;
             let sender = |uri: &_, what, timeout| {
-                Sender::new(uri, what, exporter, timeout, tls.as_ref(), stop.clone())
+                Sender::new(uri, what, exporter, timeout, &means, stop.clone())
             };
             let records = [
                 (names::TRACES, "spans", &exporter.traces, limits.spans),
@@ -326,13 +340,17 @@ impl Plan {
                 plan.export(signal, uri, State::Queue(Arc::clone(&queue)));
                 plan.signals.push((signal, Arc::clone(&queue)));
                 let sender = sender(uri, what, batching.timeout);
+                let (lost, what) = (Arc::clone(&queue), format!("{what} for {}", sender.url()));
+                let count = Box::new(move || lost.counts.dropped.load(Relaxed));
+                plan.losses.push(Loss::new(count, what, RUSH));
                 plan.records.push((sender, queue, batching.delay));
             }
             if let Some(uri) = &exporter.metrics {
                 let counts = Arc::new(Counts::default());
                 plan.export(names::METRIC_POINTS, uri, State::Counts(Arc::clone(&counts)));
                 let sender = sender(uri, "points", limits.metric_timeout);
-                plan.metrics.push((sender, counts, Reader::of(exporter.temporality)));
+                let form = (Reader::of(exporter.temporality), exporter.histograms);
+                plan.metrics.push((sender, counts, form));
             }
         }
         Ok(plan)
@@ -360,11 +378,15 @@ impl Plan {
             for (sender, queue, delay) in self.records {
                 tasks.spawn(otlp::send_records(sender, queue, envelope.clone(), delay));
             }
-            for (sender, counts, reader) in self.metrics {
+            for (sender, counts, form) in self.metrics {
                 let metrics = Arc::clone(&metrics);
-                tasks.spawn(otlp::send_metrics(sender, metrics, reader, counts, interval));
+                tasks.spawn(otlp::send_metrics(sender, metrics, form, counts, interval));
             }
-            tasks.join_all().await;
+            let mut losses = Losses(self.losses);
+            tokio::select! {
+                _ = tasks.join_all() => losses.end(),
+                () = losses.watch() => (),
+            }
         };
         std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || {
             runtime.block_on(work);

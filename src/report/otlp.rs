@@ -11,13 +11,13 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
-use tokio_rustls::TlsConnector;
 
+use super::connect::Means;
 use super::deliver::{Endpoint, deliver};
-use super::metrics::{Metrics, Reader};
+use super::metrics::Metrics;
 use super::queue::{BATCH_BYTES, Counts, Queue};
 use super::settings::{Exporter, Protocol};
-use super::{names, pieces, protobuf};
+use super::{Form, names, pieces, protobuf};
 
 /// When to end: absent while running, then the moment at which what is unsent is given up.
 pub(super) type Stop = watch::Receiver<Option<Instant>>;
@@ -77,17 +77,22 @@ impl Sender {
         what: &'static str,
         exporter: &Exporter,
         timeout: Option<Duration>,
-        tls: Option<&TlsConnector>,
+        means: &Means,
         stop: Stop,
     ) -> Self {
         Self {
-            endpoint: Endpoint::new(uri, exporter, tls),
+            endpoint: Endpoint::new(uri, exporter, means),
             url: shown(uri, exporter.protocol),
             what,
             timeout: timeout.map_or(exporter.timeout, |it| it.min(exporter.timeout)),
             stop,
             healthy: true,
         }
+    }
+
+    /// Where it sends, for a person.
+    pub(super) fn url(&self) -> &str {
+        &self.url
     }
 
     /// Sends `records` records, counts what became of them, and says so when that changes.
@@ -170,7 +175,7 @@ pub(super) async fn send_records(
 pub(super) async fn send_metrics(
     mut sender: Sender,
     metrics: Arc<Metrics>,
-    reader: Option<Reader>,
+    (reader, histograms): Form,
     counts: Arc<Counts>,
     interval: Duration,
 ) {
@@ -187,7 +192,7 @@ pub(super) async fn send_metrics(
             Some(reader) => metrics.collect_by(reader),
             None => metrics.collect(),
         };
-        for (body, points) in pieces::of(&collected, BATCH_BYTES) {
+        for (body, points) in pieces::of(&collected, histograms, BATCH_BYTES) {
             sender.send(body, points, &counts).await;
         }
     }
@@ -440,7 +445,7 @@ mod tests {
         let uri: Uri = format!("http://me:secret@{address}/v1/traces?key=secret").parse().unwrap();
         let (_stop, stopped) = watch::channel(None);
         let exporter = exporter(address);
-        let mut sender = Sender::new(&uri, "spans", &exporter, None, None, stopped);
+        let mut sender = Sender::new(&uri, "spans", &exporter, None, &Means::default(), stopped);
         let counts = Counts::default();
         for _ in 0..4 {
             sender.send(vec![0], 2, &counts).await;

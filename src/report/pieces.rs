@@ -5,18 +5,20 @@ use opentelemetry_proto::tonic::metrics::v1::{Metric, metric::Data};
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use prost::Message as _;
 
+use super::settings::Histograms;
+
 /// An encoded request, and how many points it holds.
 pub(super) type Piece = (Vec<u8>, usize);
 
 /// Requests of at most `most` bytes of metrics each. A metric is not torn: one that is larger goes
 /// alone.
-pub(super) fn of(collected: &ResourceMetrics, most: usize) -> Vec<Piece> {
+pub(super) fn of(collected: &ResourceMetrics, histograms: Histograms, most: usize) -> Vec<Piece> {
     let mut whole = ExportMetricsServiceRequest::from(collected);
     let scopes = whole.resource_metrics.iter_mut().flat_map(|it| &mut it.scope_metrics);
     let metrics: Vec<Metric> = scopes.flat_map(|it| std::mem::take(&mut it.metrics)).collect();
     let mut pieces = Vec::new();
     let (mut piece, mut size) = (Vec::new(), 0);
-    for metric in metrics {
+    for metric in metrics.into_iter().filter_map(|it| histograms.take(it)) {
         let more = metric.encoded_len();
         if size + more > most && !piece.is_empty() {
             pieces.push(request(&mut whole, std::mem::take(&mut piece)));
@@ -78,14 +80,14 @@ mod tests {
         let mut recorder = own.recorder();
         literals::all().iter().for_each(|it| recorder.record(it, &outcome::of(it)));
         let collected = own.collect();
-        let one = of(&collected, usize::MAX);
+        let one = of(&collected, Histograms::Explicit, usize::MAX);
         let [(body, points)] = &one[..] else { panic!("one piece") };
         let all = metrics(&one);
         assert_eq!(*points, all.values().sum::<usize>());
-        let pieces = of(&collected, body.len() / 4);
+        let pieces = of(&collected, Histograms::Explicit, body.len() / 4);
         assert!((4..all.len()).contains(&pieces.len()), "{}", pieces.len());
         assert_eq!(metrics(&pieces), all);
         assert_eq!(pieces.iter().map(|(_, points)| points).sum::<usize>(), *points);
-        assert_eq!(of(&collected, 0).len(), all.len(), "each alone");
+        assert_eq!(of(&collected, Histograms::Explicit, 0).len(), all.len(), "each alone");
     }
 }

@@ -8,10 +8,9 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::Full;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio_rustls::TlsConnector;
 
 use super::attempt::{self, Attempt, Error};
-use super::connect::Place;
+use super::connect::{Means, Place};
 
 /// What TLS is told that we speak.
 pub(super) const ALPN: &[u8] = b"http/1.1";
@@ -19,15 +18,15 @@ pub(super) const ALPN: &[u8] = b"http/1.1";
 /// The endpoint.
 pub(super) struct Endpoint {
     place: Place,
-    path: String,
+    target: Uri,
     headers: HeaderMap,
     gzip: bool,
     connection: Option<SendRequest<Full<Bytes>>>,
 }
 
 impl Endpoint {
-    /// An endpoint at `uri`; `tls` is used where its scheme is https.
-    pub(super) fn new(uri: &Uri, more: HeaderMap, gzip: bool, tls: Option<&TlsConnector>) -> Self {
+    /// An endpoint at `uri`, connected to by `means`.
+    pub(super) fn new(uri: &Uri, more: HeaderMap, gzip: bool, means: &Means) -> Self {
         let mut headers = HeaderMap::new();
         let authority = uri.authority().map_or("", |it| it.as_str());
         // What stands before an `@` is a credential, no part of `Host`.
@@ -40,13 +39,14 @@ impl Endpoint {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         headers.extend(more);
-        Self {
-            place: Place::new(uri, tls),
-            path: uri.path_and_query().map_or("/", |it| it.as_str()).to_owned(),
-            headers,
-            gzip,
-            connection: None,
+        let place = Place::new(uri, means, true);
+        let path = uri.path_and_query().map_or("/", |it| it.as_str());
+        let mut target = path.to_owned();
+        if let Some(credentials) = place.forwarder() {
+            target = format!("http://{host}{path}");
+            headers.extend(credentials.map(|it| (header::PROXY_AUTHORIZATION, it.clone())));
         }
+        Self { place, target: target.parse().unwrap_or_default(), headers, gzip, connection: None }
     }
 
     /// What `body` becomes on the wire.
@@ -62,7 +62,7 @@ impl Endpoint {
         };
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.path.parse().unwrap_or_default();
+        *request.uri_mut() = self.target.clone();
         *request.headers_mut() = self.headers.clone();
         let (head, body) = connection.send_request(request).await?.into_parts();
         let body = attempt::read(body).await?.to_bytes();
@@ -107,9 +107,9 @@ mod tests {
     #[test]
     fn a_credential_in_a_url_is_no_host() {
         let uri = Uri::from_static("https://user:secret@[::1]:4318/v1/traces?x=1");
-        let endpoint = Endpoint::new(&uri, HeaderMap::new(), false, None);
+        let endpoint = Endpoint::new(&uri, HeaderMap::new(), false, &Means::default());
         assert_eq!(endpoint.headers[header::HOST], "[::1]:4318");
-        assert_eq!(endpoint.path, "/v1/traces?x=1");
+        assert_eq!(endpoint.target, "/v1/traces?x=1");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::settings::{Exporter, Protocol, Temporality, Tls};
+use super::settings::{Exporter, Histograms, Protocol, Temporality, Tls};
 
 /// How long a test waits before it fails.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -88,7 +88,9 @@ pub(super) fn exporter(address: SocketAddr) -> Exporter {
         timeout: PATIENCE,
         protocol: Protocol::Http,
         temporality: Temporality::Cumulative,
+        histograms: Histograms::Explicit,
         tls: Tls::default(),
+        proxy: None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 pub use super::protobuf::{AttributeLimits, LONGEST_VALUE};
 pub use super::sampler::{Root, Sampler};
 pub use super::tls::{BadPem, Tls};
+pub use crate::egress::Proxy;
 
 /// Everything that reporting needs to be told.
 #[derive(Clone, Debug)]
@@ -49,8 +50,12 @@ pub struct Exporter {
     pub timeout: Duration,
     /// From when the sums count that it gets.
     pub temporality: Temporality,
+    /// What the histograms that it gets are made of.
+    pub histograms: Histograms,
     /// Trust where a URL is https.
     pub tls: Tls,
+    /// The egress proxy before its host.
+    pub proxy: Option<Proxy>,
 }
 
 impl Exporter {
@@ -94,6 +99,16 @@ pub enum Temporality {
     Delta,
     /// As delta where that saves the process memory: counters and histograms, not observed sums.
     LowMemory,
+}
+
+/// What histograms are made of (`OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION`); those of
+/// `/metrics` are explicit in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Histograms {
+    /// Buckets with the bounds that `names` says.
+    Explicit,
+    /// Buckets of base 2: at most 160, as fine as the values allow. Each series is then kept twice.
+    Exponential,
 }
 
 /// A value that prints as `***`.

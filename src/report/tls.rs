@@ -56,8 +56,8 @@ impl Tls {
         Ok(self)
     }
 
-    /// What connects so, and speaks this application protocol.
-    pub(super) fn connector(&self, protocol: &[u8]) -> Result<TlsConnector, rustls::Error> {
+    /// What connects so, and speaks these application protocols.
+    pub(super) fn connector(&self, protocols: &[&[u8]]) -> Result<TlsConnector, rustls::Error> {
         let roots = if self.roots.is_empty() { common_roots() } else { trusted(&self.roots)? };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
@@ -67,7 +67,7 @@ impl Tls {
             Some(it) => builder.with_client_auth_cert(it.chain.clone(), it.key.clone_key())?,
             None => builder.with_no_client_auth(),
         };
-        config.alpn_protocols = vec![protocol.to_vec()];
+        config.alpn_protocols = protocols.iter().map(|it| it.to_vec()).collect();
         Ok(TlsConnector::from(Arc::new(config)))
     }
 }
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn the_roots_of_this_system_make_a_connector() {
-        assert!(Tls::default().connector(b"h2").is_ok());
+        assert!(Tls::default().connector(&[b"h2"]).is_ok());
     }
 
     #[test]
@@ -125,7 +125,7 @@ mod tests {
         let (certificate, key) = signed();
         let tls = Tls::default().with_roots(&certificate).unwrap();
         let tls = tls.with_identity(&certificate, &key).unwrap();
-        let config = tls.connector(b"h2").unwrap().config().clone();
+        let config = tls.connector(&[b"h2"]).unwrap().config().clone();
         assert!(config.client_auth_cert_resolver.has_certs());
         assert_eq!(config.alpn_protocols, [b"h2"]);
         assert_eq!(format!("{tls:?}"), "Tls(1 roots, a certificate of our own)");

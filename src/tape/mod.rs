@@ -29,8 +29,8 @@ pub use reel::{Direction, Entries, Entry, Milestone, Reel};
 pub struct Settings {
     /// Bytes that all tapes and the cold path together may hold (`tape_memory`, 256 MiB).
     pub memory: usize,
-    /// Bytes of one exchange that are kept, and of an upgraded connection, that wait for their worker
-    /// (`tape_exchange`, 16 MiB).
+    /// Bytes of one exchange that are kept in each direction, so that a large request costs its answer
+    /// nothing; of an upgraded connection, those that wait for their worker (`tape_exchange`, 16 MiB).
     pub exchange: u64,
     /// Cold workers (`workers`, one for every four cores).
     pub workers: usize,
@@ -294,11 +294,13 @@ impl Exchange {
         self.zero.elapsed()
     }
 
-    /// Whether this many bytes of the exchange may be kept.
-    fn within_bounds(&self) -> bool {
-        let seen =
-            self.vitals.request_bytes.load(Relaxed) + self.vitals.response_bytes.load(Relaxed);
-        seen <= self.tapes.settings.exchange
+    /// Whether this many bytes of this direction may be kept.
+    fn within_bounds(&self, direction: Direction) -> bool {
+        let seen = match direction {
+            Direction::Request => &self.vitals.request_bytes,
+            Direction::Response => &self.vitals.response_bytes,
+        };
+        seen.load(Relaxed) <= self.tapes.settings.exchange
     }
 
     /// What the exchange began with; once, for the worker that first hears of it.

@@ -46,7 +46,7 @@ impl Pen {
     /// Keeps `chunk`, in the reel or, after a tear, in the tail.
     fn data(&mut self, mut chunk: &[u8], at: Duration) {
         while self.tail.is_none() && !chunk.is_empty() {
-            if self.session.is_none() && !self.exchange.within_bounds() {
+            if self.session.is_none() && !self.exchange.within_bounds(self.direction) {
                 self.tear(0);
             } else if self.reel.room() == 0 {
                 self.hand_over(false);
@@ -144,8 +144,10 @@ impl RequestPen {
     /// Leaves the reel for the response's head to take along, or hands it over if that has passed.
     fn leave(&mut self) {
         let reel = self.pen.take_reel();
-        if let Some(reel) = self.pen.exchange.leave(reel) {
-            self.pen.exchange.hand_over(Some(reel), false);
+        if let Some(reel) = self.pen.exchange.leave(reel)
+            && !self.pen.exchange.hand_over(Some(reel), false)
+        {
+            self.pen.exchange.tear(Direction::Request);
         }
     }
 }
@@ -254,6 +256,13 @@ mod tests {
         Settings { memory: 1 << 20, exchange: 1 << 20, workers: 1, queue: 1000 };
 
     fn start(settings: Settings) -> (Tapes, Receiver<Handover>, RequestPen, ResponsePen) {
+        start_at(Instant::now(), settings)
+    }
+
+    fn start_at(
+        zero: Instant,
+        settings: Settings,
+    ) -> (Tapes, Receiver<Handover>, RequestPen, ResponsePen) {
         let (tapes, mut receivers) = Tapes::new(settings);
         let ids = Ids {
             trace: [1; 16],
@@ -271,7 +280,7 @@ mod tests {
             mount: 0,
             head: b"POST / 1.1\n".to_vec(),
         };
-        let (request, response) = tapes.start(Instant::now(), start);
+        let (request, response) = tapes.start(zero, start);
         (tapes, receivers.remove(0), request, response)
     }
 
@@ -311,6 +320,7 @@ mod tests {
         let read = read(&mut receiver);
         assert_eq!(read, (b"question".to_vec(), b"answer".to_vec(), 0, 2));
         assert_eq!(tapes.account().held(), 0);
+        assert_eq!(tapes.counts().torn.load(Relaxed), 0);
     }
 
     #[test]
@@ -347,6 +357,20 @@ mod tests {
         assert_eq!(kept[front..], body[500_000 - 16 * 1024..]);
         assert_eq!(tapes.counts().torn.load(Relaxed), 1);
         assert_eq!(response.pen.exchange.vitals.response_bytes.load(Relaxed), 500_000);
+    }
+
+    #[test]
+    fn a_request_over_the_bound_costs_its_answer_nothing() {
+        let settings = Settings { exchange: 100_000, ..SETTINGS };
+        let (_tapes, mut receiver, mut request, mut response) = start(settings);
+        (0..300).for_each(|_| request.data(&[b'q'; 1000]));
+        request.end();
+        response.head(b"200 1.1\n");
+        (0..100).for_each(|_| response.data(&[b'a'; 1000], false));
+        response.end(Cause::Complete);
+        let (asked, answered, gap, _) = read(&mut receiver);
+        assert_eq!((asked.len() as u64 + gap, answered.len()), (300_000, 100_000));
+        assert!(gap > 0 && !response.pen.exchange.vitals.response_torn.load(Relaxed));
     }
 
     #[test]
@@ -431,8 +455,122 @@ mod tests {
         response.head(b"200 1.1\n");
         request.data(b"second");
         request.end();
+        let entries: Vec<_> = std::iter::from_fn(|| receiver.try_recv().ok())
+            .flat_map(|handover| handover.reels)
+            .flatten()
+            .flat_map(|reel| {
+                reel.entries().map(|(_, entry)| format!("{entry:?}")).collect::<Vec<_>>()
+            })
+            .collect();
+        let ended = format!("{:?}", Entry::At(Milestone::RequestEnd));
+        assert_eq!(entries.last(), Some(&ended), "it does not wait for the response's end");
+        assert_eq!(response.pen.exchange.vitals.request_bytes.load(Relaxed), 12);
+    }
+
+    #[test]
+    fn a_request_over_the_bound_keeps_its_beginning_and_its_end() {
+        let settings = Settings { exchange: 100_000, ..SETTINGS };
+        let (tapes, mut receiver, mut request, mut response) = start(settings);
+        let body: Vec<u8> = (0..500_000_u32).map(|i| (i % 251) as u8).collect();
+        body.chunks(1000).for_each(|chunk| request.data(chunk));
+        request.end();
         response.end(Cause::Complete);
-        let (body, ..) = read(&mut receiver);
-        assert_eq!(body, b"first second");
+        let (kept, _, gap, _) = read(&mut receiver);
+        assert_eq!(kept.len() as u64 + gap, 500_000);
+        assert_eq!(kept[kept.len() - 16 * 1024..], body[500_000 - 16 * 1024..]);
+        let vitals = &response.pen.exchange.vitals;
+        assert!(vitals.request_torn.load(Relaxed) && !vitals.response_torn.load(Relaxed));
+        assert_eq!(tapes.counts().torn.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn an_exchange_may_be_as_long_as_its_bound() {
+        for (length, torn) in [(8, false), (9, true)] {
+            let (_tapes, mut receiver, mut request, mut response) =
+                start(Settings { exchange: 8, ..SETTINGS });
+            request.end();
+            response.head(b"200 1.1\n");
+            response.data(&vec![b'x'; length], true);
+            response.end(Cause::Complete);
+            assert_eq!(response.pen.exchange.vitals.response_torn.load(Relaxed), torn, "{length}");
+            assert_eq!(read(&mut receiver).1.len(), length, "the end is kept");
+        }
+    }
+
+    #[test]
+    fn a_request_that_breaks_off_is_kept_without_an_end() {
+        let (_tapes, mut receiver, mut request, mut response) = start(SETTINGS);
+        request.data(b"half");
+        drop(request);
+        response.end(Cause::Complete);
+        let handover = receiver.try_recv().unwrap();
+        let reels: Vec<_> = handover.reels.iter().flatten().collect();
+        let entries: Vec<_> = reels.iter().flat_map(|reel| reel.entries()).collect();
+        let body = entries.iter().map(|(_, entry)| *entry).collect::<Vec<_>>();
+        assert_eq!(body, [Entry::Body(Direction::Request, b"half")]);
+    }
+
+    #[test]
+    fn the_first_chunks_are_handed_over_and_those_after_a_silence() {
+        let (_tapes, mut receiver, mut request, mut response) = start(SETTINGS);
+        request.end();
+        response.head(b"200 1.1\n");
+        assert!(receiver.try_recv().is_ok(), "the head");
+        let mut came = [false; 6];
+        for came in &mut came {
+            response.data(b"x", false);
+            *came = receiver.try_recv().is_ok();
+        }
+        assert_eq!(came, [true, true, false, true, false, false]);
+    }
+
+    #[test]
+    fn what_waited_longer_than_a_second_goes_with_the_next_chunk() {
+        let zero = Instant::now() - 2 * STALE;
+        for (waits, goes) in [(Duration::ZERO, true), (2 * STALE, false)] {
+            let (_tapes, mut receiver, mut request, mut response) = start_at(zero, SETTINGS);
+            request.end();
+            (0..4).for_each(|_| response.data(b"x", false));
+            while receiver.try_recv().is_ok() {}
+            response.pen.data(b"old", waits);
+            response.data(b"new", false);
+            assert_eq!(receiver.try_recv().is_ok(), goes, "{waits:?}");
+            let last = response.pen.exchange.vitals.last_chunk_micros.load(Relaxed);
+            assert!(last >= 2_000_000, "{last}");
+        }
+    }
+
+    #[test]
+    fn a_head_without_room_tears_the_tape() {
+        let (_tapes, _receiver, mut request, mut response) =
+            start(Settings { memory: 0, ..SETTINGS });
+        request.end();
+        response.head(b"200 1.1\n");
+        assert!(response.pen.exchange.vitals.response_torn.load(Relaxed));
+    }
+
+    #[test]
+    fn what_a_full_channel_loses_is_torn_and_counted_in_the_gap() {
+        let (_tapes, mut receiver, mut request, mut response) =
+            start(Settings { queue: 1, ..SETTINGS });
+        response.head(b"200 1.1\n");
+        request.data(b"lost with its end");
+        request.end();
+        let vitals = |response: &ResponsePen| {
+            let vitals = &response.pen.exchange.vitals;
+            (vitals.request_torn.load(Relaxed), vitals.response_torn.load(Relaxed))
+        };
+        assert_eq!(vitals(&response), (true, false));
+        response.data(b"one", false);
+        assert_eq!(vitals(&response), (true, true));
+        response.data(b"two", false);
+        assert!(receiver.try_recv().is_ok());
+        response.end(Cause::Complete);
+        let handover = receiver.try_recv().unwrap();
+        let entries: Vec<_> = handover.reels.iter().flatten().flat_map(Reel::entries).collect();
+        let entries: Vec<_> = entries.into_iter().map(|(_, entry)| entry).collect();
+        let expected =
+            [Entry::Gap(Direction::Response, 3), Entry::Body(Direction::Response, b"two")];
+        assert_eq!(entries, expected);
     }
 }

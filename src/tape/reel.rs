@@ -331,4 +331,27 @@ mod tests {
         assert_eq!(reel.entries().count(), 1);
         assert_eq!(account.held(), 1024);
     }
+
+    #[test]
+    fn chunks_that_come_together_are_one_whenever_they_come() {
+        let mut reel = Reel::new(Arc::new(Account::new(1 << 20)));
+        for (micros, chunk) in [(5_000, b"a"), (5_049, b"b"), (5_050, b"c"), (5_099, b"d")] {
+            assert!(reel.body(Response, chunk, at(micros)));
+        }
+        let entries: Vec<_> = reel.entries().collect();
+        assert_eq!(entries.len(), 2, "{entries:?}");
+        assert_eq!(entries[0], (at(5_000), Entry::Body(Response, b"ab")));
+        assert_eq!(entries[1], (at(5_050), Entry::Body(Response, b"cd")));
+        assert_eq!(reel.body_bytes(), 4);
+    }
+
+    #[test]
+    fn a_full_reel_fills_its_buffer_and_an_account_can_be_used_up() {
+        let account = Arc::new(Account::new(FULL));
+        let mut reel = Reel::new(Arc::clone(&account));
+        let chunk = vec![b'x'; reel.room()];
+        assert!(reel.body(Response, &chunk, at(0)) && reel.is_full());
+        assert_eq!((account.held(), reel.buffer.len()), (FULL, FULL));
+        assert!(!reel.body(Response, b"y", at(0)), "nothing is left of the account");
+    }
 }

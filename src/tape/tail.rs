@@ -50,7 +50,10 @@ mod tests {
         let all: Vec<u8> = (0..100_000_u32).map(|i| (i % 251) as u8).collect();
         for size in [1, 7, 1000, KEPT, KEPT + 1, 100_000] {
             let mut tail = Tail::after(0);
-            all.chunks(size).for_each(|chunk| tail.push(chunk));
+            for chunk in all.chunks(size) {
+                tail.push(chunk);
+                assert!(tail.bytes.len() <= 2 * KEPT, "{size}");
+            }
             let (dropped, kept) = tail.finish();
             assert_eq!(dropped as usize + kept.len(), all.len(), "{size}");
             assert_eq!(kept, all[all.len() - KEPT..], "{size}");

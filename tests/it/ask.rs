@@ -548,6 +548,7 @@ fn a_client_that_is_slow_to_send_is_not_our_overhead() {
     let request = post(CHAT, BODY);
     let (first, rest) = request.split_at(request.len() - 5);
     client.send(first);
+    // The time itself is what is measured.
     std::thread::sleep(Duration::from_millis(1500));
     client.send(rest);
     client.response("POST");

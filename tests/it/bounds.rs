@@ -64,14 +64,31 @@ const JSON: &str = "Content-Type: application/json\r\n";
 
 #[test]
 fn tape_exchange_keeps_its_very_size_and_not_a_byte_more() {
-    let asked = r#"{"model":"m"}"#;
     for (over, torn) in [(0, &[""; 0][..]), (1, &["response_torn"])] {
-        let body = document(64 * 1024 - asked.len() + over);
-        let span = recorded("tape_exchange = \"64KiB\"", asked, JSON, &body);
+        let body = document(64 * 1024 + over);
+        let span = recorded("tape_exchange = \"64KiB\"", r#"{"model":"m"}"#, JSON, &body);
         assert_eq!(notes(&span), torn, "{over} over");
         // Usage stands at the end, which is kept.
         assert_eq!(span.attributes["gen_ai.usage.input_tokens"], 3, "{over} over");
     }
+}
+
+#[test]
+fn a_request_over_tape_exchange_costs_its_answer_neither_times_nor_usage() {
+    let asked =
+        format!("{{\"model\":\"m\",\"stream\":true,\"user\":\"{}\"}}", "x".repeat(100 * 1024));
+    let answer = b"data: {\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n\
+        data: {\"model\":\"m\",\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4}}\n\n\
+        data: [DONE]\n\n";
+    let fields = "Content-Type: text/event-stream\r\n";
+    let span = recorded("tape_exchange = \"64KiB\"", &asked, fields, answer);
+    assert_eq!(notes(&span), ["request_torn"]);
+    assert_eq!(span.attributes["gen_ai.usage.input_tokens"], 3);
+    assert!(
+        span.attributes.contains_key("gen_ai.response.time_to_first_chunk"),
+        "{:?}",
+        span.attributes
+    );
 }
 
 #[test]

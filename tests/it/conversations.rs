@@ -84,7 +84,7 @@ fn observe(
     {
         observer.see(at(millis), Entry::At(milestone));
     }
-    let head = format!("101 1.1\nUpgrade: websocket\nSec-WebSocket-Extensions: {agreed}\n");
+    let head = format!("101 1.1\nupgrade: websocket\nsec-websocket-extensions: {agreed}\n");
     observer.see(at(5), Entry::Head(head.as_bytes()));
     let mut told = Vec::new();
     for (place, (millis, direction, bytes)) in pieces.iter().enumerate() {

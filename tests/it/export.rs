@@ -11,9 +11,11 @@ use prost::Message;
 
 use crate::support::client::{exchange, post};
 use crate::support::collector::{Collector, Export, Mode, Received};
+use crate::support::egress::{Egress, Verdict};
 use crate::support::origin::{Answering, Nobody};
 use crate::support::otlp_server::{self, Reply, Speaks};
 use crate::support::proxy::{Metrics, Proxy, Start, export, upstream};
+use crate::support::secured;
 use crate::support::tls::Authority;
 
 const CHAT: &str = "/v1/chat/completions";
@@ -336,6 +338,78 @@ fn deltas_add_up_and_a_scrape_stays_cumulative() {
 }
 
 #[test]
+fn histograms_are_exponential_where_that_is_asked_for_and_explicit_beside_it() {
+    let upstream = answering();
+    let [fine, deltas, plain] = [(); 3].map(|()| Collector::start(Mode::Well));
+    let exponential = "histograms = \"exponential\"\n";
+    let config = [
+        export(fine.endpoint()) + exponential,
+        export(deltas.endpoint()) + "temporality = \"delta\"\n" + exponential,
+        export(plain.endpoint()),
+    ];
+    let proxy = start(&upstream, &config.concat()).start();
+    (0..3).for_each(|_| ask(&proxy));
+    let name = "http.server.request.duration";
+    let bucket = "http_server_request_duration_seconds_bucket";
+    proxy.wait_for_metric("three", |it| it.sum(bucket, &["le=\"+Inf\""]) == 3.0);
+    assert!(!proxy.admin_get("/metrics").text().contains("xponential"));
+    proxy.finish();
+    for (collector, is_delta) in [(&fine, false), (&deltas, true)] {
+        let received = collector.received();
+        let points = received.metric(name);
+        let [point] = points[..] else { panic!("{points:?}") };
+        assert_eq!((point.count, point.delta, point.unit.as_str()), (Some(3), is_delta, "s"));
+        assert!(point.scale.is_some_and(|it| (1..=20).contains(&it)) && point.bounds.is_empty());
+        assert!(received.points.iter().all(|it| !it.metric.contains("exponential")));
+        assert!(received.points.iter().all(|it| it.bounds.is_empty()));
+        assert_eq!(received.metric("clearspan.requests")[0].value, 3.0);
+    }
+    let received = plain.received();
+    assert!(received.metric(name)[0].bounds.contains(&3.0));
+    assert!(received.points.iter().all(|it| it.scale.is_none()));
+    let names = |it: &Collector| {
+        let points = it.received().points;
+        points.into_iter().map(|it| it.metric).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(names(&fine), names(&plain));
+}
+
+#[test]
+fn what_a_slow_collector_has_no_room_for_is_said_once_and_the_rest_at_the_end() {
+    let upstream = answering();
+    let slow = Answering::with(|_| {
+        std::thread::sleep(Duration::from_millis(300));
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    });
+    let config = format!(
+        "{}signals = [\"traces\"]\n[limits]\nexport_queue = \"16KiB\"\n",
+        export(&slow.url())
+    );
+    let proxy = start(&upstream, &config).reports_at_once().start();
+    let is_said = |why: &str| {
+        let words = format!(" spans for {}/v1/traces lost: {why}", slow.url());
+        let stderr = proxy.stderr();
+        let lines = stderr.iter().filter(|line| line.contains(&words));
+        lines.inspect(|line| assert!(line.contains("\"WARN\""), "{line}")).count()
+    };
+    let deadline = Instant::now() + crate::support::PATIENCE;
+    while is_said("they come faster") == 0 {
+        assert!(Instant::now() < deadline, "{:#?}", proxy.stderr());
+        ask(&proxy);
+    }
+    let [_, before, _] = counts(&proxy.metrics());
+    let more = |metrics: &Metrics| {
+        (0..50).for_each(|_| ask(&proxy));
+        counts(metrics)[1] > before
+    };
+    proxy.wait_for_metric("more that is lost", more);
+    proxy.signal("TERM");
+    proxy.wait_until_said("or the program ended before (limits.flush_seconds");
+    assert_eq!(is_said("they come faster"), 2);
+    assert!(!proxy.stderr().iter().any(|line| line.contains("fails")), "{:#?}", proxy.stderr());
+}
+
+#[test]
 fn what_is_not_sampled_has_no_spans_but_counts() {
     let upstream = answering();
     let collector = Collector::start(Mode::Well);
@@ -389,4 +463,97 @@ fn the_log_level_is_what_the_program_says_of_itself() {
         }
     }
     assert_eq!(collector.received().exports.iter().filter(|it| it.path == TRACES).count(), 2);
+}
+
+/// `me:s@cret`, as a URL and as `Proxy-Authorization` say it.
+const USER: (&str, &str) = ("me:s%40cret@", "Basic bWU6c0BjcmV0");
+
+/// Where a collector listens.
+fn address_of(collector: &Collector) -> std::net::SocketAddr {
+    let (_, place) = collector.endpoint().split_once("://").unwrap();
+    place.replace("localhost", "127.0.0.1").parse().unwrap()
+}
+
+#[test]
+fn an_egress_proxy_of_the_environment_leads_to_a_collector_that_only_it_knows() {
+    let upstream = answering();
+    let authority = secured::Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let ca = secured::file(folder.path(), "ca.pem", &authority.pem());
+    let config = secured::config(&authority.identity(&["otel.test"]), None);
+    let collector = otlp_server::taking(Speaks::Http, Some(config));
+    let to = address_of(&collector);
+    let egress = Egress::with(move |head| match head.field("proxy-authorization") {
+        Some(it) if it == USER.1 => Verdict::Tunnel(to),
+        _ => Verdict::answer("HTTP/1.1 407 No\r\n\r\n"),
+    });
+    let config =
+        export("https://otel.test:4318") + &format!("ca = {ca:?}\nsignals = [\"traces\"]\n");
+    let beside = start(&upstream, &config).reports_at_once();
+    let proxy = beside.env("HTTPS_PROXY", egress.url("http", USER.0)).start();
+    ask(&proxy);
+    assert_eq!(collector.spans("CLIENT", 1).len(), 1);
+    let asked = egress.asked();
+    assert_eq!(asked.start, "CONNECT otel.test:4318 HTTP/1.1");
+    let seen = &collector.received().exports[0];
+    assert_eq!((seen.path.as_str(), field(seen, "host")), ("/v1/traces", Some("otel.test:4318")));
+    assert_eq!(field(seen, "proxy-authorization"), None);
+    // It is told when it does not let us through, and by its name only.
+    let refused = start(&upstream, &config).reports_at_once();
+    let proxy = refused.env("https_proxy", egress.url("http", "")).start();
+    ask(&proxy);
+    proxy.wait_until_said("the egress proxy wants other credentials (407)");
+}
+
+#[test]
+fn an_endpoint_without_tls_is_asked_for_in_absolute_form_and_one_of_grpc_through_a_tunnel() {
+    let upstream = answering();
+    let collector = otlp_server::taking(Speaks::Grpc, None);
+    let to = address_of(&collector);
+    let egress = Egress::with(move |head| match head.method() {
+        "CONNECT" => Verdict::Tunnel(to),
+        _ => Verdict::answer("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+    });
+    let traces = "signals = [\"traces\"]\n";
+    let over_http = export("http://otel.test:4318/base") + traces;
+    let start = |config: &str| start(&upstream, config).reports_at_once();
+    let proxy = start(&over_http).env("HTTP_PROXY", egress.url("http", USER.0)).start();
+    ask(&proxy);
+    let asked = egress.asked();
+    assert_eq!(asked.start, "POST http://otel.test:4318/base/v1/traces HTTP/1.1");
+    assert_eq!(asked.field("host"), Some("otel.test:4318"));
+    assert_eq!(asked.field("proxy-authorization"), Some(USER.1));
+    let said = format!("{:?}", proxy.stderr());
+    assert!(!said.contains("cret"), "{said}");
+    let proxy = start(&grpc("http://otel.test:4317", traces));
+    let proxy = proxy.env("ALL_PROXY", egress.url("http", "")).start();
+    ask(&proxy);
+    assert_eq!(collector.spans("CLIENT", 1).len(), 1);
+    assert_eq!(egress.asked().start, "CONNECT otel.test:4317 HTTP/1.1");
+}
+
+#[test]
+fn an_exports_own_egress_proxy_goes_before_the_environments() {
+    let upstream = answering();
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    authority.write(&folder.path().join("ca.crt"));
+    let collector = otlp_server::taking(Speaks::Grpc, Some(authority.server(b"h2", false)));
+    let egress = Egress::socks5("me", "s@cret", address_of(&collector));
+    let keys = format!("ca = {:?}\nproxy = {{ env = \"EGRESS\" }}", folder.path().join("ca.crt"));
+    let config = grpc("https://localhost:4317", &format!("{keys}\nsignals = [\"traces\"]"));
+    let beside = start(&upstream, &config).env("HTTPS_PROXY", "http://nobody.invalid");
+    let proxy = beside.reports_at_once().env("EGRESS", egress.url("socks5", USER.0)).start();
+    ask(&proxy);
+    assert_eq!(collector.spans("CLIENT", 1).len(), 1);
+    assert_eq!(egress.asked().start, "SOCKS localhost:4317 me s@cret");
+    // `none` is no proxy, and neither is one for this machine.
+    for keys in ["proxy = \"none\"", "signals = [\"traces\"]"] {
+        let collector = Collector::start(Mode::Well);
+        let config = format!("{}{keys}\n", export(collector.endpoint()));
+        let beside = start(&upstream, &config).reports_at_once();
+        let proxy = beside.env("ALL_PROXY", "http://nobody.invalid").start();
+        ask(&proxy);
+        assert_eq!(collector.spans("CLIENT", 1).len(), 1);
+    }
 }

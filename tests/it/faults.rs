@@ -252,6 +252,21 @@ const CLIENTS: &[Fault] = &[
         error_type: "",
     },
     Fault {
+        what: "Client closes its sending half within a stream",
+        happen: |scene| {
+            let (mut client, mut upstream) = scene.answered(begun());
+            let (head, mut body) = client.begin_response("POST");
+            client.wire.until(&mut body, EVENT.len());
+            client.wire.shut_write();
+            upstream.wire.until_ended();
+            client.wire.finish(&mut body);
+            told(&head, &body)
+        },
+        seen: BROKEN,
+        ending: "client_canceled",
+        error_type: "",
+    },
+    Fault {
         what: "Client resets after the last byte",
         happen: |scene| {
             let (mut client, _upstream) = scene.answered(whole_stream());
@@ -637,7 +652,8 @@ const SILENT: &[Fault] = &[
         what: "Client uploads for longer than an upstream may be silent",
         happen: |scene| {
             let (mut client, mut upstream) = scene.uploading("Content-Length: 12", "123456");
-            // It pauses for as long, and then the upstream has its full time.
+            // It pauses for as long, and then the upstream has its full time. That no limit strikes
+            // meanwhile, only time can show.
             thread::sleep(Duration::from_millis(1800));
             client.send("789abc");
             thread::sleep(Duration::from_millis(400));
@@ -651,9 +667,10 @@ const SILENT: &[Fault] = &[
     Fault {
         what: "Client pauses reading for longer than an upstream may be silent",
         happen: |scene| {
-            let answer = json("200 OK", &"7".repeat(16 << 20));
+            let answer = json("200 OK", &"7".repeat(17 << 20));
             let (mut client, mut upstream) = scene.asked();
             let sending = thread::spawn(move || upstream.wire.try_send(answer));
+            // Twice the limit, which must not strike.
             thread::sleep(Duration::from_millis(2000));
             let seen = seen(&mut client);
             assert!(sending.join().unwrap());

@@ -321,7 +321,7 @@ async fn an_idle_upstream_connection_is_closed_and_replaced() {
     let proxy = before(&behind.url(), TWO, config);
     let mut sender = Sender::connect(proxy.address, TWO).await;
     let deadline = Instant::now() + PATIENCE;
-    // The sweep comes once a second.
+    // The sweep comes once a second, and needs a connection that is idle by then.
     while behind.connections() < 3 {
         whole(sender.ask(get_two(&proxy)).await.into_body()).await.unwrap();
         tokio::time::sleep(Duration::from_millis(600)).await;
@@ -385,9 +385,10 @@ async fn a_client_that_resets_its_stream_ends_the_upstreams_work_at_once() {
         let (body, (_request, feed)) = response;
         drop(body);
         feed.unread().await;
-        let noticed = Arc::new(Notify::new());
-        let notice = Arc::clone(&noticed);
+        let (asked, noticed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (heard, notice) = (Arc::clone(&asked), Arc::clone(&noticed));
         let silent = Serve::of(version).with(move |_| {
+            heard.notify_one();
             let gone = Gone(Arc::clone(&notice));
             async move {
                 let _gone = gone;
@@ -398,16 +399,9 @@ async fn a_client_that_resets_its_stream_ends_the_upstreams_work_at_once() {
         let other = before(&silent.url(), version, &export(collector.endpoint()));
         let mut second = Sender::connect(other.address, TWO).await;
         let asking = second.send(get_two(&other));
-        let waiting = async {
-            while silent.connections() == 0 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            // It has been asked by then, or will be dropped all the same.
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        };
         tokio::select! {
             answer = asking => panic!("{answer:?}"),
-            () = waiting => (),
+            () = within(asked.notified()) => (),
         }
         within(noticed.notified()).await;
         // The connection is as good as before.
@@ -543,7 +537,8 @@ async fn an_idle_connection_is_told_to_leave_and_a_waiting_one_is_not() {
     let begun = Instant::now();
     idle.until_closed().await;
     assert!(begun.elapsed() < ABOUT_A_SECOND.end, "{:?}", begun.elapsed());
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    // One that came after the waiting one is through its idle second, too: all limits have passed.
+    Sender::connect(proxy.address, TWO).await.until_closed().await;
     feed.data("late").await;
     drop(feed);
     assert_eq!(whole(answer.into_body()).await.unwrap().0, "late");

@@ -165,7 +165,8 @@ fn a_pair_that_cannot_be_used_is_refused_once_and_the_old_one_stays() {
     std::fs::remove_file(&key).unwrap();
     proxy.signal("HUP");
     proxy.wait_until_said("No such file");
-    // The same state is looked at again, on request and in time.
+    // The same state is looked at again, on request and in time: that nothing more is said then, only
+    // time can show.
     proxy.signal("HUP");
     std::thread::sleep(Duration::from_millis(2500));
     assert_eq!(client.shown(proxy.address), old.der);

@@ -195,7 +195,7 @@ fn a_request_goes_to_nobody_but_the_provider_it_was_addressed_to() {
         "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nroot = \"ollama\"\n".into(),
         upstream("openai", &openai.url(), "paths = [\"/v1/\"]\nmount = \"/openai\""),
         upstream("anthropic", &anthropic.url(), "paths = [\"/v1/messages\", \"/v1/complete\"]"),
-        upstream("gemini", &gemini.url(), "paths = [\"/v1beta/\", \"/v1/interactions\"]"),
+        upstream("gemini", &gemini.url(), "paths = [\"/v1beta/\"]"),
         upstream("ollama", &ollama.url(), "paths = [\"/api/\"]\nmount = \"/ollama\""),
     ]
     .concat();
@@ -211,6 +211,10 @@ fn a_request_goes_to_nobody_but_the_provider_it_was_addressed_to() {
         ("/v1/messagesx", "", "openai"),
         ("/v1beta/models/x:generateContent", "", "gemini"),
         ("/v1/models/x:generateContent", googles, "gemini"),
+        ("/v1/models/x:generateContent?alt=sse&key=AIza", "", "gemini"),
+        ("/ws/google.ai.generativelanguage?key=AIza", "", "gemini"),
+        ("/v1/models?key=1", "Authorization: Bearer sk-1\r\n", "openai"),
+        ("/gemini/v1/models?key=AIza", "", "gemini"),
         ("/elsewhere", googles, "gemini"),
         ("/elsewhere", anthropics, "anthropic"),
         ("/api/chat", "", "ollama"),

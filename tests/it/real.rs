@@ -370,7 +370,7 @@ fn the_google_sdk_sees_what_it_would_see_without_the_proxy() {
     let (gemini, collector) = (installed.gemini(), Collector::start(Mode::Well));
     let config = [
         upstream("openai", "http://127.0.0.1:9", "paths = [\"/v1/\"]"),
-        upstream("gemini", &gemini.url, "paths = [\"/v1beta/\", \"/v1/interactions\"]"),
+        upstream("gemini", &gemini.url, "paths = [\"/v1beta/\"]"),
         export(collector.endpoint()),
     ];
     let proxy = Start::new(config.concat()).start();

@@ -88,4 +88,14 @@ mod tests {
         assert!(pauses.begin(now, HOUR, "a", &long));
         assert!(pauses.lock().keys().all(|(_, model)| model.len() <= NAME));
     }
+
+    #[test]
+    fn pauses_that_are_over_make_room_for_others() {
+        let (pauses, now) = (Pauses::default(), Instant::now());
+        for model in 0..PAUSES {
+            assert!(pauses.begin(now, HOUR, "a", model.to_string().as_bytes()));
+        }
+        assert!(pauses.begin(now + HOUR, HOUR, "a", b"new"));
+        assert_eq!(pauses.lock().len(), 1);
+    }
 }

@@ -423,6 +423,10 @@ mod tests {
         assert_eq!(reason("localhost", "llama3.2", None), local);
         assert_eq!(reason("localhost", "my-model", Some("https://ollama.com:443")), unknown);
         assert_eq!(reason("localhost", "gpt-oss:120b-cloud", None), unknown);
+        assert_eq!(reason("localhost", "qwen3-coder:cloud", None), unknown);
+        // Another server may call a model what it likes.
+        let other = observation("vllm", "localhost", "our-cloud", tokens(10, 3));
+        assert_eq!(Prices::embedded().cost(&other), local);
         assert_eq!(reason("ollama.com", "gpt-oss:120b", None), unknown);
     }
 
@@ -450,6 +454,9 @@ mod tests {
         cut.response.reported_cost = Some(NanoUsd(7));
         assert_eq!(cost(&cut).unwrap().basis, CostBasis::Reported);
         cut.response.reported_cost = None;
+        // What was reported is no estimate, whatever else was counted.
+        let both = Observation { usage: Known::Value(tokens(1000, 500)), ..cut.clone() };
+        assert_eq!(cost(&both).unwrap().basis, CostBasis::Computed);
         cut.estimate = None;
         assert_eq!(cost(&cut), Err("no_usage"));
     }
@@ -679,6 +686,8 @@ mod tests {
         assert_eq!(cost(&observation).map(|cost| cost.total), Ok(NanoUsd(150_000)));
         observation.response.model = None;
         assert_eq!(cost(&observation).map(|cost| cost.total), Ok(NanoUsd(2_500_000)));
+        observation.request.model = Some(" GPT-4o\n".into());
+        assert_eq!(cost(&observation).map(|cost| cost.total), Ok(NanoUsd(2_500_000)));
     }
 
     #[test]
@@ -687,7 +696,16 @@ mod tests {
         let mut observation = remote("openai", "gpt-4o", usage);
         assert_eq!(cost(&observation).map(|cost| cost.unpriced), Ok(vec!["output"]));
         observation.operation = Some(Operation::Embeddings);
-        assert_eq!(cost(&observation).map(|cost| cost.basis), Ok(CostBasis::Computed));
+        let found = cost(&observation).expect("a cost");
+        assert_eq!((found.total, found.basis), (NanoUsd(1_000 * 2_500), CostBasis::Computed));
+    }
+
+    #[test]
+    fn where_the_answer_was_made_may_cost_more() {
+        let mut observation = remote("anthropic", "claude-opus-5", tokens(1_000, 10));
+        assert_eq!(cost(&observation).map(|cost| cost.unpriced), Ok(vec![]));
+        observation.response.place = Some("us".into());
+        assert_eq!(cost(&observation).map(|cost| cost.unpriced), Ok(vec!["residency"]));
     }
 
     #[test]
@@ -796,5 +814,15 @@ mod tests {
         let Known::Value(cost) = prices.cost(&observation) else { panic!("no cost") };
         // Half a nano-dollar is rounded up.
         assert_eq!(cost.total, NanoUsd(1));
+        // No token stands in it, so none that was estimated does.
+        observation.estimate = Some(Estimate {
+            usage: tokens(10, 3),
+            tokenizer: "o200k_base",
+            own: false,
+            sampled: false,
+            stands_in: false,
+        });
+        let Known::Value(cost) = prices.cost(&observation) else { panic!("no cost") };
+        assert_eq!(cost.basis, CostBasis::Computed);
     }
 }

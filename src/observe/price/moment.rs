@@ -181,6 +181,23 @@ mod tests {
             [true, false, false, true]
         );
         assert_eq!(night.to_string(), "16:30 to 00:30 UTC");
-        assert!(serde_json::from_str::<Hours>(r#"["24:00","00:30"]"#).is_err());
+        assert_eq!(read(r#"["23:00","23:59"]"#).to_string(), "23:00 to 23:59 UTC");
+        for text in [r#"["24:00","00:30"]"#, r#"["00:60","12:00"]"#, r#"["1","12:00"]"#] {
+            assert!(serde_json::from_str::<Hours>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_day_follows_the_one_before() {
+        // From 1970-01-01 to 2400-03-01, as `date -u -d 2400-03-01 +%s` says. Days that exist, each later
+        // than the last, and no fewer of them, can only be all.
+        let days = 13_574_649_600 / DAY_SECONDS;
+        let mut last = String::new();
+        for day in 0..=days {
+            let moment = at(day * DAY_SECONDS);
+            assert!(is_day(&moment.day) && moment.day > last, "{last} {}", moment.day);
+            last = moment.day;
+        }
+        assert_eq!(last, "2400-03-01");
     }
 }

@@ -273,8 +273,8 @@ mod tests {
     use super::*;
     use crate::observe::observation::Units;
     use Dimension::{
-        CacheRead, CacheReadAudio, CacheWrite, CacheWriteHour, Input, InputAudio, Output,
-        OutputAudio, Reasoning,
+        AudioHour, CacheRead, CacheReadAudio, CacheWrite, CacheWriteHour, Input, InputAudio,
+        InputAudioHour, InputImage, InputVideo, Message, Output, OutputAudio, Reasoning,
     };
 
     /// Sums at rates in nano-dollars a token.
@@ -408,5 +408,136 @@ mod tests {
                 "{count} {price}"
             );
         }
+    }
+
+    #[test]
+    fn parts_that_exceed_their_whole_are_no_usage_though_none_has_a_rate() {
+        for usage in [
+            Usage { cache_read: Some(60), cache_write: Some(41), ..text_only() },
+            Usage { input_audio: Some(60), input_image: Some(41), ..text_only() },
+            Usage { input_video: Some(101), ..text_only() },
+            Usage { output_image: Some(51), ..text_only() },
+            Usage { cache_read: Some(30), cache_read_audio: Some(31), ..text_only() },
+        ] {
+            let plain = at(&[(Input, 10), (Output, 20)], usage);
+            assert_eq!(plain, Err(Unpriced::UsageInconsistent), "{usage:?}");
+        }
+        // More audio out of the cache than there was, and than came out of it.
+        let rates = [(Input, 4), (CacheRead, 1), (CacheReadAudio, 1), (Output, 16)];
+        for (cache_read, input_audio) in [(30, 9), (9, 30)] {
+            let (cache_read, input_audio) = (Some(cache_read), Some(input_audio));
+            let usage =
+                Usage { cache_read, input_audio, cache_read_audio: Some(10), ..text_only() };
+            assert_eq!(at(&rates, usage), Err(Unpriced::UsageInconsistent), "{usage:?}");
+        }
+    }
+
+    #[test]
+    fn input_that_may_have_been_pictures_or_moving_ones_is_a_lower_bound() {
+        let rates = [(Input, 4), (InputImage, 8), (InputVideo, 12), (Output, 16)];
+        let untold = at(&rates, text_only());
+        assert_eq!(untold, Ok((100 * 4 + 50 * 16, vec!["input_image", "input_video"])));
+        let told = Usage { input_image: Some(10), input_video: Some(20), ..text_only() };
+        assert_eq!(at(&rates, told), Ok((70 * 4 + 10 * 8 + 20 * 12 + 50 * 16, vec![])));
+        let one = Usage { input: Some(1), output: Some(0), ..Usage::default() };
+        assert_eq!(at(&rates, one), Ok((4, vec!["input_image", "input_video"])));
+    }
+
+    #[test]
+    fn cached_audio_without_a_rate_of_its_own_is_missed_where_audio_has_one() {
+        let usage = |cached| Usage {
+            cache_read: Some(30),
+            cache_read_audio: Some(cached),
+            input_audio: Some(80),
+            ..text_only()
+        };
+        let rates = [(Input, 4), (CacheRead, 1), (InputAudio, 32), (Output, 16)];
+        let rest = 50 * 16;
+        let missed = vec!["cache_read_audio"];
+        assert_eq!(at(&rates, usage(10)), Ok((30 + 70 * 32 + rest, missed.clone())), "no text");
+        assert_eq!(
+            at(&rates, usage(1)).map(|(_, unpriced)| unpriced),
+            Err(Unpriced::UsageInconsistent)
+        );
+        let whole = Usage { input: Some(109), ..usage(1) };
+        assert_eq!(at(&rates, whole), Ok((30 + 79 * 32 + rest, missed)));
+        let plain = [(Input, 4), (CacheRead, 1), (Output, 16)];
+        assert_eq!(at(&plain, usage(10)), Ok((30 + 70 * 4 + rest, vec!["input_audio"])));
+    }
+
+    #[test]
+    fn nothing_costs_nothing_where_there_is_a_price_and_is_unknown_where_there_is_none() {
+        let none = Usage { input: Some(0), output: Some(0), ..Usage::default() };
+        assert_eq!(at(&[(Input, 4), (Output, 16)], none), Ok((0, vec![])));
+        assert_eq!(at(&[], none), Err(Unpriced::PriceUnknown));
+        assert_eq!(at(&[(InputAudioHour, 4)], Usage::default()), Err(Unpriced::PriceUnknown));
+        assert_eq!(at(&[(Message, 4)], Usage::default()), Err(Unpriced::PriceUnknown));
+        let rates = [(Input, 4), (Output, 16), (Message, 1)];
+        assert_eq!(at(&rates, text_only()), Ok((100 * 4 + 50 * 16, vec!["message"])));
+    }
+
+    #[test]
+    fn a_total_that_was_not_reported_is_not_missed_for_its_parts_too() {
+        let rates = [(Input, 10), (Output, 20), (Reasoning, 5)];
+        let untold = Usage { output: None, ..text_only() };
+        assert_eq!(at(&rates, untold), Ok((100 * 10, vec!["output"])));
+        let spoken = Units { characters: Some(25), ..Units::default() };
+        let spoken = Usage { units: spoken, ..Usage::default() };
+        for rate in [Input, Output] {
+            assert_eq!(at(&[(rate, 4)], spoken), Err(Unpriced::NoUsage), "{rate:?}");
+        }
+    }
+
+    #[test]
+    fn what_other_models_did_is_missed() {
+        let with = |other_models| {
+            let units = Units { other_models, ..Units::default() };
+            at(&[(Input, 4), (Output, 16)], Usage { units, ..text_only() })
+        };
+        assert_eq!(with(Some(1)), Ok((100 * 4 + 50 * 16, vec!["other_models"])));
+        assert_eq!(with(Some(0)), Ok((100 * 4 + 50 * 16, vec![])));
+    }
+
+    #[test]
+    fn sound_is_missed_where_neither_hours_nor_tokens_pay_for_it() {
+        let sound = |heard, made| {
+            let seconds = |time: Option<u64>| time.map(Duration::from_secs);
+            let (input_audio_time, output_time) = (seconds(heard), seconds(made));
+            Units { input_audio_time, output_time, ..Units::default() }
+        };
+        let tokens = [(Input, 4), (Output, 16)];
+        let beside = |heard, made| {
+            let units = sound(heard, made);
+            at(&tokens, Usage { units, ..text_only() }).map(|(_, unpriced)| unpriced)
+        };
+        assert_eq!(beside(Some(1), Some(1)), Ok(vec!["input_audio_hour"]));
+        assert_eq!(beside(Some(0), None), Ok(vec![]));
+        let counted = Usage { input_audio: Some(9), units: sound(Some(1), None), ..text_only() };
+        assert_eq!(at(&tokens, counted).map(|(_, unpriced)| unpriced), Ok(vec!["input_audio"]));
+        // A session is at least as long as what is told of it.
+        let hours = |heard, made| {
+            let usage = Usage { units: sound(heard, made), ..Usage::default() };
+            at(&[(AudioHour, 3_600)], usage)
+        };
+        assert_eq!(hours(Some(2), None), Ok((2_000_000, vec![])));
+        assert_eq!(hours(None, Some(3)), Ok((3_000_000, vec![])));
+        assert_eq!(hours(Some(2), Some(3)), Ok((3_000_000, vec!["audio_hour"])));
+    }
+
+    #[test]
+    fn what_is_missed_twice_is_named_once() {
+        let rates =
+            [Priced(Input, Rate::flat(NanoUsd(4))), Priced(Output, Rate::flat(NanoUsd(16)))];
+        let unpriced = vec!["web_search"];
+        let tariff = Tariff { rates: rates.iter().collect(), unpriced, ..Tariff::default() };
+        let units = Units { web_searches: Some(2), ..Units::default() };
+        let sum = sum(&Usage { units, ..text_only() }, &tariff).expect("a sum");
+        assert_eq!(sum.unpriced, ["web_search"]);
+    }
+
+    #[test]
+    fn a_time_is_one_part_that_is_all_of_its_sum() {
+        let sum = hours(Duration::from_secs(1_800), NanoUsd(3_000)).expect("a sum");
+        assert_eq!((sum.total, sum.parts[0].amount), (NanoUsd(1_500), NanoUsd(1_500)));
     }
 }

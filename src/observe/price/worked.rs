@@ -290,8 +290,10 @@ fn sound_by_tokens_and_by_the_hour() {
     let heard = |time| units(Units { input_audio_time: seconds(time), ..Units::default() });
     // T, whisper-1: $0.36 an hour, which is $0.0001 a second.
     exact("openai", "whisper-1", "", heard(3.3), 330_000);
+    exact("openai", "whisper-1", "", heard(0.5), 50_000);
     // T, Groq: $0.04 an hour, ten seconds at the least: 111 111.1 nano-dollars.
     exact("groq", "whisper-large-v3-turbo", "", heard(3.0), 111_111);
+    exact("groq", "whisper-large-v3-turbo", "", heard(0.0), 0);
     exact("groq", "whisper-large-v3-turbo", "", heard(36.0), 400_000);
     exact("groq", "whisper-large-v3-turbo", "batch", heard(36.0), 200_000);
     // T, voxtral-small: $0.10, $0.40 and $0.24 an hour beside them, where there was sound.

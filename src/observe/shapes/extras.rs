@@ -292,4 +292,34 @@ mod tests {
         assert_eq!(tokens(&long).service_tier(), None);
         assert_eq!(tokens(r#"{"service_tier":null}"#).service_tier(), None);
     }
+
+    #[test]
+    fn searches_of_one_kind_are_searches() {
+        for tools in [r#"{"web_search_calls":2}"#, r#"{"x_search_calls":2}"#] {
+            let json = format!(r#"{{"server_side_tool_usage_details":{tools}}}"#);
+            assert_eq!(tokens(&json).units().web_searches, Some(2), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_claim_stands_until_another_is_made() {
+        let after = |nanos| Some(Duration::from_nanos(nanos));
+        let first = ClaimedDurations {
+            total: after(1),
+            load: after(2),
+            prompt: after(3),
+            output: after(4),
+            first_token: after(5),
+            per_token: after(6),
+        };
+        let mut claimed = ClaimedDurations::default();
+        claim(&mut claimed, first);
+        assert_eq!(claimed, first);
+        claim(&mut claimed, ClaimedDurations { output: after(9), ..ClaimedDurations::default() });
+        assert_eq!(claimed, ClaimedDurations { output: after(9), ..first });
+        let mut told = Times::default();
+        read(br#"{"prompt_ms":1.5,"predicted_ms":2.5}"#, &mut told).unwrap();
+        let claimed = told.claimed();
+        assert_eq!(claimed.prompt.zip(claimed.output), after(1_500_000).zip(after(2_500_000)));
+    }
 }

@@ -82,6 +82,9 @@ mod tests {
         for (text, nanos) in [
             ("0", Some(0)),
             ("0.0", Some(0)),
+            ("0e30", Some(0)),
+            ("1.x", None),
+            ("1.-5", None),
             ("12", Some(12_000_000_000)),
             ("0.00034225", Some(342_250)),
             ("1.4e-07", Some(140)),
@@ -123,6 +126,8 @@ mod tests {
             (r#"{"cost":[1]}"#, None),
             (r#"{"cost":true}"#, None),
             (r#"{"cost":1,"cost":null}"#, Some(1_000_000_000)),
+            (r#"{"cost":1,"cost":{"total_cost":null}}"#, Some(1_000_000_000)),
+            (r#"{"cost":{"total_cost":1,"total_cost":null}}"#, Some(1_000_000_000)),
         ] {
             let mut sample = Sample::default();
             assert_eq!(read(json.as_bytes(), &mut sample), Ok(()), "{json}");

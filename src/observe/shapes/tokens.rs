@@ -309,4 +309,97 @@ mod tests {
         assert_eq!(tokens(r#"{"total_tokens":8}"#).usage(Counting::default()), None);
         assert_eq!(tokens("{}").usage(all_input), None);
     }
+
+    #[test]
+    fn pictures_and_moving_ones_are_parts_too() {
+        let found = usage(
+            r#"{"prompt_tokens":90,"completion_tokens":30,
+            "prompt_tokens_details":{"image_tokens":20,"video_tokens":40},
+            "completion_tokens_details":{"image_tokens":10}}"#,
+        );
+        let told = (found.input_image, found.input_video, found.output_image);
+        assert_eq!(told, (Some(20), Some(40), Some(10)));
+        assert_eq!(usage(r#"{"completion_tokens":3}"#).output, Some(3), "of the output alone");
+    }
+
+    #[test]
+    fn reasoning_is_within_the_output_unless_something_says_that_it_is_not() {
+        let output = |json| usage(json).output;
+        let all =
+            r#"{"completion_tokens":340,"completion_tokens_details":{"reasoning_tokens":340}}"#;
+        assert_eq!(output(all), Some(340));
+        let other = r#"{"prompt_tokens":12,"completion_tokens":2,"total_tokens":15}"#;
+        assert_eq!(output(other), Some(2), "no reasoning was told");
+    }
+
+    #[test]
+    fn a_total_that_is_no_sum_of_its_parts_is_uneven() {
+        for (json, uneven) in [
+            (r#"{"prompt_tokens":12,"completion_tokens":2,"total_tokens":14}"#, false),
+            (r#"{"prompt_tokens":12,"completion_tokens":2,"total_tokens":15}"#, true),
+            (r#"{"prompt_tokens":12,"completion_tokens":2,"total_tokens":13}"#, true),
+            (r#"{"input_tokens":12,"output_tokens":2,"total_tokens":15}"#, true),
+            (r#"{"input_tokens":12,"output_tokens":2,"total_tokens":14}"#, false),
+            (
+                r#"{"prompt_tokens":12,"completion_tokens":2,"reasoning_tokens":3,"total_tokens":17}"#,
+                false,
+            ),
+            (
+                r#"{"prompt_tokens":12,"completion_tokens":2,"citation_tokens":3,"total_tokens":17}"#,
+                false,
+            ),
+            (
+                r#"{"input_tokens":12,"output_tokens":2,"cache_read_input_tokens":3,"total_tokens":17}"#,
+                false,
+            ),
+            (
+                r#"{"input_tokens":12,"output_tokens":2,"cache_read_input_tokens":3,"total_tokens":18}"#,
+                true,
+            ),
+            (r#"{"prompt_tokens":12,"completion_tokens":2}"#, false),
+        ] {
+            assert_eq!(usage(json).is_uneven, uneven, "{json}");
+        }
+        let all_input = Counting { all_input: true };
+        let embedded = tokens(r#"{"prompt_tokens":8,"completion_tokens":0,"total_tokens":9}"#);
+        assert!(!embedded.usage(all_input).unwrap().is_uneven);
+    }
+
+    #[test]
+    fn a_later_report_lies_over_an_earlier_one_count_by_count() {
+        let details = r#"{"cached_tokens":2,"cache_write_tokens":3,"audio_tokens":4,"image_tokens":5,
+            "video_tokens":6,"cache_write_tokens_details":{"ttl_12h_tokens":1}}"#;
+        let made = r#"{"reasoning_tokens":2,"audio_tokens":3,"image_tokens":4}"#;
+        for json in [
+            &format!(
+                r#"{{"prompt_tokens":100,"completion_tokens":50,"total_tokens":151,
+                "prompt_tokens_details":{details},"completion_tokens_details":{made}}}"#
+            ),
+            &format!(
+                r#"{{"input_tokens":100,"output_tokens":50,"total_tokens":150,
+                "input_tokens_details":{details},"output_tokens_details":{made}}}"#
+            ),
+            r#"{"output_tokens":9,"output_tokens_details":{"thinking_tokens":4}}"#,
+            r#"{"input_tokens":9,"cache_creation_input_tokens":4,"cache_read_input_tokens":5}"#,
+            r#"{"prompt_tokens":9,"prompt_cache_hit_tokens":4}"#,
+            r#"{"prompt_tokens":9,"cached_tokens":4}"#,
+            r#"{"prompt_tokens":9,"num_cached_tokens":4}"#,
+            r#"{"prompt_tokens":9,"citation_tokens":4,"reasoning_tokens":5,"num_search_queries":6}"#,
+            r#"{"prompt_tokens":9,"server_tool_use_details":{"web_search_requests":2}}"#,
+            r#"{"prompt_tokens":9,"server_tool_use":{"web_search_requests":2}}"#,
+            r#"{"prompt_tokens":9,"server_side_tool_usage_details":{"x_search_calls":1}}"#,
+            r#"{"prompt_tokens":9,"prompt_audio_seconds":7.5}"#,
+            r#"{"prompt_tokens":9,"cost_in_usd_ticks":4890000}"#,
+            r#"{"prompt_tokens":9,"cost":0.1,"is_byok":true,"cost_details":{"upstream_inference_cost":0.02}}"#,
+        ] {
+            let whole = tokens(json);
+            let told =
+                |tokens: &Tokens| (tokens.usage(Counting::default()), tokens.reported_cost());
+            let mut later = Tokens::default();
+            later.merge(&whole);
+            assert_eq!(told(&later), told(&whole), "laid over nothing: {json}");
+            later.merge(&Tokens::default());
+            assert_eq!(told(&later), told(&whole), "nothing laid over it: {json}");
+        }
+    }
 }

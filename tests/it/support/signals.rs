@@ -50,6 +50,8 @@ pub(crate) struct Point {
     pub(crate) value: f64,
     /// A histogram's count.
     pub(crate) count: Option<u64>,
+    /// An exponential histogram's scale.
+    pub(crate) scale: Option<i32>,
     /// A histogram's bounds.
     pub(crate) bounds: Vec<f64>,
     /// Whether it counts from the export before, not from the start.
@@ -127,6 +129,7 @@ pub(crate) fn points(export: ExportMetricsServiceRequest) -> Vec<Point> {
                 value: 0.0,
                 count: None,
                 bounds: Vec::new(),
+                scale: None,
                 delta: false,
                 resource: resource.clone(),
             };
@@ -152,6 +155,15 @@ pub(crate) fn points(export: ExportMetricsServiceRequest) -> Vec<Point> {
                         value: it.sum.unwrap_or(f64::NAN),
                         count: Some(it.count),
                         bounds: it.explicit_bounds,
+                        delta: histogram.aggregation_temporality == DELTA,
+                        ..base(it.attributes)
+                    }));
+                }
+                Some(metric::Data::ExponentialHistogram(histogram)) => {
+                    points.extend(histogram.data_points.into_iter().map(|it| Point {
+                        value: it.sum.unwrap_or(f64::NAN),
+                        count: Some(it.count),
+                        scale: Some(it.scale),
                         delta: histogram.aggregation_temporality == DELTA,
                         ..base(it.attributes)
                     }));
