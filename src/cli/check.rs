@@ -194,6 +194,7 @@ client_idle_seconds = 90
 client_stall_seconds = 600
 connect_seconds = 10
 decoded_bytes = \"32MiB\"
+decoded_ratio = 200
 drain_seconds = 7
 estimate_bytes = \"8KiB\"
 event_bytes = \"8MiB\"

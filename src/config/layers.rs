@@ -283,6 +283,7 @@ mod tests {
                 "limits.client_stall_seconds",
                 "limits.connect_seconds",
                 "limits.decoded_bytes",
+                "limits.decoded_ratio",
                 "limits.drain_seconds",
                 "limits.estimate_bytes",
                 "limits.event_bytes",

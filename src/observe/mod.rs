@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use decode::encoding::Inflation;
+
 /// Bytes become frames.
 pub mod decode;
 /// What several dialects have in common.
@@ -54,6 +56,9 @@ pub struct Settings {
     pub event_bytes: usize,
     /// The most of a body that is read once its content encoding is off (`decoded_bytes`, 32 MiB).
     pub decoded_bytes: usize,
+    /// The most that is read for each byte of a body with a content encoding, once a MiB came out
+    /// (`decoded_ratio`, 200).
+    pub decoded_ratio: usize,
     /// Of a prompt, and of an answer, so much text is kept and counted should nobody tell the usage
     /// (`estimate_bytes`, 8 KiB); of a longer one an even sample. 0: nothing is estimated.
     pub estimate_bytes: usize,
@@ -72,11 +77,19 @@ impl Default for Settings {
         Self {
             event_bytes: 8 << 20,
             decoded_bytes: 32 << 20,
+            decoded_ratio: 200,
             estimate_bytes: 8 << 10,
             estimates_stand_in: false,
             raw_usage: false,
             stall: Duration::from_secs(10),
             client_ids: true,
         }
+    }
+}
+
+impl Settings {
+    /// What may come out of what is compressed.
+    fn inflation(&self) -> Inflation {
+        Inflation { most: self.decoded_bytes, ratio: self.decoded_ratio }
     }
 }

@@ -674,8 +674,10 @@ pub enum Note {
     EncodingUnknown,
     /// Bytes that are not of the encoding they claim.
     EncodingBroken,
-    /// Decompressed bytes above the limit were not read.
+    /// Decompressed bytes above the limit, in all or for each byte that was sent, were not read.
     EncodingTooLarge,
+    /// There was no memory left for what was read (`tape_memory`): it was let go.
+    MemoryShort,
     /// The reported usage cannot be right: many chunks and one token, a prompt and no input, a total that
     /// is not its parts' sum, parts beyond their whole (`observe::doubts`).
     UsageSuspicious,
@@ -696,6 +698,7 @@ impl Note {
             Self::EncodingUnknown => "encoding_unknown",
             Self::EncodingBroken => "encoding_broken",
             Self::EncodingTooLarge => "encoding_too_large",
+            Self::MemoryShort => "memory_short",
             Self::UsageSuspicious => "usage_suspicious",
             Self::TurnsForgotten => "turns_forgotten",
         }

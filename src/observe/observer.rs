@@ -129,6 +129,10 @@ impl Observer {
             Entry::Body(Direction::Request, bytes) => {
                 if let Some(request) = &mut self.request {
                     request.push(bytes, &mut |_| ());
+                    // Of the rest nothing can be read: what there is need not wait for it.
+                    if request.fault().is_some() {
+                        self.end_request(false);
+                    }
                 }
             }
             Entry::Body(Direction::Response, bytes) => self.read_response(bytes, at),
@@ -145,6 +149,19 @@ impl Observer {
             + response
             + self.kept.held()
             + self.session.as_ref().map_or(0, |session| session.held())
+    }
+
+    /// There is no room for what it holds: lets go of all that, as if the tape were torn here.
+    pub fn let_go(&mut self) {
+        self.notes.add(Note::MemoryShort);
+        let (client, server) = self.session.as_ref().map_or((0, 0), |session| session.unread());
+        if self.request.is_some() || client > 0 {
+            self.tear_request();
+        }
+        if server > 0 || self.response.as_ref().is_some_and(|response| response.body.held() > 0) {
+            self.tear_response();
+        }
+        self.kept.texts = None;
     }
 
     /// The exchange is over, as `vitals` tell it.
