@@ -202,6 +202,7 @@ export_queue = \"32MiB\"
 flush_seconds = 2
 handshake_seconds = 10
 header_seconds = 10
+histogram_series = 500
 http2_client_streams = 250
 http2_head = \"64KiB\"
 http2_ping_seconds = 30

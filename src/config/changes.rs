@@ -186,6 +186,7 @@ mod tests {
             "limits.flush_seconds = 1",
             "limits.handshake_seconds = 1",
             "limits.header_seconds = 1",
+            "limits.histogram_series = 1",
             "limits.http2_client_streams = 1",
             "limits.http2_head = 1",
             "limits.http2_ping_seconds = 1",

@@ -291,6 +291,7 @@ mod tests {
                 "limits.flush_seconds",
                 "limits.handshake_seconds",
                 "limits.header_seconds",
+                "limits.histogram_series",
                 "limits.http2_client_streams",
                 "limits.http2_head",
                 "limits.http2_ping_seconds",

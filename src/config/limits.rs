@@ -51,6 +51,7 @@ pub struct Limits {
     pub export_queue: Size,
     pub label_values: NonZeroUsize,
     pub series: NonZeroUsize,
+    pub histogram_series: NonZeroUsize,
     pub flush_seconds: Seconds,
 }
 
@@ -97,6 +98,7 @@ impl Default for Limits {
             export_queue: size(report.queue),
             label_values: at_least_one(report.label_values),
             series: at_least_one(report.series),
+            histogram_series: at_least_one(report.histogram_series),
             flush_seconds: Seconds(report.flush),
         }
     }
@@ -165,6 +167,7 @@ impl Limits {
             queue: self.export_queue.bytes(),
             label_values: self.label_values.get(),
             series: self.series.get(),
+            histogram_series: self.histogram_series.get(),
             flush: self.flush_seconds.0,
             ..report::Limits::default()
         }

@@ -480,6 +480,27 @@ mod tests {
     }
 
     #[test]
+    fn many_short_messages_may_not_become_many_long_ones() {
+        let long = vec![b'x'; 512 << 10];
+        let mut state = Compress::new(flate2::Compression::fast(), false);
+        let message = frame(0xc1, None, &deflated(&mut state, &long));
+        let read = |ratio: usize| {
+            let inflated = Inflation { most: 8 << 20, ratio };
+            let limits = Limits { message: 1 << 20, inflated };
+            let mut messages = Messages::new(Some(Compression { keeps: false }), limits);
+            let mut whole = 0;
+            for _ in 0..8 {
+                messages.push(&message, &mut |message| {
+                    whole += usize::from(message == Message::Data(&long));
+                });
+            }
+            (whole, messages.fault())
+        };
+        assert_eq!(read(2000), (8, None));
+        assert_eq!(read(1), (2, Some(Fault::TooLarge)), "a MiB, and no more");
+    }
+
+    #[test]
     fn after_a_tear_nothing_is_read() {
         let mut messages = Messages::new(KEPT, LIMITS);
         let mut count = 0;
