@@ -49,21 +49,50 @@ impl Answer {
     }
 }
 
-type Route = Box<dyn Fn(&HeaderMap) -> Answer + Send + Sync>;
+type Answering = dyn Fn(&HeaderMap) -> Answer + Send + Sync;
 
-/// Paths and what answers them, from the request's header fields. A closure must not block.
-#[derive(Default)]
-pub struct Routes(BTreeMap<&'static str, Route>);
+/// Who answers a path.
+enum Route {
+    /// At once, on the thread that asks.
+    Quick(Arc<Answering>),
+    /// On a thread of its own.
+    Slow(Arc<Answering>),
+}
+
+/// Paths and what answers them, from the request's header fields.
+pub struct Routes {
+    known: BTreeMap<&'static str, Route>,
+    // Held by the slow answer that is being made.
+    turn: Arc<Semaphore>,
+}
+
+impl Default for Routes {
+    fn default() -> Self {
+        Self { known: BTreeMap::new(), turn: Arc::new(Semaphore::new(1)) }
+    }
+}
 
 impl Routes {
-    /// Adds a path, which is matched whole.
+    /// Adds a path, which is matched whole. The closure must not block, nor take long.
     #[must_use]
     pub fn with(
         mut self,
         path: &'static str,
         route: impl Fn(&HeaderMap) -> Answer + Send + Sync + 'static,
     ) -> Self {
-        self.0.insert(path, Box::new(route));
+        self.known.insert(path, Route::Quick(Arc::new(route)));
+        self
+    }
+
+    /// Adds a path whose answer takes long to make: that happens on a thread beside the runtime's, so that
+    /// nothing else waits for it, and one at a time, so that many who ask take no more than one.
+    #[must_use]
+    pub fn with_slow(
+        mut self,
+        path: &'static str,
+        route: impl Fn(&HeaderMap) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        self.known.insert(path, Route::Slow(Arc::new(route)));
         self
     }
 
@@ -85,17 +114,18 @@ impl Routes {
         })
     }
 
-    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+    async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>> {
         let method = request.method();
-        let answer = match self.0.get(request.uri().path()) {
+        let answer = match self.known.get(request.uri().path()) {
             None => {
-                let known = self.0.keys().map(|path| format!("{path}\n")).collect::<String>();
+                let known = self.known.keys().map(|path| format!("{path}\n")).collect::<String>();
                 Answer::text(StatusCode::NOT_FOUND, format!("not found; there is:\n{known}"))
             }
             Some(_) if method != Method::GET && method != Method::HEAD => {
                 Answer::text(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n")
             }
-            Some(route) => route(request.headers()),
+            Some(Route::Quick(route)) => route(request.headers()),
+            Some(Route::Slow(route)) => self.wait_for(route, request.into_parts().0.headers).await,
         };
         // hyper itself leaves the body of an answer to HEAD out, and keeps its length.
         let mut response = Response::new(Full::new(Bytes::from(answer.body)));
@@ -106,6 +136,19 @@ impl Routes {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         }
         response
+    }
+
+    async fn wait_for(&self, route: &Arc<Answering>, headers: HeaderMap) -> Answer {
+        let route = Arc::clone(route);
+        // The semaphore is never closed. Who does not wait for the answer leaves its turn when it is made.
+        let turn = Arc::clone(&self.turn).acquire_owned().await;
+        let making = tokio::task::spawn_blocking(move || {
+            let answer = route(&headers);
+            drop(turn);
+            answer
+        });
+        let failed = |_| Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "no answer: a panic\n");
+        making.await.unwrap_or_else(failed)
     }
 }
 
@@ -165,7 +208,8 @@ async fn connection(
     _place: OwnedSemaphorePermit,
 ) {
     let service = service_fn(move |request: Request<Incoming>| {
-        std::future::ready(Ok::<_, Infallible>(routes.answer(&request)))
+        let routes = Arc::clone(&routes);
+        async move { Ok::<_, Infallible>(routes.answer(request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -185,7 +229,7 @@ async fn connection(
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
-    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream};
@@ -251,6 +295,36 @@ mod tests {
         let refused = ask(address, "POST /metrics", "content-length: 0\r\n").await;
         assert!(refused.starts_with("HTTP/1.1 405 Method Not Allowed\n"), "{refused}");
         assert!(refused.contains("allow: GET, HEAD\n"), "{refused}");
+    }
+
+    /// One thread serves all, and a closure on it would keep it.
+    #[tokio::test]
+    async fn whoever_asks_for_what_is_quick_does_not_wait_for_what_is_slow() {
+        let (go, gone) = std::sync::mpsc::sync_channel(3);
+        let (gone, running) = (std::sync::Mutex::new(gone), Arc::new(AtomicUsize::new(0)));
+        let now = Arc::clone(&running);
+        let slow = move |_: &HeaderMap| {
+            assert_eq!(now.fetch_add(1, Relaxed), 0, "two at once");
+            gone.lock().unwrap().recv().unwrap();
+            now.fetch_sub(1, Relaxed);
+            Answer::text(StatusCode::OK, "slow\n")
+        };
+        let routes = Routes::default().with_slow("/metrics", slow).with_health();
+        let (address, _stop, _serving) = served(routes).await;
+        let asking: Vec<_> =
+            (0..3).map(|_| tokio::spawn(ask(address, "GET /metrics", ""))).collect();
+        while running.load(Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..10 {
+            let health = timeout(Duration::from_secs(20), ask(address, "GET /healthz", "")).await;
+            assert!(health.expect("it waits").ends_with("\nok"));
+        }
+        assert!(asking.iter().all(|asked| !asked.is_finished()));
+        for asked in asking {
+            go.send(()).unwrap();
+            assert!(asked.await.unwrap().ends_with("\nslow"));
+        }
     }
 
     #[tokio::test]

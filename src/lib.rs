@@ -138,7 +138,7 @@ async fn serve(
     let forward = Forward::new(settings.forward.clone(), tapes.clone(), addresses.all())?;
     let cold = Arc::new(worker::Shared {
         settings: ArcSwap::from_pointee(reload::cold(&settings)),
-        account: Arc::clone(tapes.account()),
+        account: Arc::clone(tapes.readers()),
         stop: AtomicBool::new(false),
         lost: AtomicU64::new(0),
         once: Once::default(),
@@ -225,7 +225,7 @@ fn routes(telemetry: Arc<report::Handle>, server: Arc<Server>) -> admin::Routes 
         admin::Answer { status: http::StatusCode::OK, content_type, body }
     };
     let reasons = move || if server.is_serving() { vec![] } else { vec!["draining".into()] };
-    admin::Routes::default().with("/metrics", metrics).with_health().with_readiness(reasons)
+    admin::Routes::default().with_slow("/metrics", metrics).with_health().with_readiness(reasons)
 }
 
 /// Lets the workers empty their channels, and waits for them.

@@ -51,7 +51,7 @@ impl Settings {
 pub struct Shared {
     /// In force for exchanges that begin; a reload replaces them.
     pub settings: ArcSwap<Settings>,
-    /// The bytes that tapes and observers hold together.
+    /// The bytes that observers hold together, a part of those of all tapes.
     pub account: Arc<Account>,
     /// Set when no exchange runs any more: workers empty their channels and end.
     pub stop: AtomicBool,
@@ -140,10 +140,38 @@ impl<S: FnMut(Observation)> Worker<S> {
             return;
         }
         drop(reels);
-        session.settle(&shared.account);
+        self.settle(id);
         if last {
             self.finish(id);
         }
+    }
+
+    /// Tells the account what an observer holds now. Where that is more than there is room for, it is
+    /// the one that holds most that lets go, so that who holds little is read; else this one, too.
+    fn settle(&mut self, id: u64) {
+        let account = &self.shared.account;
+        if self.sessions.get_mut(&id).is_none_or(|session| session.settle(account)) {
+            return;
+        }
+        let held = |(key, it): &(&u64, &Session)| {
+            if **key == id { it.observer.held() } else { it.held }
+        };
+        let largest = self.sessions.iter().max_by_key(held).map(|(&key, _)| key);
+        largest.into_iter().for_each(|largest| self.let_go(largest));
+        let account = &self.shared.account;
+        if self.sessions.get_mut(&id).is_some_and(|session| !session.settle(account)) {
+            self.let_go(id);
+        }
+    }
+
+    /// Lets go of what an observer holds.
+    fn let_go(&mut self, id: u64) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.exchange.count_torn();
+        if catch_unwind(AssertUnwindSafe(|| session.observer.let_go())).is_err() {
+            return self.lose(id);
+        }
+        session.settle(&self.shared.account);
     }
 
     /// Ends the exchanges whose last hand-over was lost.
@@ -207,15 +235,15 @@ impl Session {
         sink(settled(self.observer.finish(vitals), once, &self.settings.prices));
     }
 
-    /// Tells the account how much the observer holds now.
-    fn settle(&mut self, account: &Account) {
+    /// Tells the account how much the observer holds now; false where there is no room for it.
+    fn settle(&mut self, account: &Account) -> bool {
         let held = self.observer.held();
-        if held > self.held {
-            account.hold(held - self.held);
-        } else {
-            account.release(self.held - held);
+        let fits = held <= self.held || account.take(held - self.held);
+        account.release(self.held.saturating_sub(held));
+        if fits {
+            self.held = held;
         }
-        self.held = held;
+        fits
     }
 }
 

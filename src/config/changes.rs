@@ -11,7 +11,7 @@ use crate::observe::price::Override;
 
 /// Single keys that hold from the next exchange, connection or call on. Upstreams and prices do,
 /// too; anything else waits for a restart, also a key that nobody has put here yet.
-const LIVE: [&str; 32] = [
+const LIVE: [&str; 33] = [
     "server.root",
     "limits.max_exchanges",
     "limits.connect_seconds",
@@ -38,6 +38,7 @@ const LIVE: [&str; 32] = [
     "limits.drain_seconds",
     "limits.event_bytes",
     "limits.decoded_bytes",
+    "limits.decoded_ratio",
     "limits.estimate_bytes",
     "limits.stall_seconds",
     "telemetry.client_ids",
@@ -178,6 +179,7 @@ mod tests {
             "limits.client_stall_seconds = 1",
             "limits.connect_seconds = 1",
             "limits.decoded_bytes = 1",
+            "limits.decoded_ratio = 1",
             "limits.drain_seconds = 1",
             "limits.estimate_bytes = 1",
             "limits.event_bytes = 1",
@@ -185,6 +187,7 @@ mod tests {
             "limits.flush_seconds = 1",
             "limits.handshake_seconds = 1",
             "limits.header_seconds = 1",
+            "limits.histogram_series = 1",
             "limits.http2_client_streams = 1",
             "limits.http2_head = 1",
             "limits.http2_ping_seconds = 1",

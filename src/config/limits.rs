@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
 
-use super::quantity::{Seconds, Size};
+use super::quantity::{Seconds, Size, SizeOrNone};
 use crate::forward::settings as forward;
 use crate::observe;
 use crate::report::settings as report;
@@ -45,11 +45,13 @@ pub struct Limits {
     pub workers: u8,
     pub event_bytes: Size,
     pub decoded_bytes: Size,
-    pub estimate_bytes: Size,
+    pub decoded_ratio: NonZeroUsize,
+    pub estimate_bytes: SizeOrNone,
     pub stall_seconds: Seconds,
     pub export_queue: Size,
     pub label_values: NonZeroUsize,
     pub series: NonZeroUsize,
+    pub histogram_series: NonZeroUsize,
     pub flush_seconds: Seconds,
 }
 
@@ -90,11 +92,13 @@ impl Default for Limits {
             workers: 0,
             event_bytes: size(observe.event_bytes),
             decoded_bytes: size(observe.decoded_bytes),
-            estimate_bytes: size(observe.estimate_bytes),
+            decoded_ratio: at_least_one(observe.decoded_ratio),
+            estimate_bytes: SizeOrNone(observe.estimate_bytes as u64),
             stall_seconds: Seconds(observe.stall),
             export_queue: size(report.queue),
             label_values: at_least_one(report.label_values),
             series: at_least_one(report.series),
+            histogram_series: at_least_one(report.histogram_series),
             flush_seconds: Seconds(report.flush),
         }
     }
@@ -150,7 +154,8 @@ impl Limits {
         observe::Settings {
             event_bytes: self.event_bytes.bytes(),
             decoded_bytes: self.decoded_bytes.bytes(),
-            estimate_bytes: self.estimate_bytes.bytes(),
+            decoded_ratio: self.decoded_ratio.get(),
+            estimate_bytes: Size(self.estimate_bytes.0).bytes(),
             stall: self.stall_seconds.0,
             ..observe::Settings::default()
         }
@@ -162,6 +167,7 @@ impl Limits {
             queue: self.export_queue.bytes(),
             label_values: self.label_values.get(),
             series: self.series.get(),
+            histogram_series: self.histogram_series.get(),
             flush: self.flush_seconds.0,
             ..report::Limits::default()
         }

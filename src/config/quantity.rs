@@ -30,7 +30,7 @@ impl Size {
         let unit = UNITS.iter().find_map(|(name, bytes)| Some((text.strip_suffix(name)?, bytes)));
         let (number, bytes) = unit.unwrap_or((text, &1));
         let count: u64 = number.trim().replace('_', "").parse().ok()?;
-        count.checked_mul(*bytes).filter(|&size| size > 0).map(Self)
+        count.checked_mul(*bytes).map(Self)
     }
 
     /// For memory on this machine.
@@ -58,26 +58,46 @@ impl Serialize for Size {
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(SizeVisitor)
+        deserializer.deserialize_any(SizeVisitor { least: 1 })
     }
 }
 
-struct SizeVisitor;
+/// Bytes like a `Size`, or none: `0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SizeOrNone(pub u64);
+
+impl Serialize for SizeOrNone {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Size(self.0).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for SizeOrNone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SizeVisitor { least: 0 }).map(|size| Self(size.0))
+    }
+}
+
+struct SizeVisitor {
+    least: u64,
+}
 
 impl Visitor<'_> for SizeVisitor {
     type Value = Size;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a size above 0, like \"16MiB\", \"64KiB\" or 4096 (bytes)")
+        let what = if self.least == 0 { "0, or a size" } else { "a size above 0" };
+        write!(f, "{what}, like \"16MiB\", \"64KiB\" or 4096 (bytes)")
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<Size, E> {
-        let size = u64::try_from(number).ok().filter(|&size| size > 0);
+        let size = u64::try_from(number).ok().filter(|&size| size >= self.least);
         size.map(Size).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Signed(number), &self))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Size, E> {
-        Size::parse(text).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+        let size = Size::parse(text).filter(|size| size.0 >= self.least);
+        size.ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
     }
 }
 
@@ -274,6 +294,16 @@ mod tests {
             );
             assert_eq!(read::<Size>(text), Err(expected));
         }
+    }
+
+    #[test]
+    fn what_may_be_none_is_a_size_or_0() {
+        assert_eq!(read::<SizeOrNone>("0"), Ok(SizeOrNone(0)));
+        assert_eq!(read::<SizeOrNone>("\"0\""), Ok(SizeOrNone(0)));
+        assert_eq!(read::<SizeOrNone>("\"8KiB\""), Ok(SizeOrNone(8192)));
+        let expected = "invalid value: integer `-1`, expected 0, or a size, like \"16MiB\", \
+                        \"64KiB\" or 4096 (bytes)";
+        assert_eq!(read::<SizeOrNone>("-1"), Err(expected.to_owned()));
     }
 
     #[test]

@@ -35,6 +35,7 @@ const END: u8 = 0x1e;
 const SETTINGS: Settings = Settings {
     event_bytes: 2 << 10,
     decoded_bytes: 8 << 10,
+    decoded_ratio: 2,
     estimate_bytes: 1 << 10,
     estimates_stand_in: true,
     raw_usage: true,

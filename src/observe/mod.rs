@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use self::decode::encoding::Inflation;
 use self::observation::RequestFacts;
 
 /// Bytes become frames.
@@ -56,6 +57,9 @@ pub struct Settings {
     pub event_bytes: usize,
     /// The most of a body that is read once its content encoding is off (`decoded_bytes`, 32 MiB).
     pub decoded_bytes: usize,
+    /// The most that is read for each byte of a body with a content encoding, once a MiB came out
+    /// (`decoded_ratio`, 200).
+    pub decoded_ratio: usize,
     /// Of a prompt, and of an answer, so much text is kept and counted should nobody tell the usage
     /// (`estimate_bytes`, 8 KiB); of a longer one an even sample. 0: nothing is estimated.
     pub estimate_bytes: usize,
@@ -88,6 +92,7 @@ impl Default for Settings {
         Self {
             event_bytes: 8 << 20,
             decoded_bytes: 32 << 20,
+            decoded_ratio: 200,
             estimate_bytes: 8 << 10,
             estimates_stand_in: false,
             raw_usage: false,
@@ -95,5 +100,12 @@ impl Default for Settings {
             stop_sequences: false,
             client_ids: true,
         }
+    }
+}
+
+impl Settings {
+    /// What may come out of what is compressed.
+    fn inflation(&self) -> Inflation {
+        Inflation { most: self.decoded_bytes, ratio: self.decoded_ratio }
     }
 }

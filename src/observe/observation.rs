@@ -548,8 +548,10 @@ pub enum Note {
     EncodingUnknown,
     /// Bytes that are not of the encoding they claim.
     EncodingBroken,
-    /// Decompressed bytes above the limit were not read.
+    /// Decompressed bytes above the limit, in all or for each byte that was sent, were not read.
     EncodingTooLarge,
+    /// There was no memory left for what was read (`tape_memory`): it was let go.
+    MemoryShort,
     /// The reported usage cannot be right: many chunks and one token, a prompt and no input, a total that
     /// is not its parts' sum, parts beyond their whole (`observe::doubts`).
     UsageSuspicious,
@@ -559,7 +561,7 @@ pub enum Note {
 
 impl Note {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::RequestTorn,
         Self::ResponseTorn,
         Self::RequestUnreadable,
@@ -569,6 +571,7 @@ impl Note {
         Self::EncodingUnknown,
         Self::EncodingBroken,
         Self::EncodingTooLarge,
+        Self::MemoryShort,
         Self::UsageSuspicious,
         Self::TurnsForgotten,
     ];
@@ -585,6 +588,7 @@ impl Note {
             Self::EncodingUnknown => "encoding_unknown",
             Self::EncodingBroken => "encoding_broken",
             Self::EncodingTooLarge => "encoding_too_large",
+            Self::MemoryShort => "memory_short",
             Self::UsageSuspicious => "usage_suspicious",
             Self::TurnsForgotten => "turns_forgotten",
         }

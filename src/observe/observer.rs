@@ -121,6 +121,10 @@ impl Observer {
             Entry::Body(Direction::Request, bytes) => {
                 if let Some(request) = &mut self.request {
                     request.push(bytes, &mut |_| ());
+                    // Of the rest nothing can be read: what there is need not wait for it.
+                    if request.fault().is_some() {
+                        self.end_request(false);
+                    }
                 }
             }
             Entry::Body(Direction::Response, bytes) => self.read_response(bytes, at),
@@ -137,6 +141,19 @@ impl Observer {
             + response
             + self.kept.held()
             + self.session.as_ref().map_or(0, |session| session.held())
+    }
+
+    /// There is no room for what it holds: lets go of all that, as if the tape were torn here.
+    pub fn let_go(&mut self) {
+        self.notes.add(Note::MemoryShort);
+        let (client, server) = self.session.as_ref().map_or((0, 0), |session| session.unread());
+        if self.request.is_some() || client > 0 {
+            self.tear_request();
+        }
+        if server > 0 || self.response.as_ref().is_some_and(|response| response.body.held() > 0) {
+            self.tear_response();
+        }
+        self.kept.texts = None;
     }
 
     /// The exchange is over, as `vitals` tell it.
@@ -608,6 +625,37 @@ mod tests {
     }
 
     #[test]
+    fn what_is_let_go_for_want_of_memory_is_told_as_torn_and_holds_nothing() {
+        let head = b"200 1.1\ncontent-type: application/json\n";
+        let mut asking = observer("openai", "POST /v1/chat/completions 1.1\n", 0);
+        asking.see(at(1), Entry::Body(Request, br#"{"model":"m","messages":["and so on"#));
+        asking.let_go();
+        assert_eq!(asking.held(), 0);
+        asking.see(at(2), Entry::Body(Request, b" and on"));
+        let seen = asking.finish(&ended(3, Cause::ClientGone));
+        assert_eq!(seen.notes, [Note::MemoryShort, Note::RequestTorn]);
+        assert_eq!(seen.request.model.as_deref(), Some("m"));
+        let mut answered = chat();
+        answered.see(at(2), Entry::Head(head));
+        answered.see(at(3), Entry::Body(Answered, br#"{"choices":[],"long":"and so on"#));
+        answered.let_go();
+        assert_eq!(answered.held(), 0);
+        answered.see(at(4), Entry::Body(Answered, br#"","usage":{"prompt_tokens":3}}"#));
+        let seen = answered.finish(&ended(5, Cause::Complete));
+        assert_eq!(seen.notes, [Note::MemoryShort, Note::ResponseTorn]);
+        assert_eq!(seen.usage.value().and_then(|usage| usage.input), Some(3), "of its end");
+        let mut open = chat();
+        open.see(at(2), Entry::Head(SSE));
+        open.see(at(3), Entry::Body(Answered, (delta("a") + &delta("b")[..9]).as_bytes()));
+        open.let_go();
+        assert_eq!(open.held(), 0);
+        open.see(at(4), Entry::Body(Answered, (delta("b")[9..].to_owned() + END).as_bytes()));
+        let seen = open.finish(&ended(5, Cause::Complete));
+        assert_eq!((seen.ending, seen.estimate), (Ending::Complete, None));
+        assert_eq!(seen.usage.value().and_then(|usage| usage.output), Some(2));
+    }
+
+    #[test]
     fn a_torn_compressed_body_has_no_usage() {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(END.as_bytes()).unwrap();
@@ -723,7 +771,7 @@ mod tests {
             observer.see(at(3), Entry::Body(Answered, delta("word").as_bytes()));
         }
         assert!((400..=1024).contains(&observer.held()), "no more than its text");
-        assert!(size_of::<Observer>() <= 2576, "{}", size_of::<Observer>());
+        assert!(size_of::<Observer>() <= 2640, "{}", size_of::<Observer>());
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub struct Common<'a> {
 impl Session {
     /// A session in which this is said, with what both sides agreed on.
     pub fn new(dialogue: Box<dyn Dialogue>, agreed: Extensions, settings: &Settings) -> Self {
-        let limits = Limits { message: settings.event_bytes, inflated: settings.decoded_bytes };
+        let limits = Limits { message: settings.event_bytes, inflated: settings.inflation() };
         let (client, server) = match agreed {
             Extensions::Deflate { client, server } => (Some(client), Some(server)),
             Extensions::Plain | Extensions::Unknown => (None, None),
@@ -150,6 +150,11 @@ impl Session {
     /// Bytes of its buffers, about.
     pub fn held(&self) -> usize {
         self.client.held() + self.server.held() + self.turns.held()
+    }
+
+    /// Of those, what messages that have not come to their end take: the client's, the server's.
+    pub fn unread(&self) -> (usize, usize) {
+        (self.client.held(), self.server.held())
     }
 }
 

@@ -75,12 +75,14 @@ impl Metrics {
         readers: Vec<Reader>,
     ) -> Self {
         let limits = &settings.limits;
-        let series = limits.series.max(1);
+        let (series, histogram_series) = (limits.series.max(1), limits.histogram_series.max(1));
         let reader = Reader::with(sdk::Temporality::Cumulative);
         let provider = SdkMeterProvider::builder()
             .with_resource(names::resource(&settings.resource))
-            .with_view(move |_: &Instrument| {
-                Stream::builder().with_cardinality_limit(series).build().ok()
+            .with_view(move |of: &Instrument| {
+                let is_histogram = of.kind() == InstrumentKind::Histogram;
+                let limit = if is_histogram { histogram_series } else { series };
+                Stream::builder().with_cardinality_limit(limit).build().ok()
             })
             .with_reader(reader.clone());
         let kinds = settings.exporters.iter().filter(|it| it.metrics.is_some());

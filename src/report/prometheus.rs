@@ -223,7 +223,7 @@ fn translate(name: &str, unit: &str, kind: Kind) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::metrics::Metrics;
-    use super::super::{literals, outcome};
+    use super::super::{literals, names, outcome};
     use super::*;
 
     #[test]
@@ -276,6 +276,47 @@ mod tests {
             recorder.record(&of, &outcome::of(&of));
         }
         metrics.collect()
+    }
+
+    /// As many models as clients may think of, each answered by another.
+    #[test]
+    fn a_page_is_no_longer_than_label_sets_and_buckets_allow() {
+        let mut settings = super::super::whole::settings(vec![]);
+        (settings.limits.series, settings.limits.histogram_series) = (30, 7);
+        let sources = super::super::whole::sources();
+        let metrics = Metrics::new(&settings, sources, vec![], None, vec![]);
+        let mut recorder = metrics.recorder();
+        for number in 0..50 {
+            for mut of in literals::all() {
+                of.request.model = Some(format!("asked-{number}"));
+                of.response.model = Some(format!("answered-{number}"));
+                recorder.record(&of, &outcome::of(&of));
+            }
+        }
+        let text = write(&metrics.collect(), Format::Text);
+        let mut is_full = false;
+        for metric in names::METRICS {
+            let histogram = !metric.bounds.is_empty();
+            let names = [Kind::Histogram, Kind::Counter, Kind::Gauge];
+            let names = names.map(|kind| translate(metric.name, metric.unit, kind));
+            let is_of = |line: &&str| {
+                let rest = names.iter().find_map(|name| line.strip_prefix(name.as_str()));
+                let rest = rest.map(|rest| rest.split(['{', ' ']).next().unwrap_or_default());
+                rest.is_some_and(|rest| ["", "_bucket", "_sum", "_count"].contains(&rest))
+            };
+            let lines = text.lines().filter(is_of).count();
+            // Those past the limit are one more.
+            let limit = if histogram { 8 * (metric.bounds.len() + 3) } else { 31 };
+            assert!(lines <= limit, "{}: {lines} lines", metric.name);
+            is_full |= histogram && lines == limit;
+        }
+        assert!(is_full, "some histogram met its limit\n{text}");
+        let wait = text.lines().filter(|line| line.starts_with("clearspan_time_to_first_chunk"));
+        let wait: Vec<_> = wait.filter(|line| !line.contains("otel_metric_overflow")).collect();
+        assert!(wait.iter().all(|line| line.contains("request_model=")) && !wait.is_empty());
+        assert!(!wait.iter().any(|line| line.contains("response_model=")));
+        let histograms = text.lines().filter(|line| line.contains("le=\""));
+        assert!(!histograms.into_iter().any(|line| line.contains("clearspan_ending=")));
     }
 
     /// The families whose names begin so.

@@ -311,7 +311,10 @@ impl Series {
             bound.first_chunk.record(&to.first_chunk, || self.call.clone(), first.as_secs_f64());
         }
         if let Some(wait) = timing::wait(of) {
-            bound.model_wait.record(&to.model_wait, || self.own.clone(), wait.as_secs_f64());
+            // No convention asks for who answered here, and each label set of a histogram is long.
+            let is_told = |it: &&KeyValue| !names::RESPONSE_MODEL.is(it);
+            let labels = || self.own.iter().filter(is_told).cloned().collect();
+            bound.model_wait.record(&to.model_wait, labels, wait.as_secs_f64());
         }
         for (mean, count) in of.gaps.means() {
             for _ in 0..count {

@@ -151,6 +151,9 @@ pub struct Limits {
     pub label_values: usize,
     /// Attribute sets for one instrument (`series`, 2000).
     pub series: usize,
+    /// Attribute sets for one histogram, each of which is as many lines of `/metrics` as it has buckets,
+    /// and three more (`histogram_series`, 500).
+    pub histogram_series: usize,
     /// From the end of the drain until what is still unsent is given up (`flush_seconds`, 2).
     pub flush: Duration,
 }
@@ -186,6 +189,7 @@ impl Default for Limits {
             metric_timeout: None,
             label_values: 200,
             series: 2000,
+            histogram_series: 500,
             flush: Duration::from_secs(2),
         }
     }

@@ -27,7 +27,8 @@ pub use reel::{Direction, Entries, Entry, Milestone, Reel};
 /// Bounds of all tapes. Each is a key of `[limits]`.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Bytes that all tapes and the cold path together may hold (`tape_memory`, 256 MiB).
+    /// Bytes that all tapes and the cold path together may hold (`tape_memory`, 256 MiB); the cold path
+    /// at most three quarters of them, so that there is always room for new copies.
     pub memory: usize,
     /// Bytes of one exchange that are kept in each direction, so that a large request costs its answer
     /// nothing; of an upgraded connection, those that wait for their worker (`tape_exchange`, 16 MiB).
@@ -154,6 +155,8 @@ pub struct Exchange {
     tapes: Arc<Shared>,
     start: Mutex<Option<Start>>,
     waiting: Mutex<Waiting>,
+    // It is among those counted as torn.
+    counted: AtomicBool,
 }
 
 /// What waits for the next hand-over, whoever makes it.
@@ -178,7 +181,7 @@ pub struct Handover {
 /// Counts since the start of the process.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// Tapes of which some bytes were not kept.
+    /// Tapes of which some bytes were not kept, or not kept until they were read.
     pub torn: AtomicU64,
     /// Hand-overs that found their worker's channel full.
     pub dropped: AtomicU64,
@@ -190,6 +193,7 @@ struct Shared {
     workers: Vec<mpsc::Sender<Handover>>,
     next: AtomicU64,
     account: Arc<Account>,
+    readers: Arc<Account>,
     counts: Counts,
 }
 
@@ -213,7 +217,7 @@ impl Account {
     }
 
     /// Takes `bytes` if they fit under the limit.
-    fn take(&self, bytes: usize) -> bool {
+    pub fn take(&self, bytes: usize) -> bool {
         let before = self.held.fetch_add(bytes, Relaxed);
         let fits = before.saturating_add(bytes) <= self.limit
             && self.within.as_ref().is_none_or(|whole| whole.take(bytes));
@@ -221,12 +225,6 @@ impl Account {
             self.held.fetch_sub(bytes, Relaxed);
         }
         fits
-    }
-
-    /// Takes `bytes` that are held already: the cold path's own buffers, whose size it learns
-    /// after the fact. Above the limit it is the hot path that stops taping.
-    pub fn hold(&self, bytes: usize) {
-        self.held.fetch_add(bytes, Relaxed);
     }
 
     /// Gives `bytes` back.
@@ -253,11 +251,14 @@ impl Tapes {
         let (workers, receivers) =
             (0..settings.workers.max(1)).map(|_| mpsc::channel(settings.queue.max(1))).unzip();
         let account = Arc::new(Account::new(settings.memory));
+        let for_readers = settings.memory - settings.memory / 4;
+        let readers = Arc::new(Account::part(&account, for_readers));
         let shared = Shared {
             settings,
             workers,
             next: AtomicU64::new(0),
             account,
+            readers,
             counts: Counts::default(),
         };
         (Self(Arc::new(shared)), receivers)
@@ -273,6 +274,7 @@ impl Tapes {
             tapes: Arc::clone(&self.0),
             start: Mutex::new(Some(start)),
             waiting: Mutex::default(),
+            counted: AtomicBool::new(false),
         });
         (RequestPen::new(Arc::clone(&exchange)), ResponsePen::new(exchange))
     }
@@ -282,9 +284,14 @@ impl Tapes {
         &self.0.counts
     }
 
-    /// Bytes held by all tapes, to which the cold path adds its own.
+    /// Bytes held by all tapes and the cold path.
     pub fn account(&self) -> &Arc<Account> {
         &self.0.account
+    }
+
+    /// The cold path's part of it, from which it takes what it holds.
+    pub fn readers(&self) -> &Arc<Account> {
+        &self.0.readers
     }
 }
 
@@ -322,9 +329,16 @@ impl Exchange {
         let first = self.vitals.end.set(end).is_ok();
         let torn = &self.vitals;
         if first && (torn.request_torn.load(Relaxed) || torn.response_torn.load(Relaxed)) {
-            self.tapes.counts.torn.fetch_add(1, Relaxed);
+            self.count_torn();
         }
         first
+    }
+
+    /// Counts it as torn, once: for the cold path, which had no room for what it read.
+    pub fn count_torn(&self) {
+        if !self.counted.swap(true, Relaxed) {
+            self.tapes.counts.torn.fetch_add(1, Relaxed);
+        }
     }
 
     fn response_begins(&self) {

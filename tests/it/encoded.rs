@@ -142,7 +142,8 @@ fn a_prompt_of_four_megabytes_is_read_and_estimated_by_a_sample() {
     {
         let started = Instant::now();
         // Not asked for usage: the answer's is estimated.
-        let limits = "ask_body_bytes = \"1KiB\"";
+        // A sentence that repeats itself is compressed as no prompt is.
+        let limits = "ask_body_bytes = \"1KiB\"\ndecoded_ratio = 100000";
         let span = recorded(limits, CHAT, fields, &body, done.as_bytes());
         println!("4 MiB, {} as sent: {:?}", body.len(), started.elapsed());
         assert_eq!(notes(&span), [""; 0], "{fields}");

@@ -25,6 +25,9 @@ mod upstreams;
 /// HTTP/2, on either side and on both.
 #[cfg(test)]
 mod http2;
+/// Its limits, as frames show them.
+#[cfg(test)]
+mod http2_limits;
 /// Answers of our own.
 #[cfg(test)]
 mod own_answers;
@@ -46,6 +49,12 @@ mod smuggling;
 /// Too much of everything, at constant memory.
 #[cfg(test)]
 mod heavy;
+/// Many who hold, within one bound.
+#[cfg(test)]
+mod memory;
+/// Reading metrics beside the traffic.
+#[cfg(test)]
+mod scrape;
 /// Pictures and sound.
 #[cfg(test)]
 mod media;

@@ -3,7 +3,7 @@
 use super::Frame;
 use super::cut::Cut;
 use super::elements::Elements;
-use super::encoding::{Encoding, Fault};
+use super::encoding::{Encoding, Fault, Inflation};
 use super::json::{Document, Json};
 use super::media::{Media, Shape};
 use super::multipart::Multipart;
@@ -35,8 +35,8 @@ pub struct Limits {
     pub event: usize,
     /// The longest document.
     pub document: usize,
-    /// The most that comes out of a content encoding.
-    pub decoded: usize,
+    /// What may come out of a content encoding.
+    pub decoded: Inflation,
 }
 
 /// A body that is being read.
@@ -83,7 +83,7 @@ impl Body {
             _ => Parser::Undecided(Vec::new()),
         };
         let encoding = match media {
-            Media::Opaque => Encoding::default(),
+            Media::Opaque => Encoding::new("", limits.decoded),
             _ => Encoding::new(encoding, limits.decoded),
         };
         let (cut, announced, Limits { event, document, .. }) = (None, 0, limits);
@@ -116,7 +116,8 @@ impl Body {
 
     /// A body that nobody reads.
     pub fn unread() -> Self {
-        Self::new(Media::Opaque, "", Limits { event: 0, document: 0, decoded: 0 })
+        let decoded = Inflation { most: 0, ratio: 0 };
+        Self::new(Media::Opaque, "", Limits { event: 0, document: 0, decoded })
     }
 
     /// Feeds `chunk` and hands on what it completes.
@@ -278,7 +279,8 @@ impl Framing {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { event: 64, document: 64, decoded: 1024 };
+    const LIMITS: Limits =
+        Limits { event: 64, document: 64, decoded: Inflation { most: 1024, ratio: 1 } };
 
     fn pieces(mut body: Body, chunks: &[&[u8]]) -> Vec<String> {
         let mut found = Vec::new();
@@ -337,7 +339,7 @@ mod tests {
     #[test]
     fn long_base64_does_not_count_against_a_limit() {
         let limits = Limits { document: 4096, event: 4096, ..LIMITS };
-        let limits = Limits { decoded: 1 << 20, ..limits };
+        let limits = Limits { decoded: Inflation { most: 1 << 20, ratio: 1 }, ..limits };
         let long = format!("{{\"b\":\"{}\",\"c\":1}}", "A".repeat(100_000));
         for (media, text) in
             [(Media::Json, long.clone()), (Media::Sse, format!("data: {long}\n\n"))]

@@ -15,6 +15,30 @@ const ROUND: usize = 8 * 1024;
 /// The largest zstd window, 8 MiB: what RFC 9659 lets a sender use.
 const ZSTD_WINDOW_LOG: u32 = 23;
 
+/// So much may come out of however little: a short text that repeats itself is read whole.
+const FREE: usize = 1 << 20;
+
+/// What may come out of what is compressed: a few bytes must not become the work of many.
+#[derive(Clone, Copy, Debug)]
+pub struct Inflation {
+    /// In all, in bytes.
+    pub most: usize,
+    /// For each byte that went in, once a MiB came out.
+    pub ratio: usize,
+}
+
+impl Inflation {
+    /// The most that may have come out once so many bytes went in.
+    pub fn allows(self, encoded: usize) -> usize {
+        self.most.min(self.for_each(encoded))
+    }
+
+    /// The same, if there were no most in all.
+    pub fn for_each(self, encoded: usize) -> usize {
+        encoded.saturating_mul(self.ratio).max(FREE)
+    }
+}
+
 /// Why a body could not be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -22,7 +46,7 @@ pub enum Fault {
     Unknown,
     /// Bytes that are not of the encoding they claim.
     Broken,
-    /// More bytes inside than the limit.
+    /// More bytes inside than the limit, or than what came can honestly hold.
     TooLarge,
     /// The body ended before the encoding did.
     Short,
@@ -31,17 +55,18 @@ pub enum Fault {
 }
 
 /// The encodings of one body. After a fault everything is ignored.
-#[derive(Default)]
 pub struct Encoding {
     /// In the order in which they are taken off.
     stages: Vec<Stage>,
+    limit: Inflation,
+    encoded: usize,
     fault: Option<Fault>,
 }
 
-/// One encoding, and how many bytes may still come out of it.
+/// One encoding, and how many bytes came out of it.
 struct Stage {
     codec: Codec,
-    left: usize,
+    given: usize,
 }
 
 enum Codec {
@@ -67,16 +92,16 @@ struct Zstd {
 type Sink<'a> = &'a mut dyn FnMut(&[u8]);
 
 impl Encoding {
-    /// The decoder for the values of a body's `Content-Encoding` headers, joined with commas; at
-    /// most `limit` bytes come out.
-    pub fn new(header: &str, limit: usize) -> Self {
+    /// The decoder for the values of a body's `Content-Encoding` headers, joined with commas; no
+    /// more than `limit` allows comes out.
+    pub fn new(header: &str, limit: Inflation) -> Self {
         let names = header.split(',').map(str::trim);
         let names = names.filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case("identity"));
-        let mut encoding = Self::default();
+        let mut encoding = Self { stages: Vec::new(), limit, encoded: 0, fault: None };
         for name in names {
             match Codec::named(name) {
                 Some(codec) if encoding.stages.len() < STACKED => {
-                    encoding.stages.insert(0, Stage { codec, left: limit });
+                    encoding.stages.insert(0, Stage { codec, given: 0 });
                 }
                 _ => encoding.fault = Some(Fault::Unknown),
             }
@@ -92,15 +117,25 @@ impl Encoding {
     /// Feeds `chunk` and hands on what comes out.
     pub fn push(&mut self, chunk: &[u8], sink: Sink<'_>) {
         if self.fault.is_none() {
-            self.fault = run(&mut self.stages, chunk, sink).err();
+            self.encoded = self.encoded.saturating_add(chunk.len());
+            let allowed = self.limit.allows(self.encoded);
+            if let Err(fault) = run(&mut self.stages, allowed, chunk, sink) {
+                self.stop(fault);
+            }
         }
     }
 
     /// Bytes are missing from here: no encoding can go on.
     pub fn resync(&mut self) {
-        if !self.is_identity() {
-            self.fault.get_or_insert(Fault::Torn);
+        if !self.is_identity() && self.fault.is_none() {
+            self.stop(Fault::Torn);
         }
+    }
+
+    /// Nothing more is read, and nothing held.
+    fn stop(&mut self, fault: Fault) {
+        self.fault = Some(fault);
+        self.stages = Vec::new();
     }
 
     /// The body ended; `empty` tells that nothing came at all, which is no fault.
@@ -128,18 +163,19 @@ impl std::fmt::Debug for Encoding {
     }
 }
 
-/// Pushes `input` through all stages.
-fn run(stages: &mut [Stage], input: &[u8], sink: Sink<'_>) -> Result<(), Fault> {
+/// Pushes `input` through all stages, out of each of which `allowed` bytes may have come by then.
+fn run(stages: &mut [Stage], allowed: usize, input: &[u8], sink: Sink<'_>) -> Result<(), Fault> {
     let Some((stage, later)) = stages.split_first_mut() else {
         sink(input);
         return Ok(());
     };
-    let left = &mut stage.left;
+    let given = &mut stage.given;
     stage.codec.push(input, &mut |output| {
         // Up to the limit, so that it does not matter how the input came.
-        let (within, beyond) = output.split_at(output.len().min(*left));
-        *left -= within.len();
-        run(later, within, sink)?;
+        let left = allowed.saturating_sub(*given);
+        let (within, beyond) = output.split_at(output.len().min(left));
+        *given += within.len();
+        run(later, allowed, within, sink)?;
         if beyond.is_empty() { Ok(()) } else { Err(Fault::TooLarge) }
     })
 }
@@ -306,7 +342,8 @@ pub fn fuzz(input: &[u8]) {
     const LIMIT: usize = 4096;
     for header in ["gzip", "deflate", "br", "zstd", "zstd, gzip", "identity, nonsense"] {
         let read = |size: usize| {
-            let (mut encoding, mut given) = (Encoding::new(header, LIMIT), Vec::new());
+            let (mut encoding, mut given) =
+                (Encoding::new(header, Inflation { most: LIMIT, ratio: 1 }), Vec::new());
             for chunk in input.chunks(size) {
                 encoding.push(chunk, &mut |bytes| given.extend_from_slice(bytes));
             }
@@ -334,6 +371,10 @@ mod tests {
         0xd3, 0x07, 0x13, 0x39, 0x70, 0x08, 0xac, 0x2d, 0x3e, 0xca, 0x61, 0x03, 0x0e, 0x12, 0x88,
         0xa8, 0xe5, 0xe6, 0x50, 0xa2, 0xb1, 0x1a, 0x7c, 0x82, 0x53, 0x71, 0x14,
     ];
+
+    fn most(most: usize) -> Inflation {
+        Inflation { most, ratio: 1 }
+    }
 
     fn write(mut encoder: impl Write) {
         encoder.write_all(TEXT).unwrap();
@@ -369,7 +410,7 @@ mod tests {
         limit: usize,
         chunks: impl IntoIterator<Item = &'a [u8]>,
     ) -> (Vec<u8>, Option<Fault>) {
-        let (mut encoding, mut out) = (Encoding::new(header, limit), Vec::new());
+        let (mut encoding, mut out) = (Encoding::new(header, most(limit)), Vec::new());
         let mut empty = true;
         for chunk in chunks {
             empty = false;
@@ -411,9 +452,36 @@ mod tests {
     }
 
     #[test]
+    fn past_a_mib_no_more_comes_out_than_what_came_can_honestly_hold() {
+        let out = |text: &[u8], ratio: usize, size: usize| {
+            let (mut encoding, mut out) =
+                (Encoding::new("gzip", Inflation { most: 64 << 20, ratio }), 0);
+            gzip(text)
+                .chunks(size)
+                .for_each(|chunk| encoding.push(chunk, &mut |it| out += it.len()));
+            encoding.finish(false);
+            assert_eq!(encoding.held(), 0);
+            (out, encoding.fault())
+        };
+        let zeros = vec![0; 8 << 20];
+        for size in [100, 16 << 10, usize::MAX] {
+            assert_eq!(out(&zeros[..FREE], 1, size), (FREE, None), "{size}");
+            assert_eq!(out(&zeros[..FREE + 1], 1, size), (FREE, Some(Fault::TooLarge)), "{size}");
+            let sent = gzip(&zeros).len();
+            let (given, fault) = out(&zeros, 100, size);
+            assert!(given <= sent * 100, "{given} of {sent}");
+            assert_eq!(fault, Some(Fault::TooLarge));
+        }
+        assert_eq!(out(&zeros, 2000, usize::MAX), (8 << 20, None));
+        let mut random = fastrand::Rng::with_seed(5);
+        let text: Vec<u8> = (0..2 << 20).map(|_| random.alphanumeric() as u8).collect();
+        assert_eq!(out(&text, 2, 16 << 10), (text.len(), None));
+    }
+
+    #[test]
     fn what_is_flushed_is_seen_at_once() {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        let (mut encoding, mut out) = (Encoding::new("gzip", 1000), Vec::new());
+        let (mut encoding, mut out) = (Encoding::new("gzip", most(1000)), Vec::new());
         for part in ["data: 1\n\n", "data: 2\n\n"] {
             encoder.write_all(part.as_bytes()).unwrap();
             encoder.flush().unwrap();
@@ -460,12 +528,12 @@ mod tests {
 
     #[test]
     fn after_a_gap_nothing_encoded_can_be_read() {
-        let mut encoding = Encoding::new("gzip", 1000);
+        let mut encoding = Encoding::new("gzip", most(1000));
         encoding.push(&gzip(TEXT)[..20], &mut |_| ());
         encoding.resync();
         encoding.push(&gzip(TEXT), &mut |_| panic!("read after a gap"));
         assert_eq!(encoding.fault(), Some(Fault::Torn));
-        let mut identity = Encoding::new("", 1000);
+        let mut identity = Encoding::new("", most(1000));
         identity.resync();
         assert_eq!(identity.fault(), None);
     }

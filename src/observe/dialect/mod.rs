@@ -154,7 +154,7 @@ impl Reads {
             Self::All | Self::Elements | Self::Media => settings.decoded_bytes,
             Self::Small | Self::Errors => settings.decoded_bytes.min(SMALL),
         };
-        Limits { event: settings.event_bytes, document, decoded: settings.decoded_bytes }
+        Limits { event: settings.event_bytes, document, decoded: settings.inflation() }
     }
 }
 

@@ -11,7 +11,7 @@ use std::io::Cursor;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-use super::encoding::Fault;
+use super::encoding::{Fault, Inflation};
 use inflate::Inflater;
 
 pub use extensions::{Compression, Extensions};
@@ -39,8 +39,9 @@ pub enum Message<'a> {
 pub struct Limits {
     /// The longest message that is kept.
     pub message: usize,
-    /// The longest that is inflated so that those after it can be; past it nothing more is read.
-    pub inflated: usize,
+    /// The longest that is inflated so that those after it can be, and how much may come out of all
+    /// that was sent; past either nothing more is read.
+    pub inflated: Inflation,
 }
 
 /// One direction of a connection. After a fault everything is ignored: frames have no borders that
@@ -49,6 +50,7 @@ pub struct Limits {
 pub struct Messages {
     limits: Limits,
     inflater: Option<Inflater>,
+    all: Sum,
     header: [u8; HEADER],
     filled: usize,
     frame: Option<Frame>,
@@ -68,6 +70,13 @@ struct Frame {
     left: u64,
 }
 
+/// All compressed messages so far, in bytes.
+#[derive(Debug, Default)]
+struct Sum {
+    deflated: usize,
+    inflated: usize,
+}
+
 /// A message whose last frame has not come.
 #[derive(Debug)]
 struct Open {
@@ -85,6 +94,7 @@ impl Messages {
         Self {
             limits,
             inflater: compression.map(Inflater::new),
+            all: Sum::default(),
             header: [0; HEADER],
             filled: 0,
             frame: None,
@@ -213,13 +223,14 @@ impl Messages {
     }
 
     fn data(&mut self, payload: &[u8]) -> Result<(), Fault> {
-        let Some(open) = &mut self.open else { return Ok(()) };
-        match &mut self.inflater {
+        let Self { limits, inflater, all, open: Some(open), .. } = self else { return Ok(()) };
+        match inflater {
             Some(inflater) if open.is_compressed => {
-                inflater.push(payload, &mut |plain| open.add_inflated(plain, self.limits))
+                all.deflated = all.deflated.saturating_add(payload.len());
+                inflater.push(payload, &mut |plain| open.add_inflated(plain, *limits, all))
             }
             _ => {
-                open.add(payload, self.limits.message);
+                open.add(payload, limits.message);
                 Ok(())
             }
         }
@@ -249,7 +260,7 @@ impl Messages {
     fn data_end(&mut self) -> Result<(), Fault> {
         match (&mut self.inflater, &mut self.open) {
             (Some(inflater), Some(open)) if open.is_compressed => {
-                inflater.end(&mut |plain| open.add_inflated(plain, self.limits))
+                inflater.end(&mut |plain| open.add_inflated(plain, self.limits, &mut self.all))
             }
             _ => Ok(()),
         }
@@ -266,10 +277,14 @@ impl Open {
         }
     }
 
-    fn add_inflated(&mut self, bytes: &[u8], limits: Limits) -> Result<(), Fault> {
+    fn add_inflated(&mut self, bytes: &[u8], limits: Limits, all: &mut Sum) -> Result<(), Fault> {
         self.inflated = self.inflated.saturating_add(bytes.len());
+        all.inflated = all.inflated.saturating_add(bytes.len());
         self.add(bytes, limits.message);
-        if self.inflated > limits.inflated { Err(Fault::TooLarge) } else { Ok(()) }
+        let Inflation { most, .. } = limits.inflated;
+        let is_too_much =
+            self.inflated > most || all.inflated > limits.inflated.for_each(all.deflated);
+        if is_too_much { Err(Fault::TooLarge) } else { Ok(()) }
     }
 }
 
@@ -288,7 +303,7 @@ pub(crate) fn fuzz(input: &[u8]) {
     let (&first, bytes) = input.split_first().unwrap_or((&0, &[]));
     let keeps = first & 2 == 0;
     let compression = (first & 1 == 1).then_some(Compression { keeps });
-    let limits = Limits { message: 512, inflated: 4096 };
+    let limits = Limits { message: 512, inflated: Inflation { most: 4096, ratio: 1 } };
     let told = |size: usize| {
         let (mut messages, mut said) = (Messages::new(compression, limits), Vec::new());
         for chunk in bytes.chunks(size) {
@@ -317,7 +332,7 @@ mod tests {
     use super::*;
     use crate::observe::decode::chunking;
 
-    const LIMITS: Limits = Limits { message: 64, inflated: 1024 };
+    const LIMITS: Limits = Limits { message: 64, inflated: Inflation { most: 1024, ratio: 1 } };
     const KEPT: Option<Compression> = Some(Compression { keeps: true });
 
     /// A frame: its first byte, its mask, its payload.
@@ -461,6 +476,27 @@ mod tests {
             let expected = (vec!["good".to_owned()], Some(fault));
             assert_eq!(told(compression, [&talk[..]]), expected, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn many_short_messages_may_not_become_many_long_ones() {
+        let long = vec![b'x'; 512 << 10];
+        let mut state = Compress::new(flate2::Compression::fast(), false);
+        let message = frame(0xc1, None, &deflated(&mut state, &long));
+        let read = |ratio: usize| {
+            let inflated = Inflation { most: 8 << 20, ratio };
+            let limits = Limits { message: 1 << 20, inflated };
+            let mut messages = Messages::new(Some(Compression { keeps: false }), limits);
+            let mut whole = 0;
+            for _ in 0..8 {
+                messages.push(&message, &mut |message| {
+                    whole += usize::from(message == Message::Data(&long));
+                });
+            }
+            (whole, messages.fault())
+        };
+        assert_eq!(read(2000), (8, None));
+        assert_eq!(read(1), (2, Some(Fault::TooLarge)), "a MiB, and no more");
     }
 
     #[test]
