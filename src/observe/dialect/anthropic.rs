@@ -134,7 +134,7 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
     Ok(())
 }
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
+fn begin(context: Context) -> Box<dyn Answer> {
     Box::new(Messages {
         is_error: context.is_error(),
         error: context.error(),
@@ -430,8 +430,7 @@ mod tests {
     use super::*;
 
     fn facts(events: &[&str]) -> (ResponseFacts, Vec<Content>) {
-        let context =
-            Context { status: 200, provider: "anthropic", operation: None, choices: None };
+        let context = Context::of(200);
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let frames = events.iter().map(|event| Frame { name: b"", data: event.as_bytes() });
         let contents = frames.map(|frame| answer.frame(frame, &mut facts).unwrap()).collect();
@@ -568,8 +567,7 @@ mod tests {
 
     #[test]
     fn a_stream_ends_with_its_own_word_and_keeps_what_it_began_with() {
-        let context =
-            Context { status: 200, provider: "anthropic", operation: None, choices: None };
+        let context = Context::of(200);
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         for (event, ended) in [
             (

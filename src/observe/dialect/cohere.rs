@@ -114,7 +114,7 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
     Ok(())
 }
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
+fn begin(context: Context) -> Box<dyn Answer> {
     Box::new(Cohere {
         is_error: context.is_error(),
         error: context.error(),
@@ -375,8 +375,7 @@ mod tests {
     use super::*;
 
     fn facts(operation: Operation, status: u16, body: &str) -> ResponseFacts {
-        let context =
-            Context { status, provider: "cohere", operation: Some(operation), choices: None };
+        let context = Context { operation: Some(operation), ..Context::of(status) };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         answer.document(body.as_bytes(), &mut facts).unwrap();
         facts
@@ -449,12 +448,7 @@ mod tests {
 
     #[test]
     fn only_what_was_generated_is_content_and_either_version_has_its_end() {
-        let context = Context {
-            status: 200,
-            provider: "cohere",
-            operation: Some(Operation::Chat),
-            choices: None,
-        };
+        let context = Context { operation: Some(Operation::Chat), ..Context::of(200) };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let mut told = |data: &str| {
             let frame = Frame { name: b"", data: data.as_bytes() };

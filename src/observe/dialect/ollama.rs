@@ -156,7 +156,7 @@ fn fill(
     Ok(())
 }
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
+fn begin(context: Context) -> Box<dyn Answer> {
     Box::new(Ollama {
         is_error: context.is_error(),
         error: context.error(),
@@ -398,7 +398,7 @@ mod tests {
         let mut facts = RequestFacts::default();
         embed(br#"{"input":"a","dimensions":64}"#, &mut facts).unwrap();
         assert_eq!(facts.dimensions, Some(64));
-        let context = Context { status: 200, provider: "ollama", operation: None, choices: None };
+        let context = Context::of(200);
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let mut frame = |data: &str| {
             let frame = Frame { name: b"", data: data.as_bytes() };

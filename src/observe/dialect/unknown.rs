@@ -36,7 +36,7 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
     result
 }
 
-fn answer(context: Context<'_>) -> Box<dyn Answer> {
+fn answer(context: Context) -> Box<dyn Answer> {
     let (is_error, error) = (context.is_error(), context.error());
     Box::new(Unknown { is_error, error, ..Unknown::default() })
 }
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     fn facts(status: u16, frames: &[&str]) -> ResponseFacts {
-        let context = Context { status, provider: "x", operation: None, choices: None };
+        let context = Context::of(status);
         let (mut answer, mut facts) = (answer(context), ResponseFacts::default());
         for frame in frames {
             let frame = Frame { name: b"", data: frame.as_bytes() };

@@ -17,7 +17,7 @@ pub(super) const FETCH: Fetch = Fetch { method: "GET", answer: begin };
 /// What a call of a batch costs is the price of this tier.
 const TIER: &str = "batch";
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
+fn begin(context: Context) -> Box<dyn Answer> {
     let (is_error, error) = (context.is_error(), context.error());
     Box::new(Results { is_error, error, calls: 0, others: None, total: None })
 }
@@ -123,8 +123,7 @@ mod tests {
 
     #[test]
     fn the_lines_of_a_batch_add_up_and_other_models_apart() {
-        let context =
-            Context { status: 200, provider: "anthropic", operation: None, choices: None };
+        let context = Context::of(200);
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let line = |model: &str, cached: u64| {
             format!(

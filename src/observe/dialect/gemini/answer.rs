@@ -37,7 +37,7 @@ const FINISHED: [&str; 9] = [
 const BLOCKED: [&str; 5] = ["SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT", "IMAGE_SAFETY"];
 
 /// Begins to read an answer.
-pub(super) fn begin(context: Context<'_>) -> Box<dyn Answer> {
+pub(super) fn begin(context: Context) -> Box<dyn Answer> {
     Box::new(Generated {
         is_error: context.is_error(),
         error: context.error(),
@@ -287,8 +287,7 @@ mod tests {
     use super::*;
 
     fn facts(chunks: &[&str]) -> (ResponseFacts, Vec<Content>, bool) {
-        let context =
-            Context { status: 200, provider: "gcp.gemini", operation: None, choices: None };
+        let context = Context::of(200);
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let frames = chunks.iter().map(|chunk| Frame { name: b"", data: chunk.as_bytes() });
         let contents = frames.map(|frame| answer.frame(frame, &mut facts).unwrap()).collect();
@@ -366,8 +365,7 @@ mod tests {
 
     #[test]
     fn a_torn_document_tells_its_usage_from_its_tail() {
-        let context =
-            Context { status: 200, provider: "gcp.gemini", operation: None, choices: None };
+        let context = Context::of(200);
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let tail = br#"s \"usageMetadata\" {"}]}}],"usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":2},"modelVersion":"g"}"#;
         answer.tail(tail, &mut facts);

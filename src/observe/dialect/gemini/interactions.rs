@@ -10,7 +10,7 @@ use crate::observe::shapes::failure::Failure;
 use crate::observe::shapes::lenient::{Filled, List, Object, Text, Unread, fields, read};
 
 /// Begins to read an answer.
-pub(super) fn begin(context: Context<'_>) -> Box<dyn Answer> {
+pub(super) fn begin(context: Context) -> Box<dyn Answer> {
     let (is_error, error) = (context.is_error(), context.error());
     Box::new(Interacted { is_error, error, counts: Counts::default(), done: false })
 }
@@ -165,8 +165,7 @@ mod tests {
     use super::*;
 
     fn told(event: &str) -> (ResponseFacts, Content) {
-        let context =
-            Context { status: 200, provider: "gcp.gemini", operation: None, choices: None };
+        let context = Context::of(200);
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let frame = Frame { name: b"", data: event.as_bytes() };
         let content = answer.frame(frame, &mut facts).unwrap();
@@ -221,14 +220,12 @@ mod tests {
             ("[DONE]", true),
             (r#"{"event_type":"step.start"}"#, false),
         ] {
-            let context =
-                Context { status: 200, provider: "gcp.gemini", operation: None, choices: None };
+            let context = Context::of(200);
             let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
             answer.frame(Frame { name: b"", data: event.as_bytes() }, &mut facts).unwrap();
             assert_eq!(answer.is_terminated(&facts), ended, "{event}");
         }
-        let context =
-            Context { status: 200, provider: "gcp.gemini", operation: None, choices: None };
+        let context = Context::of(200);
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let whole = br#"{"steps":[{"type":"function_call"},{"type":"thought"}]}"#;
         answer.document(whole, &mut facts).unwrap();

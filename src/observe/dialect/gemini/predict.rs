@@ -10,7 +10,7 @@ use crate::observe::shapes::lenient::{Count, Filled, List, Object, Unread, field
 use crate::observe::shapes::tokens::sum;
 
 /// Begins to read an answer.
-pub(super) fn begin(context: Context<'_>) -> Box<dyn Answer> {
+pub(super) fn begin(context: Context) -> Box<dyn Answer> {
     Box::new(Predicted {
         is_error: context.is_error(),
         error: context.error(),
@@ -121,12 +121,7 @@ mod tests {
     use super::*;
 
     fn usage(operation: Operation, body: &str) -> Option<Usage> {
-        let context = Context {
-            status: 200,
-            provider: "gcp.vertex_ai",
-            operation: Some(operation),
-            choices: None,
-        };
+        let context = Context { operation: Some(operation), ..Context::of(200) };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         answer.document(body.as_bytes(), &mut facts).unwrap();
         facts.usage

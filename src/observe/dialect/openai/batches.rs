@@ -21,7 +21,7 @@ const TIER: &str = "batch";
 const ID: usize = 128;
 const MODEL: usize = 256;
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
+fn begin(context: Context) -> Box<dyn Answer> {
     Box::new(Batch { is_error: context.is_error(), error: context.error() })
 }
 
@@ -112,8 +112,7 @@ mod tests {
     use super::*;
 
     fn told(more: &str) -> ResponseFacts {
-        let mut answer =
-            begin(Context { status: 200, provider: "openai", operation: None, choices: None });
+        let mut answer = begin(Context::of(200));
         let mut facts = ResponseFacts::default();
         let body = format!(r#"{{"id":"batch_1","object":"batch","model":"gpt-5-nano",{more}}}"#);
         answer.document(body.as_bytes(), &mut facts).unwrap();

@@ -18,7 +18,7 @@ pub(super) const CANCEL: Fetch = Fetch { method: "POST", answer: begin };
 const ID: usize = 128;
 const MODEL: usize = 256;
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
+fn begin(context: Context) -> Box<dyn Answer> {
     Box::new(Run { is_error: context.is_error(), error: context.error() })
 }
 
@@ -123,8 +123,7 @@ mod tests {
     use super::*;
 
     fn told(more: &str) -> ResponseFacts {
-        let mut answer =
-            begin(Context { status: 200, provider: "openai", operation: None, choices: None });
+        let mut answer = begin(Context::of(200));
         let mut facts = ResponseFacts::default();
         let body =
             format!(r#"{{"object":"eval.run","id":"evalrun_1","model":"gpt-5-nano",{more}}}"#);

@@ -55,7 +55,7 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
     Ok(())
 }
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
+fn begin(context: Context) -> Box<dyn Answer> {
     Box::new(Images {
         is_error: context.is_error(),
         error: context.error(),
@@ -197,12 +197,7 @@ mod tests {
         "output_tokens":1056,"total_tokens":1106}"#;
 
     fn answer(choices: Option<u64>) -> Box<dyn Answer> {
-        begin(Context {
-            status: 200,
-            provider: "openai",
-            operation: Some(Operation::ImageGeneration),
-            choices,
-        })
+        begin(Context { operation: Some(Operation::ImageGeneration), choices, ..Context::of(200) })
     }
 
     fn told(frames: &[String]) -> (Vec<bool>, ResponseFacts, bool) {

@@ -54,7 +54,7 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
     Ok(())
 }
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
+fn begin(context: Context) -> Box<dyn Answer> {
     Box::new(Run { is_error: context.is_error(), error: context.error(), done: false })
 }
 
@@ -261,8 +261,7 @@ mod tests {
     use super::*;
 
     fn told(events: &[&str]) -> (ResponseFacts, Vec<Content>, bool) {
-        let mut answer =
-            begin(Context { status: 200, provider: "openai", operation: None, choices: None });
+        let mut answer = begin(Context::of(200));
         let mut facts = ResponseFacts::default();
         let frames = events.iter().map(|event| Frame { name: b"", data: event.as_bytes() });
         let contents = frames.map(|frame| answer.frame(frame, &mut facts).unwrap()).collect();

@@ -50,7 +50,7 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
     result
 }
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
+fn begin(context: Context) -> Box<dyn Answer> {
     Box::new(Speech { is_error: context.is_error(), error: context.error(), done: false })
 }
 
@@ -134,12 +134,7 @@ mod tests {
 
     #[test]
     fn togethers_chunks_are_sound_and_end_as_its_others_do() {
-        let context = Context {
-            status: 200,
-            provider: "together_ai",
-            operation: Some(Operation::Speech),
-            choices: None,
-        };
+        let context = Context { operation: Some(Operation::Speech), ..Context::of(200) };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let mut see =
             |data: &[u8]| answer.frame(Frame { name: b"", data }, &mut facts).unwrap().other;
@@ -154,12 +149,7 @@ mod tests {
 
     #[test]
     fn events_carry_sound_and_the_last_one_the_usage() {
-        let context = Context {
-            status: 200,
-            provider: "openai",
-            operation: Some(Operation::Speech),
-            choices: None,
-        };
+        let context = Context { operation: Some(Operation::Speech), ..Context::of(200) };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let mut see =
             |data: &[u8]| answer.frame(Frame { name: b"", data }, &mut facts).unwrap().other;

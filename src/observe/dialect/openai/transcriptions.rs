@@ -50,7 +50,7 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
     Ok(())
 }
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
+fn begin(context: Context) -> Box<dyn Answer> {
     Box::new(Heard { is_error: context.is_error(), error: context.error(), done: false })
 }
 
@@ -165,12 +165,7 @@ mod tests {
     use super::*;
 
     fn answer() -> Box<dyn Answer> {
-        begin(Context {
-            status: 200,
-            provider: "openai",
-            operation: Some(Operation::Transcription),
-            choices: None,
-        })
+        begin(Context { operation: Some(Operation::Transcription), ..Context::of(200) })
     }
 
     fn usage(body: &str) -> Option<Usage> {

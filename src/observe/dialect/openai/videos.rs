@@ -51,11 +51,11 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
     Ok(())
 }
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
+fn begin(context: Context) -> Box<dyn Answer> {
     Box::new(Job { is_error: context.is_error(), error: context.error(), is_longer: false })
 }
 
-fn begin_longer(context: Context<'_>) -> Box<dyn Answer> {
+fn begin_longer(context: Context) -> Box<dyn Answer> {
     Box::new(Job { is_error: context.is_error(), error: context.error(), is_longer: true })
 }
 
@@ -155,9 +155,9 @@ impl Answer for Job {
 mod tests {
     use super::*;
 
-    fn told(begin: fn(Context<'_>) -> Box<dyn Answer>, body: &str) -> ResponseFacts {
+    fn told(begin: fn(Context) -> Box<dyn Answer>, body: &str) -> ResponseFacts {
         let operation = Some(Operation::VideoGeneration);
-        let context = Context { status: 200, provider: "openai", operation, choices: None };
+        let context = Context { operation, ..Context::of(200) };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         answer.document(body.as_bytes(), &mut facts).unwrap();
         facts

@@ -17,7 +17,7 @@ const WORD: usize = 64;
 const TRIES: usize = 4;
 
 /// Begins to read an answer.
-pub(super) fn begin(context: Context<'_>) -> Box<dyn Answer> {
+pub(super) fn begin(context: Context) -> Box<dyn Answer> {
     Box::new(Reading {
         is_error: context.is_error(),
         error: context.error(),
@@ -277,8 +277,7 @@ mod tests {
 
     fn told(events: &[&str]) -> (ResponseFacts, Vec<Content>, bool) {
         let operation = Some(Operation::Chat);
-        let mut answer =
-            begin(Context { status: 200, provider: "openai", operation, choices: None });
+        let mut answer = begin(Context { operation, ..Context::of(200) });
         let mut facts = ResponseFacts::default();
         let frames = events.iter().map(|event| Frame { name: b"", data: event.as_bytes() });
         let contents = frames.map(|frame| answer.frame(frame, &mut facts).unwrap()).collect();
@@ -292,8 +291,7 @@ mod tests {
 
     fn whole(body: &str) -> ResponseFacts {
         let operation = Some(Operation::Chat);
-        let mut answer =
-            begin(Context { status: 200, provider: "openai", operation, choices: None });
+        let mut answer = begin(Context { operation, ..Context::of(200) });
         let mut facts = ResponseFacts::default();
         answer.document(body.as_bytes(), &mut facts).unwrap();
         facts
@@ -441,8 +439,7 @@ mod tests {
     fn the_end_of_a_cut_response_tells_its_usage_and_no_other_does() {
         let tail = |body: &str| {
             let operation = Some(Operation::Chat);
-            let mut answer =
-                begin(Context { status: 200, provider: "openai", operation, choices: None });
+            let mut answer = begin(Context { operation, ..Context::of(200) });
             let mut facts =
                 ResponseFacts { finish_reasons: vec![None], ..ResponseFacts::default() };
             answer.tail(body.as_bytes(), &mut facts);
