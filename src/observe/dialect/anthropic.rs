@@ -135,19 +135,12 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
 }
 
 fn begin(context: Context) -> Box<dyn Answer> {
-    Box::new(Messages {
-        is_error: context.is_error(),
-        error: context.error(),
-        counts: Counts::default(),
-        stopped: false,
-    })
+    Box::new(Messages { context, counts: Counts::default(), stopped: false })
 }
 
 #[derive(Debug)]
 struct Messages {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
     counts: Counts,
     stopped: bool,
 }
@@ -353,8 +346,8 @@ impl Messages {
     }
 
     fn fail(&self, error: &Failure<'_>, kind: &Text<'_>, facts: &mut ResponseFacts) {
-        if error.is_some || self.is_error || kind.as_str() == "error" {
-            error.tell(&Word::default(), kind, &self.error, facts);
+        if error.is_some || self.context.is_error() || kind.as_str() == "error" {
+            error.tell(&Word::default(), kind, &self.context.error(), facts);
         }
     }
 }
@@ -411,7 +404,7 @@ impl Answer for Messages {
             return result;
         }
         self.fail(&message.error, &message.kind, facts);
-        if message.kind.as_str() != "error" && !self.is_error {
+        if message.kind.as_str() != "error" && !self.context.is_error() {
             self.message(&message, facts);
             for block in message.content.iter() {
                 tool(block, facts);

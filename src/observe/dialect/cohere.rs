@@ -115,19 +115,12 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
 }
 
 fn begin(context: Context) -> Box<dyn Answer> {
-    Box::new(Cohere {
-        is_error: context.is_error(),
-        error: context.error(),
-        chats: context.operation == Some(Operation::Chat),
-        ended: false,
-    })
+    Box::new(Cohere { context, chats: context.operation == Some(Operation::Chat), ended: false })
 }
 
 #[derive(Debug)]
 struct Cohere {
-    is_error: bool,
-    // The word for an error, which Cohere tells in a sentence.
-    error: String,
+    context: Context,
     // There is one choice; embeddings and rankings have none.
     chats: bool,
     ended: bool,
@@ -305,14 +298,14 @@ impl Cohere {
         self.stop(event, facts);
         let inner = &event.delta.error;
         let failure = if inner.is_some { inner } else { &event.error };
-        if failure.is_some || self.is_error {
-            failure.tell(&event.code, &Text::default(), &self.error, facts);
+        if failure.is_some || self.context.is_error() {
+            failure.tell(&event.code, &Text::default(), &self.context.error(), facts);
         }
     }
 
     /// Why the model stopped: there is one choice.
     fn stop(&self, event: &Event<'_>, facts: &mut ResponseFacts) {
-        if !self.chats || self.is_error {
+        if !self.chats || self.context.is_error() {
             return;
         }
         if facts.finish_reasons.is_empty() {

@@ -82,14 +82,12 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
 }
 
 fn begin(context: Context) -> Box<dyn Answer> {
-    Box::new(LlamaCpp { is_error: context.is_error(), error: context.error(), stopped: false })
+    Box::new(LlamaCpp { context, stopped: false })
 }
 
 #[derive(Debug)]
 struct LlamaCpp {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
     stopped: bool,
 }
 
@@ -120,8 +118,8 @@ impl LlamaCpp {
         }
         claim(&mut facts.claimed, event.timings.claimed());
         self.stopped |= event.stop.0 == Some(true);
-        if event.error.is_some || self.is_error {
-            event.error.tell(&event.code, &event.kind, &self.error, facts);
+        if event.error.is_some || self.context.is_error() {
+            event.error.tell(&event.code, &event.kind, &self.context.error(), facts);
             return;
         }
         if facts.finish_reasons.is_empty() {

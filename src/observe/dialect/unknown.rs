@@ -37,16 +37,14 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
 }
 
 fn answer(context: Context) -> Box<dyn Answer> {
-    let (is_error, error) = (context.is_error(), context.error());
-    Box::new(Unknown { is_error, error, ..Unknown::default() })
+    Box::new(Unknown { context, tokens: Tokens::default() })
 }
 
 /// An answer of which the last count of each kind is kept: some split them over several events,
 /// others repeat them with each.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Unknown {
-    is_error: bool,
-    error: String,
+    context: Context,
     tokens: Tokens,
 }
 
@@ -85,8 +83,12 @@ impl Unknown {
         }
         let nested = &outer.inner.error;
         let failure = if nested.is_some { nested } else { &outer.error };
-        if failure.is_some || named_error || self.is_error || outer.kind.as_str() == "error" {
-            failure.tell(&outer.code, &outer.kind, &self.error, facts);
+        if failure.is_some
+            || named_error
+            || self.context.is_error()
+            || outer.kind.as_str() == "error"
+        {
+            failure.tell(&outer.code, &outer.kind, &self.context.error(), facts);
         }
     }
 }

@@ -18,16 +18,13 @@ pub(super) const FETCH: Fetch = Fetch { method: "GET", answer: begin };
 const TIER: &str = "batch";
 
 fn begin(context: Context) -> Box<dyn Answer> {
-    let (is_error, error) = (context.is_error(), context.error());
-    Box::new(Results { is_error, error, calls: 0, others: None, total: None })
+    Box::new(Results { context, calls: 0, others: None, total: None })
 }
 
 /// The lines so far.
 #[derive(Debug)]
 struct Results {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
     calls: u64,
     // Tokens of other models than the first.
     others: Option<u64>,
@@ -101,8 +98,8 @@ impl Answer for Results {
     fn document(&mut self, body: &[u8], facts: &mut ResponseFacts) -> Result<(), Unread> {
         let mut line = Line::default();
         read(body, &mut line)?;
-        if line.error.is_some || self.is_error {
-            line.error.tell(&Word::default(), &line.kind, &self.error, facts);
+        if line.error.is_some || self.context.is_error() {
+            line.error.tell(&Word::default(), &line.kind, &self.context.error(), facts);
         }
         Ok(())
     }

@@ -38,19 +38,12 @@ const BLOCKED: [&str; 5] = ["SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT"
 
 /// Begins to read an answer.
 pub(super) fn begin(context: Context) -> Box<dyn Answer> {
-    Box::new(Generated {
-        is_error: context.is_error(),
-        error: context.error(),
-        counts: Counts::default(),
-        queries: 0,
-    })
+    Box::new(Generated { context, counts: Counts::default(), queries: 0 })
 }
 
 #[derive(Debug)]
 struct Generated {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
     counts: Counts,
     // Searches that some chunk told of.
     queries: u64,
@@ -210,8 +203,8 @@ impl Generated {
             facts.finish_reasons = vec![Some(reason)];
         }
         self.count(chunk, facts);
-        if chunk.error.is_some || self.is_error {
-            chunk.error.tell_alone(&self.error, facts);
+        if chunk.error.is_some || self.context.is_error() {
+            chunk.error.tell_alone(&self.context.error(), facts);
         }
         content
     }

@@ -11,15 +11,12 @@ use crate::observe::shapes::lenient::{Filled, List, Object, Text, Unread, fields
 
 /// Begins to read an answer.
 pub(super) fn begin(context: Context) -> Box<dyn Answer> {
-    let (is_error, error) = (context.is_error(), context.error());
-    Box::new(Interacted { is_error, error, counts: Counts::default(), done: false })
+    Box::new(Interacted { context, counts: Counts::default(), done: false })
 }
 
 #[derive(Debug)]
 struct Interacted {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
     counts: Counts,
     done: bool,
 }
@@ -110,8 +107,8 @@ impl Interacted {
     }
 
     fn fail(&self, error: &Failure<'_>, named: bool, facts: &mut ResponseFacts) {
-        if error.is_some || named || self.is_error {
-            error.tell_alone(&self.error, facts);
+        if error.is_some || named || self.context.is_error() {
+            error.tell_alone(&self.context.error(), facts);
         }
     }
 }

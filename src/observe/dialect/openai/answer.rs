@@ -35,9 +35,7 @@ pub(super) fn begin_deferred(context: Context) -> Box<dyn Answer> {
 
 #[derive(Debug)]
 struct OpenAi {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
     counting: Counting,
     done: bool,
     // Tool calls seen so far, by choice.
@@ -217,8 +215,7 @@ impl OpenAi {
         use Operation::{Embeddings, Rerank};
         let all_input = matches!(context.operation, Some(Embeddings | Rerank));
         Self {
-            is_error: context.is_error(),
-            error: context.error(),
+            context,
             counting: Counting { all_input },
             done: false,
             tools: Vec::new(),
@@ -261,10 +258,13 @@ impl OpenAi {
         let in_choice = chunk.choices.iter().map(|choice| &choice.error);
         let mut failures = [&chunk.error, &chunk.groq.error].into_iter().chain(in_choice);
         let failure = failures.find(|failure| failure.is_some);
-        let said = named || self.is_error || chunk.object.as_str() == "error" || chunk.is_broken();
+        let said = named
+            || self.context.is_error()
+            || chunk.object.as_str() == "error"
+            || chunk.is_broken();
         if failure.is_some() || said {
             let failure = failure.unwrap_or(&chunk.error);
-            failure.tell(&chunk.code, &chunk.kind, &self.error, facts);
+            failure.tell(&chunk.code, &chunk.kind, &self.context.error(), facts);
         }
     }
 

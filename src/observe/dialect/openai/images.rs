@@ -56,20 +56,12 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
 }
 
 fn begin(context: Context) -> Box<dyn Answer> {
-    Box::new(Images {
-        is_error: context.is_error(),
-        error: context.error(),
-        wanted: context.choices,
-        made: 0,
-        done: false,
-    })
+    Box::new(Images { context, wanted: context.choices, made: 0, done: false })
 }
 
 #[derive(Debug)]
 struct Images {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
     // So many pictures were asked for; and so many of a stream are finished.
     wanted: Option<u64>,
     made: u64,
@@ -135,8 +127,8 @@ impl Images {
     }
 
     fn apply_error(&self, whole: &Whole<'_>, named: bool, facts: &mut ResponseFacts) {
-        if whole.error.is_some || named || self.is_error {
-            whole.error.tell(&whole.code, &whole.kind, &self.error, facts);
+        if whole.error.is_some || named || self.context.is_error() {
+            whole.error.tell(&whole.code, &whole.kind, &self.context.error(), facts);
         }
     }
 }

@@ -51,14 +51,12 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
 }
 
 fn begin(context: Context) -> Box<dyn Answer> {
-    Box::new(Speech { is_error: context.is_error(), error: context.error(), done: false })
+    Box::new(Speech { context, done: false })
 }
 
 #[derive(Debug)]
 struct Speech {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
     done: bool,
 }
 
@@ -90,8 +88,8 @@ impl Speech {
         }
         let kind = told.kind.as_str();
         self.done |= kind == "speech.audio.done";
-        if told.error.is_some || named || kind == "error" || self.is_error {
-            told.error.tell(&told.code, &told.kind, &self.error, facts);
+        if told.error.is_some || named || kind == "error" || self.context.is_error() {
+            told.error.tell(&told.code, &told.kind, &self.context.error(), facts);
         }
         Ok(told.audio.0)
     }

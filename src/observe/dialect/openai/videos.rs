@@ -52,18 +52,16 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
 }
 
 fn begin(context: Context) -> Box<dyn Answer> {
-    Box::new(Job { is_error: context.is_error(), error: context.error(), is_longer: false })
+    Box::new(Job { context, is_longer: false })
 }
 
 fn begin_longer(context: Context) -> Box<dyn Answer> {
-    Box::new(Job { is_error: context.is_error(), error: context.error(), is_longer: true })
+    Box::new(Job { context, is_longer: true })
 }
 
 #[derive(Debug)]
 struct Job {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
     // It goes on with a video.
     is_longer: bool,
 }
@@ -136,12 +134,12 @@ impl Answer for Job {
     fn document(&mut self, body: &[u8], facts: &mut ResponseFacts) -> Result<(), Unread> {
         let mut job = Body::default();
         read(body, &mut job)?;
-        if !self.is_error {
+        if !self.context.is_error() {
             self.apply(&job, facts);
         }
         // A job that failed tells why, and one that went well that there is no error.
-        if self.is_error || job.error.is_some || job.status.as_str() == "failed" {
-            job.error.tell(&job.code, &job.kind, &self.error, facts);
+        if self.context.is_error() || job.error.is_some || job.status.as_str() == "failed" {
+            job.error.tell(&job.code, &job.kind, &self.context.error(), facts);
         }
         Ok(())
     }

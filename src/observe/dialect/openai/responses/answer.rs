@@ -18,19 +18,12 @@ const TRIES: usize = 4;
 
 /// Begins to read an answer.
 pub(super) fn begin(context: Context) -> Box<dyn Answer> {
-    Box::new(Reading {
-        is_error: context.is_error(),
-        error: context.error(),
-        items: Items::default(),
-        done: false,
-    })
+    Box::new(Reading { context, items: Items::default(), done: false })
 }
 
 #[derive(Debug)]
 struct Reading {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
     // Those that a stream told of so far.
     items: Items,
     done: bool,
@@ -167,14 +160,14 @@ impl Reading {
     }
 
     fn fail(&self, error: &Failure<'_>, code: &Word, kind: &Text<'_>, facts: &mut ResponseFacts) {
-        error.tell(code, kind, &self.error, facts);
+        error.tell(code, kind, &self.context.error(), facts);
     }
 
     /// Errors of an event: an event of its own, in either shape, and that of a response that failed
     /// are one error.
     fn fail_event(&self, event: &Event<'_>, named: bool, facts: &mut ResponseFacts) {
         let is_error = event.kind.as_str() == "error" || event.error.is_some || named;
-        if is_error || self.is_error {
+        if is_error || self.context.is_error() {
             self.fail(&event.error, &event.code, &event.kind, facts);
         }
         if let Some(response) = &event.response.0
@@ -224,7 +217,7 @@ impl Answer for Reading {
         }
         self.apply(&response, facts);
         let failed = response.error.is_some || response.status.as_str() == "failed";
-        if failed || self.is_error {
+        if failed || self.context.is_error() {
             self.fail(&response.error, &response.code, &response.kind, facts);
         }
         Ok(())
