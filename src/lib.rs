@@ -6,11 +6,11 @@
 //!              ▼                 ▼
 //!            tape   (bounded by bytes, never waits)      tape      the seam
 //!              ▼
-//!        decode: content-encoding off ─► SSE | NDJSON | JSON
+//!        decode: content-encoding off ─► SSE | NDJSON | JSON | forms | WebSocket
 //!              ▼                                         observe   PURE: no I/O, no clock
-//!        dialect: openai | anthropic | gemini | ollama | unknown
+//!        dialect: openai | anthropic | gemini | ollama | cohere | llamacpp | unknown
 //!              ▼
-//!        Observation  (one plain struct)  ─► price
+//!        Observation  (one plain struct for each call)  ─► price
 //!              ▼
 //!        spans, metrics, logs, lines ─► OTLP, /metrics   report    knows OpenTelemetry
 //! ```

@@ -20,8 +20,8 @@ pub use extensions::{Compression, Extensions};
 const HEADER: usize = 14;
 /// The longest payload of a control frame.
 const CONTROL: u64 = 125;
-/// The code of a close frame without one.
-const NO_CODE: u16 = 1005;
+/// The code of a close frame without one (RFC 6455 7.4.1).
+pub const NO_CODE: u16 = 1005;
 
 /// What one direction says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
