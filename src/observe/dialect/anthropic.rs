@@ -421,12 +421,10 @@ impl Answer for Messages {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::dialect::told;
 
     fn facts(events: &[&str]) -> (ResponseFacts, Vec<Content>) {
-        let context = Context::of(200);
-        let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
-        let frames = events.iter().map(|event| Frame { name: b"", data: event.as_bytes() });
-        let contents = frames.map(|frame| answer.frame(frame, &mut facts).unwrap()).collect();
+        let (facts, contents, _) = told::by_events(begin(Context::of(200)), events);
         (facts, contents)
     }
 

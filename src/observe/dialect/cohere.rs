@@ -366,12 +366,13 @@ impl Answer for Cohere {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::dialect::told;
 
     fn facts(operation: Operation, status: u16, body: &str) -> ResponseFacts {
-        let context = Context { operation: Some(operation), ..Context::of(status) };
-        let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
-        answer.document(body.as_bytes(), &mut facts).unwrap();
-        facts
+        told::by_document(
+            begin(Context { operation: Some(operation), ..Context::of(status) }),
+            body,
+        )
     }
 
     #[test]

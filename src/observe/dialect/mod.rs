@@ -17,6 +17,9 @@ pub mod cohere;
 pub mod llamacpp;
 /// Everything else.
 pub mod unknown;
+/// What answers tell.
+#[cfg(test)]
+mod told;
 
 use std::fmt::Debug;
 

@@ -278,14 +278,10 @@ impl Answer for Generated {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::dialect::told;
 
     fn facts(chunks: &[&str]) -> (ResponseFacts, Vec<Content>, bool) {
-        let context = Context::of(200);
-        let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
-        let frames = chunks.iter().map(|chunk| Frame { name: b"", data: chunk.as_bytes() });
-        let contents = frames.map(|frame| answer.frame(frame, &mut facts).unwrap()).collect();
-        let terminated = answer.is_terminated(&facts);
-        (facts, contents, terminated)
+        told::by_events(begin(Context::of(200)), chunks)
     }
 
     fn parts(parts: &str) -> String {

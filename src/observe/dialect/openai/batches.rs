@@ -108,13 +108,11 @@ impl Answer for Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::dialect::told;
 
     fn told(more: &str) -> ResponseFacts {
-        let mut answer = begin(Context::of(200));
-        let mut facts = ResponseFacts::default();
         let body = format!(r#"{{"id":"batch_1","object":"batch","model":"gpt-5-nano",{more}}}"#);
-        answer.document(body.as_bytes(), &mut facts).unwrap();
-        facts
+        told::by_document(begin(Context::of(200)), &body)
     }
 
     #[test]

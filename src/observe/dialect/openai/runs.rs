@@ -257,14 +257,10 @@ impl Answer for Run {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::dialect::told;
 
     fn told(events: &[&str]) -> (ResponseFacts, Vec<Content>, bool) {
-        let mut answer = begin(Context::of(200));
-        let mut facts = ResponseFacts::default();
-        let frames = events.iter().map(|event| Frame { name: b"", data: event.as_bytes() });
-        let contents = frames.map(|frame| answer.frame(frame, &mut facts).unwrap()).collect();
-        let done = answer.is_terminated(&facts);
-        (facts, contents, done)
+        told::by_events(begin(Context::of(200)), events)
     }
 
     fn run(more: &str) -> String {

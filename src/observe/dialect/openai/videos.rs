@@ -152,13 +152,11 @@ impl Answer for Job {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::dialect::told;
 
     fn told(begin: fn(Context) -> Box<dyn Answer>, body: &str) -> ResponseFacts {
         let operation = Some(Operation::VideoGeneration);
-        let context = Context { operation, ..Context::of(200) };
-        let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
-        answer.document(body.as_bytes(), &mut facts).unwrap();
-        facts
+        told::by_document(begin(Context { operation, ..Context::of(200) }), body)
     }
 
     fn job(status: &str) -> String {

@@ -266,16 +266,15 @@ impl Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::dialect::told;
     use crate::observe::observation::Operation;
 
+    fn answer() -> Box<dyn Answer> {
+        begin(Context { operation: Some(Operation::Chat), ..Context::of(200) })
+    }
+
     fn told(events: &[&str]) -> (ResponseFacts, Vec<Content>, bool) {
-        let operation = Some(Operation::Chat);
-        let mut answer = begin(Context { operation, ..Context::of(200) });
-        let mut facts = ResponseFacts::default();
-        let frames = events.iter().map(|event| Frame { name: b"", data: event.as_bytes() });
-        let contents = frames.map(|frame| answer.frame(frame, &mut facts).unwrap()).collect();
-        let done = answer.is_terminated(&facts);
-        (facts, contents, done)
+        told::by_events(answer(), events)
     }
 
     fn facts(events: &[&str]) -> ResponseFacts {
@@ -283,11 +282,7 @@ mod tests {
     }
 
     fn whole(body: &str) -> ResponseFacts {
-        let operation = Some(Operation::Chat);
-        let mut answer = begin(Context { operation, ..Context::of(200) });
-        let mut facts = ResponseFacts::default();
-        answer.document(body.as_bytes(), &mut facts).unwrap();
-        facts
+        told::by_document(answer(), body)
     }
 
     #[test]
