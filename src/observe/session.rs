@@ -11,6 +11,7 @@ use super::dialect::Dialogue;
 use super::estimate::Grounds;
 use super::notes::Notes;
 use super::observation::{Estimate, HttpFacts, Known, Note, Observation, Part};
+use super::shapes::lenient::Unread;
 use super::shapes::mend;
 use super::turns::{Ended, Turn, Turns};
 use super::verdict::{Evidence, Reading, Verdict};
@@ -86,7 +87,10 @@ impl Session {
         let messages = if is_answer { &mut *server } else { client };
         messages.push(bytes, &mut |message| match message {
             Message::Data(data) => {
+                let before = turns.steps();
                 let (read, _) = mend::reading(data, |data| match direction {
+                    // What did something counts once, however much of it could be read.
+                    _ if turns.steps() > before => Err(Unread::Bad),
                     Direction::Request => dialogue.asked(data, turns),
                     Direction::Response => dialogue.answered(data, turns),
                 });
@@ -122,6 +126,11 @@ impl Session {
                 self.turns.leave_all();
             }
         }
+    }
+
+    /// There is no room for the texts of its calls.
+    pub fn let_go(&mut self) {
+        self.turns.let_go();
     }
 
     /// The connection is over, for this reason. Who said first that nothing more will be said left the
