@@ -85,6 +85,7 @@ impl Session {
         turns.at(at);
         let is_answer = direction == Direction::Response;
         let messages = if is_answer { &mut *server } else { client };
+        messages.at(at);
         messages.push(bytes, &mut |message| match message {
             Message::Data(data) => {
                 let before = turns.steps();
