@@ -146,7 +146,7 @@ impl Observer {
     /// There is no room for what it holds: lets go of all that, as if the tape were torn here.
     pub fn let_go(&mut self) {
         self.notes.add(Note::MemoryShort);
-        let (client, server) = self.session.as_ref().map_or((0, 0), |session| session.unread());
+        let (client, server) = self.session.as_mut().map_or((0, 0), |session| session.let_go());
         if client > 0 || self.request.as_ref().is_some_and(|request| request.held() > 0) {
             self.tear_request();
             // A form's fields, too, which outlast a tear.
@@ -155,7 +155,6 @@ impl Observer {
         if server > 0 || self.response.as_ref().is_some_and(|response| response.body.held() > 0) {
             self.tear_response();
         }
-        self.session.iter_mut().for_each(|session| session.let_go());
         self.kept.texts = None;
     }
 

@@ -129,9 +129,11 @@ impl Session {
         }
     }
 
-    /// There is no room for the texts of its calls.
-    pub fn let_go(&mut self) {
+    /// There is no room for what it holds: lets go of the texts of its calls, and says how many bytes
+    /// messages that have not come to their end take: the client's, the server's.
+    pub fn let_go(&mut self) -> (usize, usize) {
         self.turns.let_go();
+        (self.client.held(), self.server.held())
     }
 
     /// The connection is over, for this reason. Who said first that nothing more will be said left the
@@ -160,11 +162,6 @@ impl Session {
     /// Bytes of its buffers, about.
     pub fn held(&self) -> usize {
         self.client.held() + self.server.held() + self.turns.held()
-    }
-
-    /// Of those, what messages that have not come to their end take: the client's, the server's.
-    pub fn unread(&self) -> (usize, usize) {
-        (self.client.held(), self.server.held())
     }
 }
 
