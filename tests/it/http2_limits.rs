@@ -79,6 +79,7 @@ impl Peer {
     }
 
     /// The first frame that is looked for.
+    #[track_caller]
     fn until(&mut self, found: impl Fn(&Frame) -> bool) -> Frame {
         loop {
             let frame = self.frame().expect("the connection goes on");
@@ -167,14 +168,14 @@ fn http2_repeat_is_the_longest_body_that_is_sent_again() {
     assert_eq!((response.head.status(), times), (502, 1));
 }
 
-/// A limit of one second is met between these.
-const ABOUT_A_SECOND: std::ops::Range<Duration> =
-    Duration::from_millis(900)..Duration::from_secs(6);
+/// A limit of three seconds, within which a peer on a loaded machine answers, is met between these.
+const ABOUT_3_SECONDS: std::ops::Range<Duration> =
+    Duration::from_millis(2900)..Duration::from_secs(15);
 
 #[test]
 fn http2_ping_seconds_is_when_either_side_is_asked_for_a_sign_of_life_and_how_long_it_has() {
     let (listener, url) = bind();
-    let proxy = before(&url, "http2_ping_seconds = 1");
+    let proxy = before(&url, "http2_ping_seconds = 3");
     let begun = Instant::now();
     let mut client = Peer::client(proxy.address);
     client.ask(1);
@@ -193,21 +194,18 @@ fn http2_ping_seconds_is_when_either_side_is_asked_for_a_sign_of_life_and_how_lo
             pings += 1;
         }
     });
-    let mut last = begun;
-    for _ in 0..2 {
-        let ping = upstream.until(is_asked);
-        last = Instant::now();
-        upstream.send(PING, ACK, 0, &ping.payload);
-    }
-    assert!(begun.elapsed() > 2 * ABOUT_A_SECOND.start, "{:?}", begun.elapsed());
-    // Who does not is given up, and whoever waited for it is told so: asked after a second, and waited for
-    // one more. Counted from the last answer, since who is slow to see the question would see less of it.
+    let ping = upstream.until(is_asked);
+    let last = Instant::now();
+    upstream.send(PING, ACK, 0, &ping.payload);
+    assert!(begun.elapsed() > ABOUT_3_SECONDS.start, "{:?}", begun.elapsed());
+    // Who does not is given up, and whoever waited for it is told so: asked after three seconds, and waited
+    // for as long. Counted from the last answer, since who is slow to see the question would see less of it.
     upstream.until(is_asked);
     while upstream.frame().is_some() {}
-    let two = 2 * ABOUT_A_SECOND.start..2 * ABOUT_A_SECOND.end;
-    assert!(two.contains(&last.elapsed()), "{:?}", last.elapsed());
+    let twice = 2 * ABOUT_3_SECONDS.start..2 * ABOUT_3_SECONDS.end;
+    assert!(twice.contains(&last.elapsed()), "{:?}", last.elapsed());
     let (pings, answered) = answering.join().unwrap();
-    assert!(pings >= 2, "{pings}");
+    assert!(pings > 0, "{pings}");
     assert_eq!((answered.kind, answered.stream), (HEADERS, 1));
 }
 
