@@ -166,9 +166,15 @@ impl<S: FnMut(Observation)> Worker<S> {
 
     /// Lets go of what an observer holds.
     fn let_go(&mut self, id: u64) {
-        let Some(open) = self.open.get_mut(&id) else { return };
+        let Self { shared, sink, open, .. } = self;
+        let Some(open) = open.get_mut(&id) else { return };
         open.exchange.count_torn();
-        if catch_unwind(AssertUnwindSafe(|| open.observer.let_go())).is_err() {
+        let letting_go = catch_unwind(AssertUnwindSafe(|| {
+            open.observer.let_go();
+            // The calls that this ends: nothing more may be heard of their connection for hours.
+            open.tell_turns(&shared.once, sink);
+        }));
+        if letting_go.is_err() {
             return self.lose(id);
         }
         open.weigh(&self.shared.account);

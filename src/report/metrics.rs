@@ -141,7 +141,9 @@ fn provider(settings: &Settings, readers: impl Iterator<Item = Reader>) -> SdkMe
             let limit = if is_histogram { histogram_series } else { series };
             Stream::builder().with_cardinality_limit(limit).build().ok()
         })
-        .with_view(move |of: &Instrument| exponential.then(|| twin(of, series)).flatten());
+        .with_view(move |of: &Instrument| {
+            exponential.then(|| twin(of, histogram_series)).flatten()
+        });
     readers.fold(provider, |provider, reader| provider.with_reader(reader)).build()
 }
 
@@ -270,5 +272,36 @@ impl MetricReader for Reader {
 
     fn temporality(&self, kind: InstrumentKind) -> sdk::Temporality {
         self.0.temporality(kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+
+    use super::super::{literals, outcome, receiver, whole};
+    use super::*;
+
+    #[test]
+    fn an_exponential_histogram_has_no_more_label_sets_than_one_with_buckets() {
+        let mut exporter = receiver::exporter(([127, 0, 0, 1], 1).into());
+        exporter.histograms = Histograms::Exponential;
+        let mut settings = whole::settings(vec![exporter]);
+        settings.limits.histogram_series = 7;
+        let metrics = Metrics::new(&settings, whole::sources(), vec![], None, vec![]);
+        let mut recorder = metrics.recorder();
+        for number in 0..50 {
+            let mut of = literals::streamed_chat();
+            of.request.model = Some(format!("asked-{number}"));
+            recorder.record(&of, &outcome::of(&of));
+        }
+        let all = ExportMetricsServiceRequest::from(&metrics.collect());
+        let scopes = all.resource_metrics.into_iter().flat_map(|it| it.scope_metrics);
+        let points = scopes.flat_map(|it| it.metrics).filter_map(|it| match it.data? {
+            Data::ExponentialHistogram(it) => Some(it.data_points.len()),
+            _ => None,
+        });
+        // Those past the limit are one more.
+        assert_eq!(points.max(), Some(8));
     }
 }
