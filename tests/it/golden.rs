@@ -55,10 +55,11 @@ impl Cuts {
     }
 }
 
+/// As on a tape, where names are small (hyper parses them so).
 fn head(first: &str, headers: &[(String, String)]) -> Vec<u8> {
     let mut head = format!("{first}\n");
     for (name, value) in headers {
-        writeln!(head, "{name}: {value}").unwrap();
+        writeln!(head, "{}: {value}", name.to_ascii_lowercase()).unwrap();
     }
     head.into_bytes()
 }
