@@ -5,7 +5,9 @@ use super::super::decode::media::Shape;
 use super::super::dialect;
 use super::super::doubts;
 use super::super::estimate::Grounds;
-use super::super::observation::{Estimate, Known, Note, Observation, Operation, Part, StreamUsage};
+use super::super::observation::{
+    Estimate, NOT_PRICED, Note, Observation, Operation, Part, StreamUsage,
+};
 use super::super::shapes::lenient::Unread;
 use super::super::verdict::{self, Evidence, Reading, Verdict};
 use super::Observer;
@@ -45,7 +47,7 @@ impl Observer {
             limit_hit: verdict.limit_hit,
             usage: verdict.usage,
             estimate,
-            cost: Known::Unknown("not_priced"),
+            cost: NOT_PRICED,
             notes: self.notes.into_vec(),
         }
     }
