@@ -211,10 +211,16 @@ pub trait Dialogue: Debug + Send {
     fn answered(&mut self, message: &[u8], turns: &mut Turns) -> Result<(), Unread>;
 }
 
-/// The dialogue on a connection that a call to the path of this name began, where it is known.
-pub fn dialogue(route: Option<&str>) -> Option<Box<dyn Dialogue>> {
+/// The dialogue on a connection that a call to the path of this name began, where it is known; `model` is
+/// what that call named.
+pub fn dialogue(route: Option<&str>, model: Option<&str>) -> Option<Box<dyn Dialogue>> {
     let route = route?;
-    openai::dialogue(route).or_else(|| gemini::dialogue(route))
+    openai::dialogue(route, model).or_else(|| gemini::dialogue(route))
+}
+
+/// Whether a call to the path of this name names its model in the query.
+pub fn is_named_in_query(route: Option<&str>) -> bool {
+    route.is_some_and(openai::is_named_in_query)
 }
 
 /// The generated content that one event carried.

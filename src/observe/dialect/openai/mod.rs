@@ -148,15 +148,20 @@ pub fn find(method: &str, path: &str) -> Found {
     Found::Other { route, usage: route.is_none() && method == "POST" }
 }
 
-/// What is said on a connection that a call to the path of this name began.
-pub fn dialogue(route: &str) -> Option<Box<dyn Dialogue>> {
+/// What is said on a connection that a call to the path of this name began, which may have named a model.
+pub fn dialogue(route: &str, model: Option<&str>) -> Option<Box<dyn Dialogue>> {
     match route {
         RESPONSES => Some(Box::new(responses::Socket::default())),
-        REALTIME => Some(Box::new(realtime::Realtime::default())),
-        TRANSLATIONS => Some(Box::new(realtime::Translations::default())),
+        REALTIME => Some(Box::new(realtime::Realtime::of(model))),
+        TRANSLATIONS => Some(Box::new(realtime::Translations::of(model))),
         LIVE => Some(Box::new(live::Live::default())),
         _ => None,
     }
+}
+
+/// Whether a call to the path of this name names its model in the query.
+pub fn is_named_in_query(route: &str) -> bool {
+    matches!(route, REALTIME | TRANSLATIONS)
 }
 
 /// The deployment that a path of Azure's names, which is the model there.
