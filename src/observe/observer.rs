@@ -613,6 +613,18 @@ mod tests {
     }
 
     #[test]
+    fn a_bare_value_is_a_whole_answer_however_long_and_tells_no_usage() {
+        for body in [b"null".to_vec(), vec![b'1'; 20], vec![b'1'; 400], vec![b'1'; 17 << 20]] {
+            let mut observer = chat();
+            observer.see(at(1), Entry::Head(b"200 1.1\ncontent-type: application/json\n"));
+            body.chunks(64 << 10).for_each(|it| observer.see(at(2), Entry::Body(Answered, it)));
+            let seen = observer.finish(&ended(4, Cause::Complete));
+            let told = (seen.ending, seen.usage, seen.notes.len());
+            assert_eq!(told, (Ending::Complete, Known::Unknown("not_reported"), 0));
+        }
+    }
+
+    #[test]
     fn a_torn_document_tells_its_usage_from_its_tail() {
         let mut observer = observer("openai", "POST /v1/embeddings 1.1\n", 0);
         observer.see(at(1), Entry::Head(b"200 1.1\ncontent-type: application/json\n"));

@@ -6,6 +6,7 @@
 use super::super::{Answer, Content, Context, Fetch};
 use crate::observe::decode::Frame;
 use crate::observe::observation::{ResponseFacts, Units, Usage};
+use crate::observe::shapes::batch::TIER;
 use crate::observe::shapes::failure::{Failure, Word};
 use crate::observe::shapes::lenient::{Count, List, Object, Text, Unread, fields, read};
 use crate::observe::shapes::tokens::{Counting, Tokens};
@@ -15,8 +16,6 @@ pub(super) const FETCH: Fetch = Fetch { method: "GET", answer: begin };
 /// A batch is broken off.
 pub(super) const CANCEL: Fetch = Fetch { method: "POST", answer: begin };
 
-/// What a call of a batch costs is the price of this tier.
-const TIER: &str = "batch";
 /// Longest names that are kept.
 const ID: usize = 128;
 const MODEL: usize = 256;
