@@ -1,4 +1,5 @@
-//! What the answers of one batch used together. Knows no provider's way to tell it.
+//! What several calls used together: those of one batch, or the passes of one call. Knows no provider's way to
+//! tell it.
 
 use std::time::Duration;
 
@@ -40,7 +41,8 @@ impl Batch {
     }
 }
 
-fn plus(one: Usage, other: Usage) -> Usage {
+/// What both used. Of how many calls it is, who adds says.
+pub fn plus(one: Usage, other: Usage) -> Usage {
     Usage {
         input: sum(one.input, other.input),
         output: sum(one.output, other.output),

@@ -11,7 +11,7 @@ pub mod failure;
 pub mod grpc;
 /// Token counts, and the one nesting they become.
 pub mod tokens;
-/// What the answers of a batch used together.
+/// What several calls used together.
 pub mod batch;
 /// A usage object as it came.
 pub mod raw;

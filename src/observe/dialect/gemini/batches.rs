@@ -191,7 +191,9 @@ mod tests {
         }
         let file = told(&batch("BATCH_STATE_SUCCEEDED", r#"{"responsesFile":"files/f"}"#, "null"));
         assert_eq!((file.usage, file.pending), (None, false));
-        let failed = told(r#"{"name":"batches/b","done":true,"error":{"code":3,"status":"INVALID_ARGUMENT"},"metadata":{"state":"BATCH_STATE_FAILED"}}"#);
+        let failed = told(
+            r#"{"name":"batches/b","done":true,"error":{"code":3,"status":"INVALID_ARGUMENT"},"metadata":{"state":"BATCH_STATE_FAILED"}}"#,
+        );
         assert_eq!((failed.error.as_deref(), failed.pending), (Some("invalid_argument"), false));
     }
 

@@ -134,7 +134,8 @@ mod tests {
         let mut answer =
             begin(Context { status: 200, provider: "mistral_ai", operation: None, choices: None });
         let mut facts = ResponseFacts::default();
-        let body = format!(r#"{{"id":"job_1","object":"batch","model":"mistral-small-latest",{more}}}"#);
+        let body =
+            format!(r#"{{"id":"job_1","object":"batch","model":"mistral-small-latest",{more}}}"#);
         answer.document(body.as_bytes(), &mut facts).unwrap();
         facts
     }

@@ -171,9 +171,10 @@ impl Dialogue for Realtime {
         }
         let id = if kind == "response.done" { &said.response.id } else { &said.response_id };
         let id = if kind == "response.created" { &said.response.id } else { id };
-        let number = match self.find(id) {
+        let number = match self.find(id).filter(|number| turns.get(*number).is_some()) {
             Some(number) => number,
-            // It was made before this connection joined, or that was not read: its end tells what it used.
+            // It was made before this connection joined, that was not read, or it was forgotten: its end tells what
+            // it used.
             None if kind == "response.done" => self.begin(turns).unseen().number,
             None => return Ok(()),
         };
@@ -356,7 +357,11 @@ mod tests {
         assert_eq!((turn.marks.times.sent, turn.notes.has(Note::BeginningUnseen)), (None, true));
         assert_eq!((turn.began, turn.reading()), (Duration::from_millis(3), Reading::Whole));
         let asked = &ended[1].turn;
-        assert_eq!((asked.response.id.as_deref(), asked.number), (Some("b"), 1), "not the asked one");
+        assert_eq!(
+            (asked.response.id.as_deref(), asked.number),
+            (Some("b"), 1),
+            "not the asked one"
+        );
         assert!(!asked.notes.has(Note::BeginningUnseen));
     }
 
