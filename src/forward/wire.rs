@@ -70,6 +70,9 @@ pub fn http2_client<E: Clone>(executor: E, limits: &Limits) -> http2_client::Bui
         .max_header_list_size(clamped(limits.http2_head))
         .keep_alive_interval(Some(limits.ping).filter(|ping| !ping.is_zero()))
         .keep_alive_timeout(limits.ping)
+        // Else hyper counts the streams before a new one is there to be counted, now and then, and an
+        // upstream that is silent from then on is never asked. Few connections are idle for so long.
+        .keep_alive_while_idle(true)
         .timer(TokioTimer::new());
     builder
 }

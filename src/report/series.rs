@@ -12,7 +12,7 @@ use super::headroom::Headroom;
 use super::labels::{Label, Labels, with};
 use super::names::{self, Instruments};
 use super::outcome::{self, Outcome};
-use super::tokens::KINDS;
+use super::tokens::{KIND_COUNT, KINDS};
 use super::units::Beside;
 use super::{spans, timing};
 use crate::observe::observation::{
@@ -156,7 +156,7 @@ struct Bound {
     model_wait: Records,
     cost_per_call: Records,
     cost: Adds<f64>,
-    tokens: [Adds<u64>; KINDS.len()],
+    tokens: [Adds<u64>; KIND_COUNT],
     units: Beside,
     estimated: [Adds<u64>; 2],
     discarded: [Adds<u64>; 2],

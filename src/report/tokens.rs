@@ -25,8 +25,11 @@ const fn kind(
     Kind { word, attribute, field, count }
 }
 
+/// How many there are. Whoever needs the number for a type cannot ask `KINDS` itself: optimised, that is a cycle.
+pub(super) const KIND_COUNT: usize = 13;
+
 /// All of them; both totals come first.
-pub(super) const KINDS: [Kind; 13] = [
+pub(super) const KINDS: [Kind; KIND_COUNT] = [
     kind("input", names::INPUT_TOKENS, "input_tokens", |it| it.input),
     kind("output", names::OUTPUT_TOKENS, "output_tokens", |it| it.output),
     kind("cache_read", names::CACHE_READ_TOKENS, "cache_read_tokens", |it| it.cache_read),

@@ -79,6 +79,7 @@ impl Peer {
     }
 
     /// The first frame that is looked for.
+    #[track_caller]
     fn until(&mut self, found: impl Fn(&Frame) -> bool) -> Frame {
         loop {
             let frame = self.frame().expect("the connection goes on");
@@ -167,14 +168,14 @@ fn http2_repeat_is_the_longest_body_that_is_sent_again() {
     assert_eq!((response.head.status(), times), (502, 1));
 }
 
-/// A limit of one second is met between these.
-const ABOUT_A_SECOND: std::ops::Range<Duration> =
-    Duration::from_millis(900)..Duration::from_secs(6);
+/// A limit of three seconds, within which a peer on a loaded machine answers, is met between these.
+const ABOUT_3_SECONDS: std::ops::Range<Duration> =
+    Duration::from_millis(2900)..Duration::from_secs(15);
 
 #[test]
 fn http2_ping_seconds_is_when_either_side_is_asked_for_a_sign_of_life_and_how_long_it_has() {
     let (listener, url) = bind();
-    let proxy = before(&url, "http2_ping_seconds = 1");
+    let proxy = before(&url, "http2_ping_seconds = 3");
     let mut client = Peer::client(proxy.address);
     client.ask(1);
     let mut upstream = Peer::accepted(&listener);
@@ -193,18 +194,16 @@ fn http2_ping_seconds_is_when_either_side_is_asked_for_a_sign_of_life_and_how_lo
         }
     });
     let begun = Instant::now();
-    for _ in 0..2 {
-        let ping = upstream.until(is_asked);
-        upstream.send(PING, ACK, 0, &ping.payload);
-    }
-    assert!(begun.elapsed() > 2 * ABOUT_A_SECOND.start, "{:?}", begun.elapsed());
+    let ping = upstream.until(is_asked);
+    upstream.send(PING, ACK, 0, &ping.payload);
+    assert!(begun.elapsed() > ABOUT_3_SECONDS.start, "{:?}", begun.elapsed());
     // Who does not is given up, and whoever waited for it is told so.
     upstream.until(is_asked);
     let asked = Instant::now();
     while upstream.frame().is_some() {}
-    assert!(ABOUT_A_SECOND.contains(&asked.elapsed()), "{:?}", asked.elapsed());
+    assert!(ABOUT_3_SECONDS.contains(&asked.elapsed()), "{:?}", asked.elapsed());
     let (pings, answered) = answering.join().unwrap();
-    assert!(pings >= 2, "{pings}");
+    assert!(pings > 0, "{pings}");
     assert_eq!((answered.kind, answered.stream), (HEADERS, 1));
 }
 
