@@ -2,10 +2,11 @@
 //! over HTTP or SOCKS5. Knows neither upstreams nor collectors.
 
 use std::fmt;
-use std::future::{Ready, ready};
+use std::future::{self, Ready};
 use std::io;
 use std::net::Ipv6Addr;
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{HOST, HeaderValue, PROXY_AUTHORIZATION};
@@ -14,7 +15,7 @@ use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::client::legacy::connect::proxy::SocksV5;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower_service::Service;
 
 /// A host and a port. Prints as an authority: an IPv6 address in brackets.
@@ -165,7 +166,7 @@ async fn connect<S: Stream>(
 ) -> Result<S, NoTunnel> {
     let mut builder = http1::Builder::new();
     builder.max_buf_size(ANSWER_BYTES);
-    let handshake = builder.handshake::<_, Empty<Bytes>>(TokioIo::new(socket));
+    let handshake = builder.handshake::<_, Empty<Bytes>>(TokioIo::new(ByteByByte(socket)));
     let (mut sender, connection) = handshake.await.map_err(|_| NoTunnel::Broken)?;
     let request = request(place, authorization)?;
     let asking = async {
@@ -174,8 +175,7 @@ async fn connect<S: Stream>(
     };
     let speaking = async { connection.without_shutdown().await.map_err(|_| NoTunnel::Broken) };
     let ((), parts) = tokio::try_join!(asking, speaking)?;
-    // The place speaks second: what is here already is not its word.
-    if parts.read_buf.is_empty() { Ok(parts.io.into_inner()) } else { Err(NoTunnel::Broken) }
+    if parts.read_buf.is_empty() { Ok(parts.io.into_inner().0) } else { Err(NoTunnel::Broken) }
 }
 
 fn request(
@@ -206,13 +206,51 @@ async fn socks5<S: Stream>(
 ) -> Result<S, NoTunnel> {
     let there = place.uri().map_err(|_| NoTunnel::Unnamed)?;
     // Where the proxy is has been settled: the connection to it is handed over.
-    let mut socks = SocksV5::new(Uri::default(), Dialed(Some(TokioIo::new(socket))));
+    let mut socks = SocksV5::new(Uri::default(), Dialed(Some(TokioIo::new(ByteByByte(socket)))));
     if let Some((user, password)) = login {
         socks = socks.with_auth(user.clone(), password.clone());
     }
     let tunnel = socks.call(there).await;
     // Its kinds are not public, its texts are few and fixed.
-    tunnel.map(TokioIo::into_inner).map_err(|error| NoTunnel::Refused(error.to_string()))
+    tunnel.map(|it| it.into_inner().0).map_err(|error| NoTunnel::Refused(error.to_string()))
+}
+
+/// A connection of which a byte is read at a time, so that no more is read than the egress proxy's word:
+/// what follows it may be the place's, where that speaks first, as HTTP/2 without TLS may (RFC 9113 3.4).
+struct ByteByByte<S>(S);
+
+impl<S: Stream> AsyncRead for ByteByByte<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        to: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut byte = [0; 1];
+        let mut read = ReadBuf::new(&mut byte);
+        if to.remaining() > 0 {
+            ready!(Pin::new(&mut self.0).poll_read(cx, &mut read))?;
+            to.put_slice(read.filled());
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: Stream> AsyncWrite for ByteByByte<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
 }
 
 /// Gives the connection that was made already.
@@ -228,12 +266,14 @@ impl<S> Service<Uri> for Dialed<S> {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        ready(self.0.take().ok_or_else(|| io::ErrorKind::NotConnected.into()))
+        future::ready(self.0.take().ok_or_else(|| io::ErrorKind::NotConnected.into()))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     fn proxy(protocol: Protocol) -> Proxy {
@@ -253,5 +293,30 @@ mod tests {
         assert_eq!(open.to_string(), "http://[::1]:3128");
         let debugged = format!("{http:?} {socks:?}");
         assert!(!debugged.contains("hunter2") && !debugged.contains("aHVu"), "{debugged}");
+    }
+
+    #[tokio::test]
+    async fn what_the_place_says_first_is_not_lost_in_the_tunnel() {
+        let connect = Protocol::Http { tls: false, authorization: None };
+        let socks = Protocol::Socks5 { login: None };
+        for (protocol, words) in [
+            (connect, vec![(39, b"HTTP/1.1 200 OK\r\nVia: x\r\n\r\nfirst".as_slice())]),
+            (socks, vec![(3, b"\x05\0"), (11, b"\x05\0\0\x01\x7f\0\0\x01\0\x50first")]),
+        ] {
+            let (ours, mut theirs) = tokio::io::duplex(1024);
+            let answering = tokio::spawn(async move {
+                for (asked, word) in words {
+                    theirs.read_exact(&mut vec![0; asked]).await.unwrap();
+                    theirs.write_all(word).await.unwrap();
+                }
+            });
+            let place = Place { host: "host".into(), port: 80 };
+            let proxy = proxy(protocol);
+            let mut through = tunnel(ours, &proxy, &place).await.unwrap();
+            let mut first = [0; 5];
+            through.read_exact(&mut first).await.unwrap();
+            assert_eq!(&first, b"first", "{proxy}");
+            answering.await.unwrap();
+        }
     }
 }

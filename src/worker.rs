@@ -166,9 +166,15 @@ impl<S: FnMut(Observation)> Worker<S> {
 
     /// Lets go of what an observer holds.
     fn let_go(&mut self, id: u64) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Self { shared, sink, sessions, .. } = self;
+        let Some(session) = sessions.get_mut(&id) else { return };
         session.exchange.count_torn();
-        if catch_unwind(AssertUnwindSafe(|| session.observer.let_go())).is_err() {
+        let letting_go = catch_unwind(AssertUnwindSafe(|| {
+            session.observer.let_go();
+            // The calls that this ends: nothing more may be heard of their connection for hours.
+            session.turns(&shared.once, sink);
+        }));
+        if letting_go.is_err() {
             return self.lose(id);
         }
         session.settle(&self.shared.account);

@@ -315,7 +315,9 @@ fn check_tear(script: &Script<'_>, torn: &Observation) {
         _ => None,
     });
     let is_begun = last == Some(true);
-    if script.is_encoded() || !is_begun {
+    // Of sound each piece is a chunk, whatever it says.
+    let is_sound = torn.response.chunks > torn.response.events;
+    if script.is_encoded() || is_sound || !is_begun {
         return;
     }
     let mut more = entries.clone();

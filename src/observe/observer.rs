@@ -147,9 +147,11 @@ impl Observer {
     /// There is no room for what it holds: lets go of all that, as if the tape were torn here.
     pub fn let_go(&mut self) {
         self.notes.add(Note::MemoryShort);
-        let (client, server) = self.session.as_ref().map_or((0, 0), |session| session.unread());
-        if self.request.is_some() || client > 0 {
+        let (client, server) = self.session.as_mut().map_or((0, 0), |session| session.let_go());
+        if client > 0 || self.request.as_ref().is_some_and(|request| request.held() > 0) {
             self.tear_request();
+            // A form's fields, too, which outlast a tear.
+            self.end_request(false);
         }
         if server > 0 || self.response.as_ref().is_some_and(|response| response.body.held() > 0) {
             self.tear_response();
@@ -666,6 +668,33 @@ mod tests {
         let seen = open.finish(&ended(5, Cause::Complete));
         assert_eq!((seen.ending, seen.estimate), (Ending::Complete, None));
         assert_eq!(seen.usage.value().and_then(|usage| usage.output), Some(2));
+    }
+
+    #[test]
+    fn calls_on_a_socket_and_fields_of_a_form_are_let_go_too() {
+        let mut talk = observer("openai", "GET /v1/responses 1.1\n", 0);
+        talk.see(at(1), Entry::At(Milestone::RequestEnd));
+        talk.see(at(2), Entry::Head(b"101 1.1\nupgrade: websocket\n"));
+        let asked = format!(r#"{{"type":"response.create","input":"{}"}}"#, "x".repeat(6000));
+        let mut frame = vec![0x81, 126];
+        frame.extend((asked.len() as u16).to_be_bytes());
+        frame.extend(asked.as_bytes());
+        talk.see(at(3), Entry::Body(Request, &frame));
+        assert!(talk.held() > 6000, "{}", talk.held());
+        talk.let_go();
+        assert!(talk.held() < 3000, "{}", talk.held());
+        talk.see(at(4), Entry::Body(Request, &frame));
+        assert!(talk.held() > 6000, "the next call is read");
+        talk.close(&ended(5, Cause::Complete));
+        let told = talk.turns();
+        assert_eq!((told.len(), told[0].estimate), (2, None));
+        let head = "POST /v1/images/edits 1.1\ncontent-type: multipart/form-data; boundary=b\n";
+        let mut form = observer("openai", head, 0);
+        let part = "--b\r\nContent-Disposition: form-data; name=model\r\n\r\nm\r\n--b\r\n";
+        form.see(at(1), Entry::Body(Request, part.as_bytes()));
+        assert!(form.held() > 0);
+        form.let_go();
+        assert_eq!((form.held(), form.request_facts.model.as_deref()), (0, Some("m")));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::dialect::Dialogue;
 use super::estimate::Grounds;
 use super::notes::Notes;
 use super::observation::{Estimate, HttpFacts, Known, Note, Observation, Part};
+use super::shapes::lenient::Unread;
 use super::shapes::mend;
 use super::turns::{Ended, Turn, Turns};
 use super::verdict::{Evidence, Reading, Verdict};
@@ -84,9 +85,13 @@ impl Session {
         turns.at(at);
         let is_answer = direction == Direction::Response;
         let messages = if is_answer { &mut *server } else { client };
+        messages.at(at);
         messages.push(bytes, &mut |message| match message {
             Message::Data(data) => {
+                let before = turns.steps();
                 let (read, _) = mend::reading(data, |data| match direction {
+                    // What did something counts once, however much of it could be read.
+                    _ if turns.steps() > before => Err(Unread::Bad),
                     Direction::Request => dialogue.asked(data, turns),
                     Direction::Response => dialogue.answered(data, turns),
                 });
@@ -124,6 +129,13 @@ impl Session {
         }
     }
 
+    /// There is no room for what it holds: lets go of the texts of its calls, and says how many bytes
+    /// messages that have not come to their end take: the client's, the server's.
+    pub fn let_go(&mut self) -> (usize, usize) {
+        self.turns.let_go();
+        (self.client.held(), self.server.held())
+    }
+
     /// The connection is over, for this reason. Who said first that nothing more will be said left the
     /// other's words unheard.
     pub fn close(&mut self, cause: Cause, at: Duration) {
@@ -150,11 +162,6 @@ impl Session {
     /// Bytes of its buffers, about.
     pub fn held(&self) -> usize {
         self.client.held() + self.server.held() + self.turns.held()
-    }
-
-    /// Of those, what messages that have not come to their end take: the client's, the server's.
-    pub fn unread(&self) -> (usize, usize) {
-        (self.client.held(), self.server.held())
     }
 }
 

@@ -73,6 +73,8 @@ pub struct Turns {
     // Of those, the ones that nobody will tell.
     untold: u64,
     forgotten: bool,
+    // How often something was done.
+    steps: u64,
     open: VecDeque<Turn>,
     ended: Vec<Ended>,
 }
@@ -139,6 +141,7 @@ impl Turns {
             count: 0,
             untold: 0,
             forgotten: false,
+            steps: 0,
             open: VecDeque::new(),
             ended: Vec::new(),
         }
@@ -167,6 +170,7 @@ impl Turns {
             self.forgotten = true;
         }
         self.count += 1;
+        self.steps += 1;
         let began = at.min(self.now);
         let mut marks = Marks::new(self.settings.stall);
         (marks.times.sent, marks.times.sent_all) = (Some(Duration::ZERO), Some(Duration::ZERO));
@@ -197,6 +201,7 @@ impl Turns {
     /// Reads an event of the call's answer.
     pub fn read(&mut self, number: u64, data: &[u8]) -> Result<(), Unread> {
         let now = self.now;
+        self.steps += 1;
         self.get(number).map_or(Ok(()), |turn| turn.read(data, now))
     }
 
@@ -212,6 +217,7 @@ impl Turns {
     }
 
     fn take(&mut self, number: u64, at: impl FnOnce(&Turn) -> Duration) {
+        self.steps += 1;
         if let Some(place) = self.open.iter().position(|turn| turn.number == number) {
             let ended = self.open.remove(place).map(|turn| {
                 let at = at(&turn);
@@ -261,6 +267,17 @@ impl Turns {
     /// How many there were, without those that nobody tells.
     pub fn count(&self) -> u64 {
         self.count - self.untold
+    }
+
+    /// How often a call began, was read of or ended: more than before, where a message did something.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// There is no room for what they hold: their texts are let go, and with them any estimate.
+    pub fn let_go(&mut self) {
+        let ended = self.ended.iter_mut().map(|it| &mut it.turn);
+        self.open.iter_mut().chain(ended).for_each(|turn| turn.kept.texts = None);
     }
 
     /// Whether some were forgotten.

@@ -87,8 +87,9 @@ impl Metrics {
             .with_reader(reader.clone());
         let kinds = settings.exporters.iter().filter(|it| it.metrics.is_some());
         let exponential = kinds.map(|it| it.histograms).any(|it| it == Histograms::Exponential);
-        let provider = provider
-            .with_view(move |it: &Instrument| exponential.then(|| twin(it, series)).flatten());
+        let provider = provider.with_view(move |it: &Instrument| {
+            exponential.then(|| twin(it, histogram_series)).flatten()
+        });
         let provider = readers.into_iter().fold(provider, |it, reader| it.with_reader(reader));
         let provider = provider.build();
         let scope = opentelemetry::InstrumentationScope::builder(names::SCOPE)
@@ -266,5 +267,36 @@ impl MetricReader for Reader {
 
     fn temporality(&self, kind: InstrumentKind) -> sdk::Temporality {
         self.0.temporality(kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+
+    use super::super::{literals, outcome, receiver, whole};
+    use super::*;
+
+    #[test]
+    fn an_exponential_histogram_has_no_more_label_sets_than_one_with_buckets() {
+        let mut exporter = receiver::exporter(([127, 0, 0, 1], 1).into());
+        exporter.histograms = Histograms::Exponential;
+        let mut settings = whole::settings(vec![exporter]);
+        settings.limits.histogram_series = 7;
+        let metrics = Metrics::new(&settings, whole::sources(), vec![], None, vec![]);
+        let mut recorder = metrics.recorder();
+        for number in 0..50 {
+            let mut of = literals::streamed_chat();
+            of.request.model = Some(format!("asked-{number}"));
+            recorder.record(&of, &outcome::of(&of));
+        }
+        let all = ExportMetricsServiceRequest::from(&metrics.collect());
+        let scopes = all.resource_metrics.into_iter().flat_map(|it| it.scope_metrics);
+        let points = scopes.flat_map(|it| it.metrics).filter_map(|it| match it.data? {
+            Data::ExponentialHistogram(it) => Some(it.data_points.len()),
+            _ => None,
+        });
+        // Those past the limit are one more.
+        assert_eq!(points.max(), Some(8));
     }
 }

@@ -149,7 +149,7 @@ pub fn start(
         Lines::Terminal | Lines::Json => Some(stdout::Lines::start(output.to)?),
     };
     let (stop, stopped) = watch::channel(None);
-    let mut plan = Plan::new(&settings, stopped)?;
+    let mut plan = Plan::new(&settings, stopped.clone())?;
     let dropped = Arc::new(sources.dropped);
     let counted = Arc::clone(&dropped);
     sources.dropped = Box::new(move || counted());
@@ -162,7 +162,7 @@ pub fn start(
     let readers = plan.metrics.iter().filter_map(|(_, _, (reader, _))| reader.clone()).collect();
     let metrics = Arc::new(Metrics::new(&settings, sources, exports, lines.clone(), readers));
     let (spans, logs) = (plan.queues(names::TRACES), plan.queues(names::LOGS));
-    let done = plan.spawn(&settings, &metrics)?;
+    let done = plan.spawn(&settings, &metrics, stopped)?;
     let shared = Shared {
         spans,
         logs,
@@ -371,7 +371,12 @@ impl Plan {
     }
 
     /// One thread for all endpoints, each signal a task of its own: a slow one delays no other.
-    fn spawn(self, settings: &Settings, metrics: &Arc<Metrics>) -> io::Result<Receiver<()>> {
+    fn spawn(
+        self,
+        settings: &Settings,
+        metrics: &Arc<Metrics>,
+        mut stop: Stop,
+    ) -> io::Result<Receiver<()>> {
         let (ended, done) = sync_channel(1);
         let envelope = Envelope::new(&settings.resource);
         let interval = settings.limits.metric_interval;
@@ -386,6 +391,8 @@ impl Plan {
                 let metrics = Arc::clone(&metrics);
                 tasks.spawn(otlp::send_metrics(sender, metrics, form, counts, interval));
             }
+            // Where there is no endpoint, something may be lost all the same.
+            tasks.spawn(async move { drop(stop.wait_for(Option::is_some).await) });
             let mut losses = Losses(self.losses);
             tokio::select! {
                 _ = tasks.join_all() => losses.end(),

@@ -67,7 +67,7 @@ impl Pen {
     /// From here on only the last bytes are kept; `lost` bytes before them are lost already.
     fn tear(&mut self, lost: u64) {
         if self.tail.is_none() {
-            self.tail = Some(Tail::after(lost));
+            self.tail = Some(Tail::after(lost, Arc::clone(self.account())));
             self.exchange.tear(self.direction);
         }
     }
@@ -92,8 +92,13 @@ impl Pen {
     }
 
     fn take_reel(&mut self) -> Reel {
-        let account = self.session.as_ref().unwrap_or(&self.exchange.tapes.account);
-        std::mem::replace(&mut self.reel, Reel::new(Arc::clone(account)))
+        let reel = Reel::new(Arc::clone(self.account()));
+        std::mem::replace(&mut self.reel, reel)
+    }
+
+    /// Where what is held is counted.
+    fn account(&self) -> &Arc<Account> {
+        self.session.as_ref().unwrap_or(&self.exchange.tapes.account)
     }
 
     /// From here on what waits for the worker is bounded, not what was ever written.

@@ -47,6 +47,8 @@ RULES = {
     "responses.tools": ("`tool_usage.web_search.num_requests`, else the `web_search_call` items whose action is a search; each `file_search_call`; each container of a `code_interpreter_call`.", "openai 3.52.0 types/responses/response.py ToolUsage, response_function_web_search.py"),
     "run.usage": ("`usage` of the run once it is terminal.", "openai 3.52.0 types/beta/threads/run.py Usage"),
     "batch.usage": ("`usage` of the batch once it is terminal.", "openai 3.52.0 types/batch_usage.py, batch.py"),
+    "anthropic.results": ("Each line's `result.message` tells its usage, and all are summed; the batch's name stands in the path.", "anthropic 2.11.0 types/messages/message_batch_individual_response.py, resources/messages/batches.py `results`"),
+    "xai.video": ("A job begins with a POST and is fetched with a GET; `request_id` names it.", "ruby_llm's recorded exchanges; docs.x.ai, Video Generations"),
     "anthropic.usage": ("`input_tokens` leaves out what was read from and written to the cache: all three are input. A stream's `message_delta` is cumulative and wins, field by field.", "anthropic 2.11.0 types/usage.py, message_delta_usage.py"),
     "gemini.usage": ("Input is `promptTokenCount` (cached within) and `toolUsePromptTokenCount`; output is `candidatesTokenCount` and `thoughtsTokenCount`; the last event wins.", "google-genai 3.4.0 types.py GenerateContentResponseUsageMetadata.total_token_count"),
     "gemini.modality": ("The lists of modalities tell audio, pictures (a document's pages with them) and moving pictures apart; where what is listed is all there is, what is not named is none.", "google-genai 3.4.0 types.py ModalityTokenCount, GenerateContentResponseUsageMetadata.prompt_tokens_details; genai-prices 0.2.3 extractor google: DOCUMENT is image tokens"),
@@ -213,7 +215,11 @@ class Reader:
         if self.provider == "anthropic":
             if path.endswith("/messages") and post:
                 return "anthropic", CHAT
+            if re.search(r"/messages/batches/[^/]+/results$", path):
+                return "anthropic_results", "fetch_response"
             return None, None
+        if self.provider == "xai" and re.search(r"/videos/[^/]+$", path):
+            return "video", "video_generation" if post else "fetch_response"
         if path.endswith("/api/chat"):
             return "ollama", CHAT
         if re.search(r"/threads/[^/]+/runs$", path) or path.endswith("/threads/runs"):
@@ -254,7 +260,7 @@ class Reader:
         if self.status >= 400:
             return "error_status", "ending.status", f"status {self.status}"
         answer = self.answer
-        if not answer.streamed or family is None:
+        if not answer.streamed or family in (None, "anthropic_results"):
             return "complete", "ending.whole", "body"
         types = [at(value, "type") or at(value, "event_type") for _, value in answer.values]
         last = {
@@ -461,6 +467,30 @@ class Reader:
         if others:
             keys = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
             self.facts.put("usage.units.other_models", sum(it.get(key) or 0 for it in others for key in keys), "anthropic.usage", base + "/iterations/*")
+
+    def anthropic_results(self):
+        message = "/result/message"
+        model, place = self.answer.last(message + "/model")
+        self.facts.put("response.model", model, "response.model", place)
+        self.facts.put("response.id", self.path.split("/")[-2], "anthropic.results", "path")
+        usages = [usage for usage, _ in self.answer.all(message + "/usage")]
+        of = lambda *keys: total(*(count(usage.get(key)) for usage in usages for key in keys))
+        place = "data[*]" + message + "/usage"
+        for name, keys in {
+            "input": ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"),
+            "output": ("output_tokens",),
+            "cache_read": ("cache_read_input_tokens",),
+            "cache_write": ("cache_creation_input_tokens",),
+        }.items():
+            self.facts.put("usage." + name, of(*keys), "anthropic.results", f"{place}/{'+'.join(keys)}")
+        long = total(*(count(at(usage, "cache_creation/ephemeral_1h_input_tokens")) for usage in usages))
+        self.facts.put("usage.cache_write_long", long, "anthropic.results", place + "/cache_creation/ephemeral_1h_input_tokens")
+
+    # xAI's videos.
+
+    def video(self):
+        found, place = self.answer.first("/request_id")
+        self.facts.put("response.id", found, "xai.video", place)
 
     # Google.
 

@@ -227,11 +227,14 @@ fn stall_seconds_counts_longer_pauses_alone() {
         let (mut upstream, _) = origin.accept_request();
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n";
         upstream.send(format!("{head}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"));
-        for part in [event, event, event, "data: [DONE]\n\n"] {
-            upstream.send(chunk(part.as_bytes()));
-            if part == event {
-                thread::sleep(Duration::from_millis(pause));
-            }
+        let parts = [event, event, event, "data: [DONE]\n\n"].map(|it| chunk(it.as_bytes()));
+        if pause == 0 {
+            // At once, so that a loaded machine puts no pause between them.
+            upstream.send(parts.concat());
+        }
+        for part in parts.iter().filter(|_| pause > 0) {
+            upstream.send(part);
+            thread::sleep(Duration::from_millis(pause));
         }
         upstream.send("0\r\n\r\n");
         assert!(client.response("POST").body.complete);
@@ -254,11 +257,11 @@ fn upstream_idle_seconds_is_how_long_a_connection_is_used_again() {
     let (mut first, _) = origin.accept_request();
     first.send(OK);
     client.response("GET");
+    let idle = Instant::now();
     ask(&mut client);
     assert!(first.request().is_some(), "at once: the same");
     first.send(OK);
     client.response("GET");
-    let idle = Instant::now();
     assert_eq!(first.wire.until_ended(), Ended::Closed, "it is closed without a request");
     let idle = idle.elapsed();
     assert!((Duration::from_millis(900)..Duration::from_secs(6)).contains(&idle), "{idle:?}");
@@ -283,10 +286,15 @@ fn upstream_idle_connections_is_how_many_are_kept() {
             upstream.send(OK);
             assert_eq!(client.response("GET").text(), "ok");
         }
-        let kept = busy
-            .iter_mut()
-            .map(|(_, upstream)| usize::from(upstream.wire.is_silent(Duration::from_millis(200))));
-        assert_eq!(kept.sum::<usize>(), limit);
+        let mut kept = |millis| {
+            let open = |(_, it): &mut (Client, Connection)| {
+                usize::from(it.wire.is_silent(Duration::from_millis(millis)))
+            };
+            busy.iter_mut().map(open).sum::<usize>()
+        };
+        let deadline = Instant::now() + PATIENCE;
+        while kept(20) > limit && Instant::now() < deadline {}
+        assert_eq!(kept(200), limit);
     }
 }
 
@@ -424,9 +432,10 @@ fn flush_seconds_is_how_long_the_end_waits_for_a_collector() {
         assert_eq!(proxy.wait(PATIENCE).expect("it ends").code(), Some(0));
         told.elapsed()
     };
-    assert!(end(1.5) >= Duration::from_millis(1400));
+    // Far apart: a loaded machine takes a while to end at all.
+    assert!(end(5.0) >= Duration::from_millis(4900));
     let soon = end(0.1);
-    assert!(soon < Duration::from_millis(1400), "{soon:?}");
+    assert!(soon < Duration::from_millis(4900), "{soon:?}");
 }
 
 #[test]
@@ -498,8 +507,8 @@ fn impatient(idle: Duration) -> (String, Arc<AtomicUsize>) {
 #[test]
 fn servers_that_close_idle_connections_cost_no_request() {
     // As 4 s before 5 s, faster, and with room for a loaded machine.
-    let longest = keep_alive(Duration::from_millis(900), "upstream_idle_seconds = 0.2", 4, 10);
-    assert!(longest < Duration::from_millis(700), "used again after {longest:?}");
+    let longest = keep_alive(Duration::from_millis(2000), "upstream_idle_seconds = 0.2", 4, 10);
+    assert!(longest < Duration::from_millis(1900), "used again after {longest:?}");
 }
 
 #[test]

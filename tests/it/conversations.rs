@@ -12,7 +12,7 @@ use clearspan::observe::observation::{Note, Observation, Part};
 use clearspan::observe::observer::Observer;
 use clearspan::tape::{Cause, Direction, End, Entry, Ids, Milestone, Start, Upstream, Vitals};
 
-use crate::golden::show;
+use crate::golden::{show, texts, with};
 use crate::support::frames::{Conversation, Framer, Said, conversations};
 
 /// What may be agreed on.
@@ -214,4 +214,38 @@ fn a_tear_ends_what_is_open_and_the_other_half_goes_on() {
     assert_eq!(torn(Direction::Response, 1), (vec![], vec![], vec![Note::ResponseTorn]));
     let found = torn(Direction::Response, 3);
     assert_eq!(found, (vec![Some(12)], vec!["complete"], vec![Note::ResponseTorn]));
+}
+
+/// Every conversation with `what` put in where a text begins, and what that tells.
+fn with_each(what: &str) -> impl Iterator<Item = (String, String)> {
+    let places = conversations().into_iter().flat_map(|of| {
+        let turns = of.turns.clone().into_iter().enumerate();
+        let says = turns.flat_map(|(turn, it)| {
+            it.says.into_iter().enumerate().map(move |(place, said)| (turn, place, said))
+        });
+        says.map(|it| (of.clone(), it)).collect::<Vec<_>>()
+    });
+    places.flat_map(move |(of, (turn, place, said))| {
+        let Said::Text(text) = said else { return Vec::new() };
+        let one = |at| {
+            let mut of = of.clone();
+            let text = String::from_utf8(with(text.as_bytes(), at, what)).unwrap();
+            let name = format!("{} {text}", of.name);
+            of.turns[turn].says[place] = Said::Text(text);
+            (name, whole(&of, PLAIN))
+        };
+        texts(text.as_bytes()).map(one).collect()
+    })
+}
+
+/// What is mended is read twice: no call must begin twice.
+#[test]
+fn half_a_surrogate_pair_tells_what_the_character_in_its_place_does() {
+    let mut count = 0;
+    for ((name, half), (_, whole)) in with_each("\\ud83d").zip(with_each("\\ufffd")) {
+        // Usage objects stand as they came.
+        assert_eq!(half.replace("ud83d", "ufffd"), whole, "{name}");
+        count += 1;
+    }
+    assert!(count > 300, "{count}");
 }

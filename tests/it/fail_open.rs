@@ -205,20 +205,23 @@ fn a_request_that_is_not_json_passes_and_is_noted() {
 }
 
 #[test]
-fn a_standard_output_that_nobody_reads_holds_nothing_up() {
+fn a_standard_output_that_nobody_reads_holds_nothing_up_and_what_it_costs_is_said() {
     let body = stream(1);
     let upstream = Answering::always(answer(EVENTS, &body));
     let config = "[telemetry]\nlines = \"json\"\n";
     let proxy = start(&upstream, config).stdout_unread().start();
-    // Far more lines than a pipe takes.
+    // Far more lines than a pipe takes, and more than wait for one: a MiB.
+    let asked = ASKED.replace("gpt-4o-mini", &"m".repeat(200));
     let mut client = crate::support::client::Client::connect(proxy.address);
-    for number in 0..1000 {
-        client.send(post(CHAT, ASKED));
+    for number in 0..2500 {
+        client.send(post(CHAT, &asked));
         let response = client.response("POST");
         assert!(response.body.complete && response.body.bytes == body, "{number}");
     }
-    let all = |metrics: &Metrics| metrics.sum("clearspan_requests_total", &[]) == 1000.0;
-    proxy.wait_for_metric("1000 requests", all);
+    let all = |metrics: &Metrics| metrics.sum("clearspan_requests_total", &[]) == 2500.0;
+    proxy.wait_for_metric("2500 requests", all);
+    // Also where nothing is exported.
+    proxy.wait_until_said("lines lost: nobody reads standard output");
     let mut proxy = proxy;
     proxy.signal("TERM");
     let status = proxy.wait(crate::support::PATIENCE).expect("it ends all the same");

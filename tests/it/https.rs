@@ -212,7 +212,7 @@ fn a_slow_handshake_delays_nobody_and_ends_in_time() {
     let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
     let upstream = Answering::always(OK);
     let tls = authority.issue().write(folder.path());
-    let proxy = https(&upstream.url(), &tls, "[limits]\nhandshake_seconds = 2\n");
+    let proxy = https(&upstream.url(), &tls, "[limits]\nhandshake_seconds = 5\n");
     let begun = Instant::now();
     let mut slow: Vec<_> = (0..50).map(|_| Client::connect(proxy.address)).collect();
     for (number, client) in slow.iter_mut().enumerate() {
@@ -221,11 +221,11 @@ fn a_slow_handshake_delays_nobody_and_ends_in_time() {
     }
     let answer = authority.client().ask(proxy.address, &get("/v1/x")).unwrap();
     assert_eq!(answer, OK);
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     for mut client in slow {
         client.wire.until_ended();
     }
-    assert!(begun.elapsed() >= Duration::from_millis(1900), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= Duration::from_millis(4900), "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -206,7 +206,8 @@ fn a_tunnel_that_is_refused_is_a_502_that_says_why() {
         ("HTTP/1.1 502 Bad Gateway\r\n\r\n", "proxy_refused", "502 Bad Gateway"),
         ("SSH-2.0-OpenSSH_9.2\r\n", "proxy_broken", "egress proxy"),
         ("HTTP/1.1 200 O", "proxy_broken", "egress proxy"),
-        ("HTTP/1.1 200 OK\r\n\r\nhello", "proxy_broken", "egress proxy"),
+        // What follows is the upstream's word, which is no TLS.
+        ("HTTP/1.1 200 OK\r\n\r\nhello", "tls_failed", "no TLS with the upstream"),
         (long.as_str(), "proxy_broken", "egress proxy"),
         ("", "proxy_broken", "egress proxy"),
     ] {

@@ -7,7 +7,7 @@ const QUESTION: [&str; 5] =
     ["stream_options", "include_usage", "stream options", "streamoptions", "includeusage"];
 /// Words of a refusal that may mean the question without its name: a field that is not known, a body
 /// that is wrong as a whole, or a place in its text, which the question has moved.
-const PERHAPS: [&str; 21] = [
+const PERHAPS: [&str; 25] = [
     "unknown",
     "unrecognized",
     "unrecognised",
@@ -23,6 +23,10 @@ const PERHAPS: [&str; 21] = [
     "bad request",
     "unprocessable",
     "invalid request",
+    "invalid argument",
+    "invalid param",
+    "invalid_param",
+    "parameter error",
     "schema",
     "validation",
     "deserializ",
@@ -52,12 +56,11 @@ fn names_a_member(text: &str) -> bool {
     })
 }
 
-/// Whether there is a sentence in it.
+/// Whether there is a sentence in it. An id of a request and a page's address are one word each.
 fn says_something(text: &str) -> bool {
-    let words = |piece: &str| {
-        piece.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).count()
-    };
-    text.split('"').any(|piece| words(piece) >= WORDS)
+    let has_letters = |word: &&str| word.chars().any(char::is_alphabetic);
+    let words = |piece: &str| piece.split_whitespace().filter(has_letters).count();
+    text.split(['"', '<', '>']).any(|piece| words(piece) >= WORDS)
 }
 
 #[cfg(test)]
@@ -94,6 +97,10 @@ mod tests {
             r#"{"detail":"There was an error parsing"}"#.get(..22).unwrap(),
             r#"{"error":{"message":"","type":"invalid_request_error","param":null,"code":null}}"#,
             r#"{"error":{"message":"wrong","type":"invalid_request_error","param":"","code":"400"}}"#,
+            r#"{"error":"wrong","request_id":"550e8400-e29b-41d4-a716-446655440000"}"#,
+            r#"{"code":"wrong","docs":"https://platform.example/docs/api/errors/bad"}"#,
+            r#"{"code":"InvalidParameter","message":"One of the values given is an invalid parameter"}"#,
+            r#"{"error":{"code":400,"message":"Request contains an invalid argument.","status":"INVALID_ARGUMENT"}}"#,
             "<html><head><title>400 Bad Request</title></head><body><h1>400 Bad Request</h1></body></html>",
         ] {
             assert!(repeated(text), "{text}");

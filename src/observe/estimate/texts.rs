@@ -111,13 +111,19 @@ fn is_kept(kind: &str) -> bool {
 
 /// Gathers what a request asks with; none where that is not all text, or not all of it can be read.
 pub(super) fn asked(json: &[u8]) -> Option<Sample> {
-    let (text, _) = mend::reading(json, |json| {
+    let look = |json: &[u8]| {
         let mut text = Sample::new(json.len());
         let mut walk = Walk::new(request, &mut text);
         read(json, &mut walk)?;
-        Ok(walk.only_text.then_some(text))
-    });
-    text.ok().flatten()
+        let (only_text, broke) = (walk.only_text, walk.broke);
+        Ok((only_text.then_some(text), broke))
+    };
+    let (found, json) = mend::reading(json, look);
+    let (text, broke) = found.ok()?;
+    // What is read by itself may be no JSON though all around it is.
+    let mended = if broke { mend::mended(&json) } else { None };
+    let again = mended.and_then(|json| look(&json).ok());
+    again.map_or(text, |(text, _)| text)
 }
 
 /// Gathers what an answer, or an event of it, says; where it says it in one text that stands there as it is
@@ -156,6 +162,8 @@ struct Walk<'a> {
     // A text that stands here is one of those that are looked for.
     here: bool,
     only_text: bool,
+    // Of a value that was read anew the end is missing.
+    broke: bool,
     // Texts, and where the last one stands in memory and how long it is, if it stands as it is meant.
     texts: u32,
     only: Option<(usize, usize)>,
@@ -163,7 +171,16 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(keys: Keys, to: &'a mut Sample) -> Self {
-        Self { keys, to, depth: 0, here: false, only_text: true, texts: 0, only: None }
+        Self {
+            keys,
+            to,
+            depth: 0,
+            here: false,
+            only_text: true,
+            broke: false,
+            texts: 0,
+            only: None,
+        }
     }
 
     fn push(&mut self, text: &str) {
@@ -235,7 +252,7 @@ impl<'a> Walk<'a> {
         self.here = true;
         self.depth += 1;
         // What cannot be read ends what is gathered of it.
-        let _read = read(raw.as_bytes(), self);
+        self.broke |= read(raw.as_bytes(), self).is_err();
         self.depth -= 1;
     }
 }

@@ -7,6 +7,7 @@ mod extensions;
 mod inflate;
 
 use std::io::Cursor;
+use std::time::Duration;
 
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
@@ -20,6 +21,10 @@ pub use extensions::{Compression, Extensions};
 const HEADER: usize = 14;
 /// The longest payload of a control frame.
 const CONTROL: u64 = 125;
+/// So much may come out of compressed messages for each second that a connection lasts, however little was
+/// sent: sound is said in real time, and a muted microphone deflates to nothing. Twice what OpenAI's
+/// `audio/pcm` takes in base64 (24 kHz, 16 bits, one channel).
+const EACH_SECOND: usize = 128 << 10;
 /// The code of a close frame without one.
 const NO_CODE: u16 = 1005;
 
@@ -75,6 +80,8 @@ struct Frame {
 struct Sum {
     deflated: usize,
     inflated: usize,
+    // For how long they have come.
+    seconds: usize,
 }
 
 /// A message whose last frame has not come.
@@ -102,6 +109,11 @@ impl Messages {
             close: [0; 2],
             fault: None,
         }
+    }
+
+    /// What comes from here on comes when the connection has lasted for so long.
+    pub fn at(&mut self, lasted: Duration) {
+        self.all.seconds = usize::try_from(lasted.as_secs()).unwrap_or(usize::MAX);
     }
 
     /// Feeds `bytes` and hands on each message that ends within.
@@ -281,10 +293,13 @@ impl Open {
         self.inflated = self.inflated.saturating_add(bytes.len());
         all.inflated = all.inflated.saturating_add(bytes.len());
         self.add(bytes, limits.message);
-        let Inflation { most, .. } = limits.inflated;
-        let is_too_much =
-            self.inflated > most || all.inflated > limits.inflated.for_each(all.deflated);
-        if is_too_much { Err(Fault::TooLarge) } else { Ok(()) }
+        let allowed = limits.inflated.for_each(all.deflated);
+        let allowed = allowed.saturating_add(all.seconds.saturating_mul(EACH_SECOND));
+        if self.inflated > limits.inflated.most || all.inflated > allowed {
+            Err(Fault::TooLarge)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -497,6 +512,26 @@ mod tests {
         };
         assert_eq!(read(2000), (8, None));
         assert_eq!(read(1), (2, Some(Fault::TooLarge)), "a MiB, and no more");
+    }
+
+    #[test]
+    fn a_muted_microphone_is_read_for_as_long_as_it_says_nothing() {
+        let silence = "A".repeat(24_000 * 2 / 10 / 3 * 4);
+        let said = format!(r#"{{"type":"input_audio_buffer.append","audio":"{silence}"}}"#);
+        let inflated = Inflation { most: 32 << 20, ratio: 200 };
+        let limits = Limits { message: 8 << 20, inflated };
+        let read = |faster: u64| {
+            let mut compress = Compress::new(flate2::Compression::default(), false);
+            let (mut messages, mut whole) = (Messages::new(KEPT, limits), 0);
+            for tenth in 0..3000 {
+                messages.at(Duration::from_millis(tenth * 100 / faster));
+                let message = frame(0xc1, None, &deflated(&mut compress, said.as_bytes()));
+                messages.push(&message, &mut |_| whole += 1);
+            }
+            (whole, messages.fault())
+        };
+        assert_eq!(read(1), (3000, None));
+        assert_eq!(read(100).1, Some(Fault::TooLarge), "not said in real time");
     }
 
     #[test]

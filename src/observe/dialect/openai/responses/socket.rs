@@ -9,6 +9,7 @@ use super::super::super::{Context, Dialogue};
 use super::{answer, request};
 use crate::observe::observation::{Operation, RequestFacts};
 use crate::observe::shapes::lenient::{Count, Flag, Text, Unread, fields, read};
+use crate::observe::shapes::mend;
 use crate::observe::turns::Turns;
 use crate::tape::trace_context;
 
@@ -77,14 +78,18 @@ impl Dialogue for Socket {
             return Ok(());
         }
         let mut facts = RequestFacts::default();
-        let result = request::read_stored(message, &mut facts);
+        // Mended before the call begins, which it does once.
+        let (result, message) = mend::reading(message, |message| {
+            facts = RequestFacts::default();
+            request::read_stored(message, &mut facts)
+        });
         facts.warm_up = asked.generate.0 == Some(false) || asked.cache.prewarm.0 == Some(true);
         self.begin(asked.lane.bounded(LANE).unwrap_or_default(), facts, turns);
         let context = trace_context::parse(asked.metadata.traceparent.as_str().as_bytes());
         let newest = self.open.last().and_then(|it| turns.get(it.number));
         if let Some(turn) = newest {
             turn.context = context;
-            turn.kept.ask(message, result.is_ok());
+            turn.kept.ask(&message, result.is_ok());
         }
         result
     }
