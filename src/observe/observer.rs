@@ -66,8 +66,7 @@ impl Observer {
         let mut head = RequestHead::read(&start.head);
         let path = head.path.get(start.mount..).filter(|path| !path.is_empty()).unwrap_or("/");
         let call = dialect::find(start.upstream.as_deref(), &head.method, path);
-        let in_query = head.model.take().filter(|_| dialect::is_named_in_query(call.route));
-        let model = dialect::model(start.upstream.as_deref(), path).or(in_query);
+        let model = dialect::model(start.upstream.as_deref(), path, call.route, head.model.take());
         let request = call.request.map(|_| head.body(call.reads.limits(&settings)));
         let http = HttpFacts {
             method: head.method,

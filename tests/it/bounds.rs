@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::support::PATIENCE;
 use crate::support::client::{Client, exchange, get, post};
 use crate::support::collector::{Collector, Mode};
-use crate::support::origin::{Answering, Origin};
+use crate::support::origin::{Answering, Connection, Origin};
 use crate::support::proxy::{Metrics, Proxy, Start, export, upstream};
 use crate::support::signals::Span;
 use crate::support::stage::OK;
