@@ -84,6 +84,10 @@ pub struct RequestHead {
     ///
     /// Source: `RealtimeConnectParams` of the provider's SDK for Python 3.52.
     pub joined_call: Option<String>,
+    /// What the query names as the model (`model`, or Azure's `deployment`), for the few paths that have it there.
+    ///
+    /// Source: `RealtimeConnectParams`, and `_configure_realtime` for Azure, of the provider's SDK for Python 3.52.
+    pub model: Option<String>,
     /// `Idempotency-Key`: the same on each attempt of one operation.
     pub idempotency_key: Option<String>,
     /// How often it was sent before, as its SDK says.
@@ -148,6 +152,7 @@ impl RequestHead {
         let method = words.next().unwrap_or_default();
         let target = words.next().unwrap_or_default();
         let (path, joined_call) = (path(target), parameter(target, "call_id"));
+        let model = parameter(target, "model").or_else(|| parameter(target, "deployment"));
         let version = match words.next() {
             Some("1.0") => "1.0",
             Some("1.1") => "1.1",
@@ -155,7 +160,7 @@ impl RequestHead {
             _ => "",
         };
         let (method, path) = (cut(method, METHOD), cut(path, PATH));
-        let mut read = Self { method, path, version, joined_call, ..Self::default() };
+        let mut read = Self { method, path, version, joined_call, model, ..Self::default() };
         let (mut conversations, mut is_codex) = (Found::of(&CONVERSATIONS), false);
         for (name, value) in headers {
             match name {
@@ -348,7 +353,19 @@ fn path(target: &str) -> &str {
 fn parameter(target: &str, name: &str) -> Option<String> {
     let (_, query) = target.split_once('?')?;
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.find(|(key, _)| *key == name).and_then(|(_, value)| id(value.as_bytes()))
+    pairs.find(|(key, _)| *key == name).and_then(|(_, value)| id(&unescaped(value)?))
+}
+
+/// What percent escapes stand for; none where one is broken.
+fn unescaped(text: &str) -> Option<Vec<u8>> {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    Some(bytes)
 }
 
 fn media(value: &[u8]) -> Media {
@@ -481,6 +498,26 @@ mod tests {
         for other in ["/v1/realtime", "/v1/realtime?call_id=", "/v1/realtime?my_call_id=rtc_1"] {
             assert_eq!(joined(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn the_query_may_name_a_model_or_a_deployment() {
+        let named = |query: &str| {
+            RequestHead::read(format!("GET /v1/realtime?{query} 1.1\n").as_bytes()).model
+        };
+        for (query, model) in [
+            ("model=gpt-realtime", Some("gpt-realtime")),
+            ("api-version=1&deployment=my-voice", Some("my-voice")),
+            ("model=ft%3Agpt-realtime:org%3a%3aid", Some("ft:gpt-realtime:org::id")),
+            ("model=&deployment=", None),
+            ("model=a%0ab", None),
+            ("model=a%2", None),
+            ("model=a%zz", None),
+            ("call_id=rtc_1", None),
+        ] {
+            assert_eq!(named(query).as_deref(), model, "{query}");
+        }
+        assert_eq!(named(&format!("model={}", "m".repeat(CLIENT_ID + 1))), None);
     }
 
     #[test]

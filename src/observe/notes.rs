@@ -49,6 +49,6 @@ mod tests {
     #[test]
     fn every_note_is_listed_at_its_place() {
         assert!(Note::ALL.iter().enumerate().all(|(place, note)| *note as usize == place));
-        assert_eq!(Note::ALL.len(), Note::TurnsForgotten as usize + 1, "the last one is");
+        assert_eq!(Note::ALL.len(), Note::BeginningUnseen as usize + 1, "the last one is");
     }
 }

@@ -560,11 +560,13 @@ pub enum Note {
     UsageSuspicious,
     /// More calls were open at once on one connection than are kept: some are not told.
     TurnsForgotten,
+    /// Of a call on a connection only the end was seen: when it began, and how long it took, is not known.
+    BeginningUnseen,
 }
 
 impl Note {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::RequestTorn,
         Self::ResponseTorn,
         Self::RequestUnreadable,
@@ -577,6 +579,7 @@ impl Note {
         Self::MemoryShort,
         Self::UsageSuspicious,
         Self::TurnsForgotten,
+        Self::BeginningUnseen,
     ];
 
     /// The name in `clearspan.notes`.
@@ -594,6 +597,7 @@ impl Note {
             Self::MemoryShort => "memory_short",
             Self::UsageSuspicious => "usage_suspicious",
             Self::TurnsForgotten => "turns_forgotten",
+            Self::BeginningUnseen => "beginning_unseen",
         }
     }
 }

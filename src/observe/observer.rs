@@ -58,10 +58,10 @@ pub struct Observer {
 impl Observer {
     /// Begins with what is known when the request's head was read.
     pub fn new(start: Start, settings: Arc<Settings>) -> Self {
-        let head = RequestHead::read(&start.head);
+        let mut head = RequestHead::read(&start.head);
         let path = head.path.get(start.mount..).filter(|path| !path.is_empty()).unwrap_or("/");
         let call = dialect::find(start.upstream.as_deref(), &head.method, path);
-        let model = dialect::model(start.upstream.as_deref(), path);
+        let model = dialect::model(start.upstream.as_deref(), path, call.route, head.model.take());
         let request = call.request.map(|_| head.body(call.reads.limits(&settings)));
         let http = HttpFacts {
             method: head.method,
@@ -501,6 +501,18 @@ mod tests {
         vitals.response_torn.store(true, Relaxed);
         let seen = observer.finish(&vitals);
         assert_eq!((seen.ending, seen.usage), (Ending::Complete, Known::Unknown("torn")));
+    }
+
+    #[test]
+    fn a_bare_value_is_a_whole_answer_however_long_and_tells_no_usage() {
+        for body in [b"null".to_vec(), vec![b'1'; 20], vec![b'1'; 400], vec![b'1'; 17 << 20]] {
+            let mut observer = chat();
+            observer.see(at(1), Entry::Head(b"200 1.1\ncontent-type: application/json\n"));
+            body.chunks(64 << 10).for_each(|it| observer.see(at(2), Entry::Body(Answered, it)));
+            let seen = observer.finish(&ended(4, Cause::Complete));
+            let told = (seen.ending, seen.usage, seen.notes.len());
+            assert_eq!(told, (Ending::Complete, Known::Unknown("not_reported"), 0));
+        }
     }
 
     #[test]

@@ -99,6 +99,14 @@ impl Turn {
         (self.marks.times.sent, self.marks.times.sent_all) = (None, None);
     }
 
+    /// It had begun before anything of it was seen: how long it took is not known.
+    pub fn unseen(&mut self) -> &mut Self {
+        self.forget_asking();
+        self.marks.tear();
+        self.notes.add(Note::BeginningUnseen);
+        self
+    }
+
     fn read(&mut self, data: &[u8], now: Duration) -> Result<(), Unread> {
         let at = now.saturating_sub(self.began);
         self.last = now;

@@ -71,7 +71,8 @@ struct Facts<'a> {
     unpriced: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     time_to_first_chunk_seconds: Option<f64>,
-    duration_seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<&'static str>,
 }
@@ -134,7 +135,7 @@ fn facts<'a>(of: &'a Observation, outcome: &Outcome<'_>) -> Facts<'a> {
         cost_basis: cost.map(|it| it.basis.as_str()),
         unpriced: reason(&of.cost).filter(|_| call),
         time_to_first_chunk_seconds: timing::time_to_first_chunk(of).map(|it| it.as_secs_f64()),
-        duration_seconds: of.times.end.as_secs_f64(),
+        duration_seconds: timing::duration(of).map(|it| it.as_secs_f64()),
         notes: of.notes.iter().copied().map(Note::as_str).collect(),
     }
 }
@@ -256,6 +257,10 @@ mod tests {
         );
         assert!(told(&literals::turn()).contains(expected), "{}", told(&literals::turn()));
         assert!(told(&literals::session()).contains(r#""span_id":"0101010101010101","ending""#));
+        let mut late = literals::turn();
+        assert!(told(&late).contains("duration_seconds"));
+        late.notes = vec![Note::BeginningUnseen];
+        assert!(!told(&late).contains("duration_seconds"), "when it began nobody saw");
     }
 
     #[test]

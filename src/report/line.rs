@@ -47,7 +47,9 @@ fn try_person(
     if let Some(first) = timing::time_to_first_chunk(of) {
         write!(to, "  ttft {}", Human(first))?;
     }
-    write!(to, "  {}", Human(of.times.end))?;
+    if let Some(took) = timing::duration(of) {
+        write!(to, "  {}", Human(took))?;
+    }
     if of.response.streamed {
         to.push_str("  stream");
     }
@@ -264,6 +266,9 @@ mod tests {
         let told = [literals::session(), literals::turn()].map(|it| line(&it, false));
         let turn = "chat gpt-4o-mini → stop  412→96 tok (suspicious)  $0.00012  400 ms  stream";
         assert_eq!(told, ["GET /v1/responses → 101  1.2 s  2 calls", turn]);
+        let mut late = literals::turn();
+        late.notes.push(Note::BeginningUnseen);
+        assert_eq!(line(&late, false), turn.replace("  400 ms", ""));
         let cut = "chat gpt-4o-mini → client_canceled  ≈ 412→37 tok (cut)  ≈ $0.000084  ttft 310 ms  1.2 s  stream";
         assert_eq!(line(&literals::estimated_chat(), false), cut);
         let unknown = "POST /v1/novelties → 200  3→4 tok  1.2 s";

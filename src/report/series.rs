@@ -229,8 +229,10 @@ impl Series {
     fn call(&self, shared: &Shared, of: &Observation) {
         let (bound, to) = (&self.bound, &shared.instruments);
         let start = timing::client_start(of).unwrap_or_default();
-        let took = of.times.end.saturating_sub(start).as_secs_f64();
-        bound.duration.record(&to.duration, || with(&self.call, self.error.clone()), took);
+        if let Some(end) = timing::duration(of) {
+            let took = end.saturating_sub(start).as_secs_f64();
+            bound.duration.record(&to.duration, || with(&self.call, self.error.clone()), took);
+        }
         self.stream(to, of);
         let fetched = of.operation == Some(Operation::FetchResponse);
         let before = of.usage == Known::Unknown(COUNTED_BEFORE);

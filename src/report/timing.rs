@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::observe::observation::{Ending, Observation, Times};
+use crate::observe::observation::{Ending, Note, Observation, Times};
 
 /// When the CLIENT span begins, since zero: the first byte was sent upstream, or, where none was,
 /// the search for a connection began. Absent where no upstream was asked.
@@ -13,6 +13,12 @@ pub(super) fn client_start(observation: &Observation) -> Option<Duration> {
     // Without a mark only a refusal of our own says that nothing was sent.
     let unmarked = || (observation.ending != Ending::ProxyError).then_some(Duration::ZERO);
     times.sent.or(times.lease).or(times.head).or_else(unmarked)
+}
+
+/// From zero to its end. Absent where its beginning was not seen.
+pub(super) fn duration(observation: &Observation) -> Option<Duration> {
+    let is_seen = !observation.notes.contains(&Note::BeginningUnseen);
+    is_seen.then_some(observation.times.end)
 }
 
 /// From the first byte sent upstream to the first generated content of a stream.

@@ -14,7 +14,7 @@ use prost::Message as _;
 use super::receiver::{Answer, Receiver};
 use super::settings::{AttributeLimits, Batching, Exporter, Limits, Sampler};
 use super::*;
-use crate::observe::observation::Known;
+use crate::observe::observation::{Known, Note};
 
 pub(super) fn settings(exporters: Vec<Exporter>) -> Settings {
     let soon = Batching { delay: Duration::from_millis(10), ..Batching::default() };
@@ -251,6 +251,17 @@ fn notes_are_counted_by_upstream() {
         )
     });
     assert_eq!(with_prefix(&handle, "clearspan_notes_total"), expected);
+}
+
+#[test]
+fn a_call_whose_beginning_nobody_saw_has_no_duration() {
+    for (notes, count) in [(vec![], 1), (vec![Note::BeginningUnseen], 0)] {
+        let (reporter, handle) = started(settings(vec![]));
+        reporter.report(&Observation { notes, ..literals::turn() });
+        let name = "gen_ai_client_operation_duration_seconds_count";
+        assert_eq!(with_prefix(&handle, name).len(), count);
+        assert!(!with_prefix(&handle, "clearspan_tokens_total").is_empty());
+    }
 }
 
 #[test]

@@ -47,6 +47,7 @@ RULES = {
     "responses.tools": ("`tool_usage.web_search.num_requests`, else the `web_search_call` items whose action is a search; each `file_search_call`; each container of a `code_interpreter_call`.", "openai 3.52.0 types/responses/response.py ToolUsage, response_function_web_search.py"),
     "run.usage": ("`usage` of the run once it is terminal.", "openai 3.52.0 types/beta/threads/run.py Usage"),
     "batch.usage": ("`usage` of the batch once it is terminal.", "openai 3.52.0 types/batch_usage.py, batch.py"),
+    "mistral.batch": ("Each of `outputs` whose `response.body` tells a `usage` is counted once the batch is terminal, and all are summed.", "mistralai 3.7.0 client/models/batchjob.py, batchjobstatus.py; mistralai/client-python examples/mistral/jobs/async_batch_job_chat_completion_inline.py"),
     "anthropic.results": ("Each line's `result.message` tells its usage, and all are summed; the batch's name stands in the path.", "anthropic 2.11.0 types/messages/message_batch_individual_response.py, resources/messages/batches.py `results`"),
     "xai.video": ("A job begins with a POST and is fetched with a GET; `request_id` names it.", "ruby_llm's recorded exchanges; docs.x.ai, Video Generations"),
     "anthropic.usage": ("`input_tokens` leaves out what was read from and written to the cache: all three are input. A stream's `message_delta` is cumulative and wins, field by field.", "anthropic 2.11.0 types/usage.py, message_delta_usage.py"),
@@ -70,6 +71,7 @@ RULES = {
 }
 
 RUNNING = {"validating", "queued", "in_progress", "finalizing", "cancelling", "requires_action"}
+MISTRAL_RUNNING = {"QUEUED", "RUNNING", "CANCELLATION_REQUESTED"}
 CHAT = "chat"
 
 
@@ -226,6 +228,8 @@ class Reader:
             return "run", CHAT if post else None
         if re.search(r"/threads/[^/]+/runs/[^/]+$", path) and not post:
             return "run", "fetch_response"
+        if self.provider == "mistral" and re.search(r"/v1/batch/jobs/[^/]+$", path) and not post:
+            return "mistral_batch", "fetch_response"
         if re.search(r"/v1/batches(/[^/]+)?$", path):
             return ("batch", "fetch_response") if not post and not path.endswith("/batches") else (None, None)
         if re.search(r"/responses/[^/]+$", path) and not post and self.method == "GET":
@@ -429,6 +433,22 @@ class Reader:
     def batch(self):
         it, base = self.ended()
         self.of_job(it, base, "batch.usage", {"input": "input_tokens", "output": "output_tokens", "cache_read": "input_tokens_details/cached_tokens", "reasoning": "output_tokens_details/reasoning_tokens"})
+
+    def mistral_batch(self):
+        it, base = self.ended()
+        put = self.facts.put
+        put("response.model", it.get("model"), "response.model", base + "/model")
+        put("response.id", it.get("id"), "response.id", base + "/id")
+        if it["status"] in MISTRAL_RUNNING:
+            return
+        put("finish_reasons", [it["status"]], "mistral.batch", base + "/status")
+        usages = [at(output, "response/body/usage") or {} for output in it.get("outputs") or []]
+        for name, pointer in {
+            "input": "prompt_tokens", "output": "completion_tokens",
+            "cache_read": "prompt_tokens_details/cached_tokens", "input_audio": "prompt_tokens_details/audio_tokens",
+        }.items():
+            told = total(*(count(at(usage, pointer)) for usage in usages))
+            put("usage." + name, told, "mistral.batch", f"{base}/outputs/*/response/body/usage/{pointer}")
 
     def of_job(self, it, base, rule, table):
         put = self.facts.put

@@ -29,6 +29,11 @@ struct Scene {
 
 impl Scene {
     fn answering(bodies: Vec<String>) -> Self {
+        Self::of("openai", "paths = [\"/v1/\"]", bodies)
+    }
+
+    /// The same before another provider.
+    fn of(provider: &str, settings: &str, bodies: Vec<String>) -> Self {
         let bodies = Mutex::new(bodies.into_iter());
         let origin = Answering::with(move |_| {
             let body = bodies.lock().unwrap().next().expect("no more calls");
@@ -39,7 +44,7 @@ impl Scene {
             )
             .into_bytes()
         });
-        let proxy = Start::new(upstream("openai", &origin.url(), "paths = [\"/v1/\"]")).start();
+        let proxy = Start::new(upstream(provider, &origin.url(), settings)).start();
         Self { proxy, calls: 0, _origin: origin }
     }
 
@@ -150,6 +155,48 @@ fn a_videos_seconds_count_when_it_is_first_fetched_complete() {
         [scene.call("POST /v1/videos/extensions", &longer), scene.fetch("/v1/videos/video_2")]
     {
         assert_eq!((cost(&metrics), unpriced(&metrics)), (eight_seconds, before + 1.0));
+    }
+    scene.proxy.finish();
+}
+
+#[test]
+fn a_batch_with_its_answers_counts_once_at_the_batch_price() {
+    let cost = |metrics: &Metrics| metrics.sum("clearspan_cost_USD_total", &[]);
+    let counts = json!({"promptTokenCount": 5, "candidatesTokenCount": 7, "totalTokenCount": 12});
+    let answer =
+        json!({"response": {"modelVersion": "gemini-3-flash-preview", "usageMetadata": counts}});
+    let job = |state: &str| {
+        let output = json!({"inlinedResponses": {"inlinedResponses": [answer, answer]}});
+        json!({"name": "batches/b", "done": state.ends_with("SUCCEEDED"), "response": output,
+            "metadata": {"model": "models/gemini-3-flash-preview", "state": state, "output": output}})
+        .to_string()
+    };
+    let bodies = ["BATCH_STATE_RUNNING", "BATCH_STATE_SUCCEEDED", "BATCH_STATE_SUCCEEDED"].map(job);
+    let settings = "dialect = \"gemini\"\npaths = [\"/v1beta/\"]";
+    let mut scene = Scene::of("gemini", settings, bodies.into());
+    assert_eq!(cost(&scene.fetch("/v1beta/batches/b")), 0.0, "it still runs");
+    for _ in 0..2 {
+        let told = scene.fetch("/v1beta/batches/b");
+        assert_eq!(counted(&told), (10.0, 14.0, 0.0, false));
+        let nanos = (cost(&told) * 1e9).round();
+        assert_eq!(nanos, 10.0 * 250.0 + 14.0 * 1_500.0, "half of $0.50 and $3 a million");
+    }
+    scene.proxy.finish();
+    let body = json!({"model": "mistral-small-2603", "usage": {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}});
+    let job = |outputs: Value| {
+        json!({"id": "job", "object": "batch", "model": "mistral-small-latest", "status": "SUCCESS",
+            "outputs": outputs})
+        .to_string()
+    };
+    let there = job(json!([{"custom_id": "0", "response": {"status_code": 200, "body": body}}]));
+    let bodies = vec![job(Value::Null), there.clone(), there];
+    let mut scene = Scene::of("mistral", "paths = [\"/v1/\"]", bodies);
+    assert_eq!(counted(&scene.fetch("/v1/batch/jobs/job")), (0.0, 0.0, 0.0, false));
+    for _ in 0..2 {
+        let told = scene.fetch("/v1/batch/jobs/job?inline=true");
+        assert_eq!(counted(&told), (5.0, 7.0, 0.0, false));
+        let nanos = (cost(&told) * 1e9).round();
+        assert_eq!(nanos, 5.0 * 75.0 + 7.0 * 300.0, "half of $0.15 and $0.60 a million");
     }
     scene.proxy.finish();
 }

@@ -11,6 +11,7 @@ use crate::observe::decode::Frame;
 use crate::observe::observation::{
     Operation, OtherModel, OtherModels, RequestFacts, ResponseFacts, Units, Usage,
 };
+use crate::observe::shapes::batch::plus;
 use crate::observe::shapes::failure::{Failure, Word};
 use crate::observe::shapes::lenient::{
     Count, Filled, Flag, Length, List, Number, Object, Text, Texts, Unread, fields, read,
@@ -218,7 +219,7 @@ fields! {
 }
 
 fields! {
-    /// One of several passes over the conversation. Those of the model itself are in the totals.
+    /// One of several passes over the conversation. Those that answer are in the totals.
     struct Iteration<'de> {
         kind: Text<'de> = "type",
         model: Text<'de> = "model",
@@ -256,6 +257,8 @@ struct Counts {
     thinking: Option<u64>,
     web_searches: Option<u64>,
     other_models: Option<u64>,
+    // Of the passes that summed up the conversation, and how many passes there were with those that answer.
+    compacted: Option<(Usage, u64)>,
 }
 
 impl Counts {
@@ -269,6 +272,7 @@ impl Counts {
         put(&mut self.thinking, later.output_details.thinking.0);
         put(&mut self.web_searches, later.server_tools.web_searches.0);
         put(&mut self.other_models, later.other_models());
+        self.compacted = later.compacted().or(self.compacted);
     }
 
     /// Input with what was read from and written to the cache, as everywhere.
@@ -288,11 +292,27 @@ impl Counts {
             },
             ..Usage::default()
         };
-        (usage.input.is_some() || usage.output.is_some()).then_some(usage)
+        let told = (usage.input.is_some() || usage.output.is_some()).then_some(usage);
+        let Some((more, passes)) = self.compacted else { return told };
+        let all = plus(usage, more);
+        let units = Units { calls: Some(passes), ..all.units };
+        Some(Usage { units, ..all })
     }
 }
 
 impl Counted<'_> {
+    /// What the model used to sum up the conversation ("A `compaction` entry's tokens are not included in the
+    /// top-level `usage` fields", `BetaUsage`), and how many passes it made in all.
+    fn compacted(&self) -> Option<(Usage, u64)> {
+        let used = |pass: &Iteration<'_>| match pass.kind.as_str() {
+            "compaction" => Some(pass.usage()),
+            _ => None,
+        };
+        let more = self.iterations.iter().filter_map(used).reduce(plus)?;
+        let is_own = |pass: &&Iteration<'_>| matches!(pass.kind.as_str(), "compaction" | "message");
+        Some((more, self.iterations.iter().filter(is_own).count() as u64))
+    }
+
     /// Passes that another model made, which the totals leave out.
     fn passes_of_others(&self) -> impl Iterator<Item = &Iteration<'_>> {
         let is_other = |kind: &str| matches!(kind, "advisor_message" | "fallback_message");
@@ -462,6 +482,20 @@ mod tests {
         let usage =
             Usage { input: Some(70), output: Some(8), cache_read: Some(10), ..Usage::default() };
         assert_eq!(facts.others.unwrap().0, [OtherModel { model: "m".to_owned(), usage }]);
+    }
+
+    #[test]
+    fn what_it_took_to_sum_up_the_conversation_counts_too() {
+        let (facts, _) = facts(&[
+            r#"{"type":"message_start","message":{"usage":{"input_tokens":23000,"output_tokens":1}}}"#,
+            r#"{"type":"message_delta","delta":{},"usage":{"input_tokens":23000,"output_tokens":1000,"iterations":[
+            {"type":"compaction","input_tokens":180000,"cache_read_input_tokens":500,"output_tokens":3500},
+            {"type":"message","input_tokens":23000,"output_tokens":1000}]}}"#,
+        ]);
+        let usage = facts.usage.unwrap();
+        assert_eq!((usage.input, usage.output), (Some(203_500), Some(4_500)));
+        assert_eq!((usage.cache_read, usage.units.calls), (Some(500), Some(2)));
+        assert_eq!(usage.units.other_models, None);
     }
 
     #[test]

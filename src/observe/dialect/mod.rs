@@ -221,10 +221,11 @@ pub trait Dialogue: Debug + Send {
     fn answered(&mut self, message: &[u8], turns: &mut Turns) -> Result<(), Unread>;
 }
 
-/// The dialogue on a connection that a call to the path of this name began, where it is known.
-pub fn dialogue(route: Option<&str>) -> Option<Box<dyn Dialogue>> {
+/// The dialogue on a connection that a call to the path of this name began, where it is known; `model` is
+/// what that call named.
+pub fn dialogue(route: Option<&str>, model: Option<&str>) -> Option<Box<dyn Dialogue>> {
     let route = route?;
-    openai::dialogue(route).or_else(|| gemini::dialogue(route))
+    openai::dialogue(route, model).or_else(|| gemini::dialogue(route))
 }
 
 /// The generated content that one event carried.
@@ -295,15 +296,22 @@ fn found(dialect: &str, method: &str, path: &str) -> Found {
     }
 }
 
-/// The model that a path names, where the format has it there. One that the body names comes first.
-pub fn model(upstream: Option<&Upstream>, path: &str) -> Option<String> {
+/// The model that a path names, where the format has it there, or else its query, where a call to the path of
+/// this name has it there. One that the body names comes first.
+pub fn model(
+    upstream: Option<&Upstream>,
+    path: &str,
+    route: Option<&str>,
+    in_query: Option<String>,
+) -> Option<String> {
+    let in_query = in_query.filter(|_| route.is_some_and(openai::is_named_in_query));
     let model = match named(upstream) {
         "gemini" => gemini::model(path),
         "openai" if gemini::is_spoken_at(path) => gemini::model(path),
         "openai" => openai::deployment(path),
         _ => None,
     };
-    model.map(|model| model[..model.floor_char_boundary(MODEL)].to_owned())
+    model.map(|model| model[..model.floor_char_boundary(MODEL)].to_owned()).or(in_query)
 }
 
 /// The last id in a path, where its name has any.

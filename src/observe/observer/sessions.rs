@@ -14,7 +14,9 @@ use crate::tape::{Cause, Direction, End, Vitals};
 impl Observer {
     /// Begins one, where the head says that from here on messages come, of a kind that is read.
     pub(super) fn begin_session(&mut self, head: &ResponseHead) {
-        if let Some(dialogue) = dialect::dialogue(self.call.route).filter(|_| head.is_websocket) {
+        let model = self.request_facts.model.as_deref();
+        let dialogue = dialect::dialogue(self.call.route, model).filter(|_| head.is_websocket);
+        if let Some(dialogue) = dialogue {
             let agreed = Extensions::of(&head.extensions);
             self.session = Some(Box::new(Session::new(dialogue, agreed, &self.settings)));
         }

@@ -11,6 +11,8 @@ pub mod failure;
 pub mod grpc;
 /// Token counts, and the one nesting they become.
 pub mod tokens;
+/// What several calls used together.
+pub mod batch;
 /// A usage object as it came.
 pub mod raw;
 /// What stands beside the tokens: money, times, what is billed otherwise.

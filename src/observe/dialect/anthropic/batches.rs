@@ -6,29 +6,23 @@
 use super::super::{Answer, Content, Context, Fetch};
 use super::{Counts, MODEL, Message};
 use crate::observe::decode::Frame;
-use crate::observe::observation::{ResponseFacts, Units, Usage};
+use crate::observe::observation::ResponseFacts;
+use crate::observe::shapes::batch::{Batch, TIER};
 use crate::observe::shapes::failure::{Failure, Word};
 use crate::observe::shapes::lenient::{Text, Unread, fields, read};
-use crate::observe::shapes::tokens::sum;
 
 /// The results are read.
 pub(super) const FETCH: Fetch = Fetch { method: "GET", answer: begin };
 
-/// What a call of a batch costs is the price of this tier.
-const TIER: &str = "batch";
-
 fn begin(context: Context) -> Box<dyn Answer> {
-    Box::new(Results { context, calls: 0, others: None, total: None })
+    Box::new(Results { context, all: Batch::default() })
 }
 
 /// The lines so far.
 #[derive(Debug)]
 struct Results {
     context: Context,
-    calls: u64,
-    // Tokens of other models than the first.
-    others: Option<u64>,
-    total: Option<Usage>,
+    all: Batch,
 }
 
 fields! {
@@ -51,37 +45,9 @@ impl Results {
         let mut counts = Counts::default();
         message.usage.0.iter().for_each(|counted| counts.merge(counted));
         let Some(one) = counts.usage() else { return };
-        let model = message.model.as_str();
-        if facts.model.as_deref().is_some_and(|first| first != model) {
-            let tokens = sum(one.input, one.output);
-            self.others = sum(self.others, tokens);
-        } else {
-            message.model.replace(&mut facts.model, MODEL);
-            self.calls += 1;
-            self.total = Some(self.total.map_or(one, |total| plus(total, one)));
-        }
-        let total = self.total.unwrap_or_default();
-        let other_models = sum(total.units.other_models, self.others);
-        let units = Units { calls: Some(self.calls), other_models, ..total.units };
-        facts.usage = Some(Usage { units, ..total });
-    }
-}
-
-/// Of what Messages count, the sum.
-fn plus(one: Usage, other: Usage) -> Usage {
-    Usage {
-        input: sum(one.input, other.input),
-        output: sum(one.output, other.output),
-        cache_read: sum(one.cache_read, other.cache_read),
-        cache_write: sum(one.cache_write, other.cache_write),
-        cache_write_long: sum(one.cache_write_long, other.cache_write_long),
-        reasoning: sum(one.reasoning, other.reasoning),
-        units: Units {
-            web_searches: sum(one.units.web_searches, other.units.web_searches),
-            other_models: sum(one.units.other_models, other.units.other_models),
-            ..Units::default()
-        },
-        ..Usage::default()
+        self.all.add(message.model.bounded(MODEL), one);
+        facts.model.clone_from(&self.all.model);
+        facts.usage = self.all.usage();
     }
 }
 

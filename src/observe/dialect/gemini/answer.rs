@@ -4,13 +4,13 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use serde::de::SeqAccess;
+use serde::de::{MapAccess, SeqAccess};
 
 use super::super::{Answer, Content, Context};
 use super::usage::{self, Counts};
 use super::{ID, MODEL, WORD};
 use crate::observe::decode::Frame;
-use crate::observe::observation::ResponseFacts;
+use crate::observe::observation::{ResponseFacts, Units, Usage};
 use crate::observe::shapes::failure::Failure;
 use crate::observe::shapes::lenient::{
     Count, Filled, Flag, Into, Lenient, List, Object, Text, Unread, fields, read,
@@ -58,6 +58,9 @@ fields! {
         feedback: Feedback<'de> = "promptFeedback",
         usage: Object<Counts> = "usageMetadata",
         error: Failure<'de> = "error",
+        /// Of a batch: the answer is a vector, and this is what it counted.
+        embedding: Filled = "embedding",
+        tokens: Count = "tokenCount",
     }
 }
 
@@ -184,6 +187,38 @@ impl Reason<'_> {
     }
 }
 
+/// A whole answer within another document.
+#[derive(Debug, Default)]
+pub(super) struct Whole<'de>(Chunk<'de>);
+
+impl<'de> Lenient<'de> for Whole<'de> {
+    fn object<A: MapAccess<'de>>(&mut self, object: A) -> Result<(), A::Error> {
+        self.0.object(object)
+    }
+}
+
+impl Whole<'_> {
+    /// The model that answered, and what it used.
+    pub(super) fn used(&self) -> Option<(Option<String>, Usage)> {
+        let Self(chunk) = self;
+        let told = chunk.usage.0.as_ref().and_then(Counts::usage).unwrap_or_default();
+        let none = chunk.embedding.0.then_some(0);
+        let (input, output) = (told.input.or(chunk.tokens.0), told.output.or(none));
+        let searches = Some(chunk.queries()).filter(|&queries| queries > 0);
+        let web_searches = searches.map(|queries| billed(chunk.model.as_str(), queries));
+        let units = Units { web_searches: web_searches.or(told.units.web_searches), ..told.units };
+        let usage = Usage { input, output, units, ..told };
+        input.is_some().then_some((chunk.model.bounded(MODEL), usage))
+    }
+}
+
+impl Chunk<'_> {
+    fn queries(&self) -> u64 {
+        let queries = self.candidates.iter().map(|it| it.grounding.queries.0);
+        queries.fold(0, u64::saturating_add)
+    }
+}
+
 impl Generated {
     fn apply(&mut self, chunk: &Chunk<'_>, facts: &mut ResponseFacts) -> Content {
         chunk.id.replace(&mut facts.id, ID);
@@ -210,8 +245,7 @@ impl Generated {
     }
 
     fn count(&mut self, chunk: &Chunk<'_>, facts: &mut ResponseFacts) {
-        let queries = chunk.candidates.iter().map(|it| it.grounding.queries.0);
-        self.queries = self.queries.max(queries.fold(0, u64::saturating_add));
+        self.queries = self.queries.max(chunk.queries());
         if let Some(counts) = &chunk.usage.0 {
             self.counts.merge(counts);
             counts.tier.tell(facts);

@@ -15,6 +15,8 @@ mod predict;
 mod interactions;
 /// Spoken sessions.
 mod live;
+/// Batches.
+mod batches;
 
 use super::{Call, Dialogue, Fetch, Found, ID, MODEL, Model, Post, Reads, WORD};
 use crate::observe::observation::Operation;
@@ -93,7 +95,7 @@ const ROUTES: [Route<Post>; 17] = [
     route("/v1beta/cachedContents", Post::Plain),
     route("/v1beta/cachedContents/{id}", Post::Plain),
     route("/v1beta/batches", Post::Plain),
-    route("/v1beta/batches/{id}", Post::Plain),
+    route("/v1beta/batches/{id}", Post::Fetch(batches::FETCH)),
     route("/v1beta/batchPredictionJobs", Post::Plain),
     route("/v1beta/batchPredictionJobs/{id}", Post::Plain),
     route("/v1beta/fileSearchStores", Post::Plain),
@@ -236,6 +238,8 @@ mod tests {
             assert_eq!(call("POST", path).map(|it| it.1), expected, "{path}");
             assert_eq!(call("GET", path), None, "{path}");
         }
+        let batch = Some(("/v1beta/batches/{id}", Operation::FetchResponse));
+        assert_eq!(call("GET", "/v1beta/batches/b"), batch);
         for path in ["/v1beta/models/g", "/v1beta/files/a", "/v1beta/batches/b:cancel", "/:x", ""] {
             assert_eq!(model(path), None, "{path}");
         }

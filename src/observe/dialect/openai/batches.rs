@@ -6,6 +6,7 @@
 use super::super::{Answer, Content, Context, Fetch, ID, MODEL};
 use crate::observe::decode::Frame;
 use crate::observe::observation::{ResponseFacts, Units, Usage};
+use crate::observe::shapes::batch::TIER;
 use crate::observe::shapes::failure::{Failure, Word};
 use crate::observe::shapes::lenient::{Count, List, Object, Text, Unread, fields, read};
 use crate::observe::shapes::tokens::{Counting, Tokens};
@@ -14,9 +15,6 @@ use crate::observe::shapes::tokens::{Counting, Tokens};
 pub(super) const FETCH: Fetch = Fetch { method: "GET", answer: begin };
 /// A batch is broken off.
 pub(super) const CANCEL: Fetch = Fetch { method: "POST", answer: begin };
-
-/// What a call of a batch costs is the price of this tier.
-const TIER: &str = "batch";
 
 fn begin(context: Context) -> Box<dyn Answer> {
     Box::new(Batch { context })

@@ -17,6 +17,8 @@ mod runs;
 mod tail;
 /// Batches.
 mod batches;
+/// Batches of Mistral's.
+mod jobs;
 /// Runs of evaluations.
 mod evals;
 /// Pictures.
@@ -130,6 +132,7 @@ const ROUTES: &[Route<Post>] = &[
     fetch("/v1/responses/{id}/cancel", responses::CANCEL),
     fetch("/v1/batches/{id}", batches::FETCH),
     fetch("/v1/batches/{id}/cancel", batches::CANCEL),
+    fetch("/v1/batch/jobs/{id}", jobs::FETCH),
     fetch("/v1/evals/{id}/runs/{id}", evals::FETCH),
     fetch("/v1/evals/{id}/runs/{id}/cancel", evals::CANCEL),
     model("/v1/threads/{id}/runs", runs::MAKE),
@@ -148,15 +151,20 @@ pub fn find(method: &str, path: &str) -> Found {
     Found::Other { route, usage: route.is_none() && method == "POST" }
 }
 
-/// What is said on a connection that a call to the path of this name began.
-pub fn dialogue(route: &str) -> Option<Box<dyn Dialogue>> {
+/// What is said on a connection that a call to the path of this name began, which may have named a model.
+pub fn dialogue(route: &str, model: Option<&str>) -> Option<Box<dyn Dialogue>> {
     match route {
         RESPONSES => Some(Box::new(responses::Socket::default())),
-        REALTIME => Some(Box::new(realtime::Realtime::default())),
-        TRANSLATIONS => Some(Box::new(realtime::Translations::default())),
+        REALTIME => Some(Box::new(realtime::Realtime::of(model))),
+        TRANSLATIONS => Some(Box::new(realtime::Translations::of(model))),
         LIVE => Some(Box::new(live::Live::default())),
         _ => None,
     }
+}
+
+/// Whether a call to the path of this name names its model in the query.
+pub fn is_named_in_query(route: &str) -> bool {
+    matches!(route, REALTIME | TRANSLATIONS)
 }
 
 /// The deployment that a path of Azure's names, which is the model there.
@@ -231,6 +239,7 @@ mod tests {
             ("POST", "/v1/responses/resp_1/cancel", "/v1/responses/{id}/cancel"),
             ("GET", "/v1/chat/completions/chatcmpl-1", "/v1/chat/completions/{id}"),
             ("GET", "/v1/batches/batch_1", "/v1/batches/{id}"),
+            ("GET", "/v1/batch/jobs/1", "/v1/batch/jobs/{id}"),
             ("GET", "/v1/threads/t/runs/r", "/v1/threads/{id}/runs/{id}"),
             ("GET", "/v1/evals/e/runs/r", "/v1/evals/{id}/runs/{id}"),
             ("POST", "/v1/evals/e/runs/r/cancel", "/v1/evals/{id}/runs/{id}/cancel"),

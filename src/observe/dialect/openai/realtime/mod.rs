@@ -167,7 +167,13 @@ impl Dialogue for Realtime {
         }
         let id = if kind == "response.done" { &said.response.id } else { &said.response_id };
         let id = if kind == "response.created" { &said.response.id } else { id };
-        let Some(number) = self.find(id) else { return Ok(()) };
+        let number = match self.find(id).filter(|number| turns.get(*number).is_some()) {
+            Some(number) => number,
+            // It was made before this connection joined, that was not read, or it was forgotten: its end tells what
+            // it used.
+            None if kind == "response.done" => self.begin(turns).unseen().number,
+            None => return Ok(()),
+        };
         let result = turns.read(number, message);
         if kind == "response.done" {
             let limits = std::mem::take(&mut self.limits);
@@ -179,6 +185,11 @@ impl Dialogue for Realtime {
 }
 
 impl Realtime {
+    /// A connection whose URL names this model, which holds until the session names its own.
+    pub(super) fn of(model: Option<&str>) -> Self {
+        Self { model: model.map(str::to_owned), ..Self::default() }
+    }
+
     fn configure(&mut self, session: &Settings<'_>) {
         session.model.replace(&mut self.model, MODEL);
         for of in [&session.audio.input.transcription, &session.transcription] {
@@ -243,9 +254,12 @@ impl Realtime {
             Some(number) => number,
             None => {
                 let heard = self.heard.iter().position(|it| it.0 == item.as_str());
-                let since = heard.and_then(|place| self.heard.remove(place));
-                let since = since.map_or(turns.now(), |(_, since)| since);
-                let turn = turns.begin(Operation::Transcription, answer::transcription(), since);
+                let since = heard.and_then(|place| self.heard.remove(place)).map(|it| it.1);
+                let at = since.unwrap_or(turns.now());
+                let turn = turns.begin(Operation::Transcription, answer::transcription(), at);
+                if since.is_none() {
+                    turn.unseen();
+                }
                 turn.request.model.clone_from(&self.transcriber);
                 turn.response.model.clone_from(&self.transcriber);
                 let number = turn.number;
@@ -272,7 +286,9 @@ fn put<T>(queue: &mut VecDeque<T>, value: T) {
 mod tests {
     use super::*;
     use crate::observe::Settings;
+    use crate::observe::observation::Note;
     use crate::observe::turns::Ended;
+    use crate::observe::verdict::Reading;
     use crate::tape::Cause;
 
     const SESSION: &str = r#"<{"type":"session.created","session":{"model":"gpt-realtime","audio":{"input":{"transcription":{"model":"whisper-1"}}}}}"#;
@@ -328,6 +344,36 @@ mod tests {
     }
 
     #[test]
+    fn a_response_of_which_only_the_end_was_seen_is_a_call_whose_times_are_unknown() {
+        let delta = r#"<{"type":"response.output_text.delta","response_id":"a","delta":"x"}"#;
+        let end = r#"<{"type":"response.done","response":{"id":"a","status":"completed","usage":{"output_tokens":7}}}"#;
+        let ended = talk(&[SESSION, r#">{"type":"response.create"}"#, delta, end, &made("b")]);
+        let turn = &ended[0].turn;
+        assert_eq!(turn.response.usage.and_then(|usage| usage.output), Some(7));
+        assert_eq!((turn.marks.times.sent, turn.notes.has(Note::BeginningUnseen)), (None, true));
+        assert_eq!((turn.began, turn.reading()), (Duration::from_millis(3), Reading::Whole));
+        let asked = &ended[1].turn;
+        assert_eq!(
+            (asked.response.id.as_deref(), asked.number),
+            (Some("b"), 1),
+            "not the asked one"
+        );
+        assert!(!asked.notes.has(Note::BeginningUnseen));
+    }
+
+    #[test]
+    fn the_model_of_the_url_holds_until_the_session_names_its_own() {
+        let (mut realtime, mut turns) =
+            (Realtime::of(Some("asked")), Turns::new(&Settings::default()));
+        for message in [&made("a"), SESSION, &made("b")] {
+            realtime.answered(&message.as_bytes()[1..], &mut turns).unwrap();
+        }
+        turns.close(Cause::Complete, turns.now(), None);
+        let named: Vec<_> = turns.ended().into_iter().map(|it| it.turn.request.model).collect();
+        assert_eq!(named, [Some("asked".to_owned()), Some("gpt-realtime".to_owned())]);
+    }
+
+    #[test]
     fn an_error_is_the_calls_whose_event_it_names() {
         let create = |id: &str| format!(r#">{{"type":"response.create","event_id":"{id}"}}"#);
         let error =
@@ -365,6 +411,12 @@ mod tests {
         assert_eq!(heard, Some(Duration::from_millis(2500)));
         let found = told(&messages);
         assert_eq!(found[0], "transcription whisper-1 - 1+3");
+        assert!(!ended[0].turn.notes.has(Note::BeginningUnseen));
+        let unheard = &talk(&messages[3..])[0].turn;
+        assert_eq!(
+            (unheard.marks.times.sent, unheard.notes.has(Note::BeginningUnseen)),
+            (None, true)
+        );
         assert_eq!(found.len(), 2);
         let failed = of("failed", r#","error":{"code":"audio_unintelligible"}"#);
         assert_eq!(told(&[SESSION, &failed]), ["transcription whisper-1 audio_unintelligible 1+0"]);

@@ -15,6 +15,8 @@ use crate::observe::turns::Turns;
 #[derive(Debug, Default)]
 pub(in super::super) struct Translations {
     session: Option<u64>,
+    // As the URL names it.
+    model: Option<String>,
 }
 
 fields! {
@@ -32,6 +34,13 @@ fields! {
     }
 }
 
+impl Translations {
+    /// A connection whose URL names this model.
+    pub(in super::super) fn of(model: Option<&str>) -> Self {
+        Self { session: None, model: model.map(str::to_owned) }
+    }
+}
+
 impl Dialogue for Translations {
     /// Sound, and how it is to be translated.
     fn asked(&mut self, _: &[u8], _: &mut Turns) -> Result<(), Unread> {
@@ -45,7 +54,7 @@ impl Dialogue for Translations {
         if kind == "session.created" && self.session.is_none() {
             let answer = Box::new(Translating::default());
             let turn = turns.begin(Operation::Realtime, answer, turns.now());
-            turn.request.model = event.session.model.bounded(MODEL);
+            turn.request.model = event.session.model.bounded(MODEL).or(self.model.take());
             self.session = Some(turn.number);
         }
         let Some(number) = self.session else { return Ok(()) };
@@ -95,7 +104,8 @@ mod tests {
 
     #[test]
     fn a_session_is_one_call_from_its_first_word_to_its_last() {
-        let (mut dialogue, mut turns) = (Translations::default(), Turns::new(&Settings::default()));
+        let (mut dialogue, mut turns) =
+            (Translations::of(Some("asked")), Turns::new(&Settings::default()));
         for event in [
             r#"{"type":"session.created","session":{"id":"sess_1","model":"gpt-realtime-translate","type":"translation"}}"#,
             r#"{"type":"session.output_audio.delta","delta":"aGk="}"#,
@@ -110,6 +120,7 @@ mod tests {
         let facts = &ended[0].turn.response;
         assert_eq!((ended.len(), facts.events, facts.chunks), (1, 4, 0));
         assert_eq!(facts.model.as_deref(), Some("gpt-realtime-translate"));
+        assert_eq!(ended[0].turn.request.model, facts.model, "the session's own word wins");
         assert_eq!((facts.id.as_deref(), facts.usage), (Some("sess_1"), None));
         assert_eq!(ended[0].turn.reading(), crate::observe::verdict::Reading::Whole);
     }
