@@ -17,17 +17,14 @@ pub(super) const FETCH: Fetch = Fetch { method: "GET", answer: begin };
 /// What a call of a batch costs is the price of this tier.
 const TIER: &str = "batch";
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
-    let (is_error, error) = (context.is_error(), context.error());
-    Box::new(Results { is_error, error, calls: 0, others: None, total: None })
+fn begin(context: Context) -> Box<dyn Answer> {
+    Box::new(Results { context, calls: 0, others: None, total: None })
 }
 
 /// The lines so far.
 #[derive(Debug)]
 struct Results {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
     calls: u64,
     // Tokens of other models than the first.
     others: Option<u64>,
@@ -101,8 +98,8 @@ impl Answer for Results {
     fn document(&mut self, body: &[u8], facts: &mut ResponseFacts) -> Result<(), Unread> {
         let mut line = Line::default();
         read(body, &mut line)?;
-        if line.error.is_some || self.is_error {
-            line.error.tell(&Word::default(), &line.kind, &self.error, facts);
+        if line.error.is_some || self.context.is_error() {
+            line.error.tell(&Word::default(), &line.kind, &self.context.error(), facts);
         }
         Ok(())
     }
@@ -123,8 +120,7 @@ mod tests {
 
     #[test]
     fn the_lines_of_a_batch_add_up_and_other_models_apart() {
-        let context =
-            Context { status: 200, provider: "anthropic", operation: None, choices: None };
+        let context = Context::of(200);
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let line = |model: &str, cached: u64| {
             format!(
