@@ -27,6 +27,9 @@ pub enum Known<T> {
 /// Why the usage of an answer is not told that is read once more: it was told before.
 pub const COUNTED_BEFORE: &str = "counted_before";
 
+/// The cost until prices are asked.
+pub const NOT_PRICED: Known<Cost> = Known::Unknown("not_priced");
+
 impl<T> Known<T> {
     /// The value, where it is known.
     pub fn value(&self) -> Option<&T> {

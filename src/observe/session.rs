@@ -10,7 +10,7 @@ use super::decode::websocket::{Extensions, Limits, Message, Messages, NO_CODE};
 use super::dialect::Dialogue;
 use super::estimate::Grounds;
 use super::notes::Notes;
-use super::observation::{Estimate, HttpFacts, Known, Note, Observation, Part};
+use super::observation::{Estimate, HttpFacts, NOT_PRICED, Note, Observation, Part};
 use super::shapes::lenient::Unread;
 use super::shapes::mend;
 use super::turns::{Ended, Turn, Turns};
@@ -206,7 +206,7 @@ impl Common<'_> {
             limit_hit: verdict.limit_hit,
             usage: verdict.usage,
             estimate,
-            cost: Known::Unknown("not_priced"),
+            cost: NOT_PRICED,
             notes: turn.notes.into_vec(),
         }
     }

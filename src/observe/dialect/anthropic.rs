@@ -6,7 +6,7 @@
 /// What batches used.
 mod batches;
 
-use super::{Answer, Content, Context, Found, Model, Post};
+use super::{Answer, Content, Context, Found, ID, MODEL, Model, Post, WORD};
 use crate::observe::decode::Frame;
 use crate::observe::observation::{
     Operation, OtherModel, OtherModels, RequestFacts, ResponseFacts, Units, Usage,
@@ -16,11 +16,6 @@ use crate::observe::shapes::lenient::{
     Count, Filled, Flag, Length, List, Number, Object, Text, Texts, Unread, fields, read,
 };
 use crate::observe::shapes::route::{self, Route, route};
-
-/// Longest names that are kept.
-const ID: usize = 128;
-const MODEL: usize = 256;
-const WORD: usize = 64;
 
 const MESSAGES: Model = Model { operation: Operation::Chat, request, answer: begin, asks: false };
 

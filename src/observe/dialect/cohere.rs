@@ -5,7 +5,7 @@
 
 use serde::de::{MapAccess, SeqAccess};
 
-use super::{Answer, Content, Context, Found, Model, Post, openai};
+use super::{Answer, Content, Context, Found, ID, MODEL, Model, Post, WORD, openai};
 use crate::observe::decode::Frame;
 use crate::observe::observation::{Operation, RequestFacts, ResponseFacts, Units, Usage};
 use crate::observe::shapes::failure::{Failure, Word};
@@ -14,11 +14,6 @@ use crate::observe::shapes::lenient::{
     fields, read,
 };
 use crate::observe::shapes::route::{self, Route, route};
-
-/// Longest names that are kept.
-const ID: usize = 128;
-const MODEL: usize = 256;
-const WORD: usize = 64;
 
 const CHAT: Model = Model { operation: Operation::Chat, request, answer: begin, asks: false };
 const EMBED: Model = Model { operation: Operation::Embeddings, ..CHAT };

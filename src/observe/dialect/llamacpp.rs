@@ -3,7 +3,7 @@
 //!
 //! Source: the server's README.
 
-use super::{Answer, Content, Context, Found, Model, Post};
+use super::{Answer, Content, Context, Found, MODEL, Model, Post, WORD};
 use crate::observe::decode::Frame;
 use crate::observe::observation::{Operation, RequestFacts, ResponseFacts, Usage};
 use crate::observe::shapes::extras::{Times, claim};
@@ -12,10 +12,6 @@ use crate::observe::shapes::lenient::{
     Count, Filled, Flag, Inputs, Number, Text, Texts, Unread, fields, read,
 };
 use crate::observe::shapes::route::{self, Route, route};
-
-/// Longest names that are kept.
-const MODEL: usize = 256;
-const WORD: usize = 64;
 
 const COMPLETION: Model =
     Model { operation: Operation::TextCompletion, request, answer: begin, asks: false };

@@ -33,9 +33,10 @@ use crate::tape::Upstream;
 
 /// The longest document that is read where no dialect knows it.
 const SMALL: usize = 256 << 10;
-/// The longest names in a path: of a model, of an answer.
-const MODEL: usize = 256;
+/// The longest names that are kept: of an answer, of a model, and what else is told in a word.
 const ID: usize = 128;
+const MODEL: usize = 256;
+const WORD: usize = 64;
 
 /// How one call is read.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::de::SeqAccess;
 
-use super::{Answer, Content, Context, Found, Model, Post, openai};
+use super::{Answer, Content, Context, Found, MODEL, Model, Post, WORD, openai};
 use crate::observe::decode::Frame;
 use crate::observe::observation::{
     ClaimedDurations, Operation, RequestFacts, ResponseFacts, Usage,
@@ -16,10 +16,8 @@ use crate::observe::shapes::lenient::{
 };
 use crate::observe::shapes::route::{self, Route, route};
 
-/// Longest names that are kept.
-const MODEL: usize = 256;
+/// The longest name of a host that is kept.
 const HOST: usize = 128;
-const WORD: usize = 64;
 
 const CHAT: Model = Model { operation: Operation::Chat, request: chat, answer: begin, asks: false };
 const GENERATE: Model =

@@ -16,14 +16,9 @@ mod interactions;
 /// Spoken sessions.
 mod live;
 
-use super::{Call, Dialogue, Fetch, Found, Model, Post, Reads};
+use super::{Call, Dialogue, Fetch, Found, ID, MODEL, Model, Post, Reads, WORD};
 use crate::observe::observation::Operation;
 use crate::observe::shapes::route::{self, Route, route};
-
-/// Longest names that are kept.
-const ID: usize = 128;
-const MODEL: usize = 256;
-const WORD: usize = 64;
 
 const GENERATE: Model = Model {
     operation: Operation::GenerateContent,

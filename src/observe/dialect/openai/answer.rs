@@ -3,7 +3,7 @@
 
 use serde::de::SeqAccess;
 
-use super::super::{Answer, Content, Context};
+use super::super::{Answer, Content, Context, ID, MODEL, WORD};
 use super::tail;
 use crate::observe::decode::Frame;
 use crate::observe::observation::{Operation, ResponseFacts, Usage};
@@ -18,10 +18,6 @@ use crate::observe::shapes::tokens::{Counting, Tokens};
 const CHOICES: usize = 1024;
 /// Tool calls of one choice beyond this are not counted.
 const CALLS: u64 = 1024;
-/// Longest names that are kept.
-const ID: usize = 128;
-const MODEL: usize = 256;
-const WORD: usize = 64;
 
 /// Begins to read an answer.
 pub(super) fn begin(context: Context) -> Box<dyn Answer> {

@@ -3,7 +3,7 @@
 //!
 //! Source: the types of the provider's SDK for Python 3.52, and recorded batches.
 
-use super::super::{Answer, Content, Context, Fetch};
+use super::super::{Answer, Content, Context, Fetch, ID, MODEL};
 use crate::observe::decode::Frame;
 use crate::observe::observation::{ResponseFacts, Units, Usage};
 use crate::observe::shapes::failure::{Failure, Word};
@@ -17,9 +17,6 @@ pub(super) const CANCEL: Fetch = Fetch { method: "POST", answer: begin };
 
 /// What a call of a batch costs is the price of this tier.
 const TIER: &str = "batch";
-/// Longest names that are kept.
-const ID: usize = 128;
-const MODEL: usize = 256;
 
 fn begin(context: Context) -> Box<dyn Answer> {
     Box::new(Batch { context })

@@ -3,7 +3,7 @@
 //!
 //! Source: the types of the provider's SDK for Python 3.52 (`RunRetrieveResponse`, `PerModelUsage`).
 
-use super::super::{Answer, Content, Context, Fetch};
+use super::super::{Answer, Content, Context, Fetch, ID, MODEL};
 use crate::observe::decode::Frame;
 use crate::observe::observation::{OtherModel, OtherModels, ResponseFacts, Units, Usage};
 use crate::observe::shapes::failure::{Failure, Word};
@@ -13,10 +13,6 @@ use crate::observe::shapes::lenient::{Count, List, Text, Unread, fields, read};
 pub(super) const FETCH: Fetch = Fetch { method: "GET", answer: begin };
 /// A run is broken off.
 pub(super) const CANCEL: Fetch = Fetch { method: "POST", answer: begin };
-
-/// Longest names that are kept.
-const ID: usize = 128;
-const MODEL: usize = 256;
 
 fn begin(context: Context) -> Box<dyn Answer> {
     Box::new(Run { context })

@@ -4,7 +4,7 @@
 //! Source: the types of the provider's SDK for Python 3.52 (`ImagesResponse`, `ImageGenCompletedEvent`,
 //! `ImageEditParams`); for xAI its page on cost tracking (docs.x.ai/developers/cost-tracking).
 
-use super::super::{Answer, Content, Context, Model};
+use super::super::{Answer, Content, Context, ID, MODEL, Model, WORD};
 use super::tail;
 use crate::observe::decode::Frame;
 use crate::observe::observation::{
@@ -19,11 +19,6 @@ use crate::observe::shapes::tokens::{Counting, Tokens, sum};
 /// Pictures are made, or made of others.
 pub(super) const MAKE: Model =
     Model { operation: Operation::ImageGeneration, request, answer: begin, asks: false };
-
-/// Longest names that are kept.
-const ID: usize = 128;
-const MODEL: usize = 256;
-const WORD: usize = 64;
 
 fields! {
     struct Request<'de> {

@@ -6,18 +6,13 @@
 
 use std::time::Duration;
 
-use super::super::{Answer, Content, Dialogue};
+use super::super::{Answer, Content, Dialogue, ID, MODEL, WORD};
 use super::responses::Socket;
 use crate::observe::decode::Frame;
 use crate::observe::observation::{Operation, RequestFacts, ResponseFacts, Units, Usage};
 use crate::observe::shapes::failure::Failure;
 use crate::observe::shapes::lenient::{Lenient, Number, Text, Unread, fields, read};
 use crate::observe::turns::Turns;
-
-/// Longest names that are kept.
-const ID: usize = 128;
-const MODEL: usize = 256;
-const WORD: usize = 64;
 
 /// What is open on one connection.
 #[derive(Debug, Default)]

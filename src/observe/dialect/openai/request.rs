@@ -1,14 +1,11 @@
 //! What a client asks of OpenAI's chat completions, legacy completions and embeddings. Knows no
 //! answer, and keeps nothing of what was said.
 
+use super::super::{MODEL, WORD};
 use crate::observe::observation::RequestFacts;
 use crate::observe::shapes::lenient::{
     Flag, Inputs, Into, Length, Lenient, Number, Text, Texts, Unread, fields, read,
 };
-
-/// Longest names that are kept.
-const MODEL: usize = 256;
-const WORD: usize = 64;
 
 fields! {
     struct Request<'de> {

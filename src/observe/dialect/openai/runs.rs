@@ -3,7 +3,7 @@
 //!
 //! Source: the types of the provider's SDK for Python 3.52, and recorded runs.
 
-use super::super::{Answer, Content, Context, Fetch, Model};
+use super::super::{Answer, Content, Context, Fetch, ID, MODEL, Model, WORD};
 use crate::observe::decode::Frame;
 use crate::observe::observation::{Operation, RequestFacts, ResponseFacts, Usage};
 use crate::observe::shapes::failure::{Failure, Word};
@@ -18,11 +18,6 @@ pub(super) const MAKE: Model =
 pub(super) const FETCH: Fetch = Fetch { method: "GET", answer: begin };
 /// A run is broken off.
 pub(super) const CANCEL: Fetch = Fetch { method: "POST", answer: begin };
-
-/// Longest names that are kept.
-const ID: usize = 128;
-const MODEL: usize = 256;
-const WORD: usize = 64;
 
 fields! {
     struct Request<'de> {

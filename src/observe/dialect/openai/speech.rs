@@ -5,7 +5,7 @@
 //! API reference (`speech.audio.delta`, `speech.audio.done`); for Together those of its SDK 3.1
 //! (`AudioSpeechStreamChunk`).
 
-use super::super::{Answer, Content, Context, Model};
+use super::super::{Answer, Content, Context, MODEL, Model};
 use crate::observe::decode::Frame;
 use crate::observe::observation::{MediaRequest, Operation, RequestFacts, ResponseFacts};
 use crate::observe::shapes::failure::{Failure, Word};
@@ -15,9 +15,6 @@ use crate::observe::shapes::tokens::{Counting, Tokens};
 /// A text is spoken.
 pub(super) const MAKE: Model =
     Model { operation: Operation::Speech, request, answer: begin, asks: false };
-
-/// Longest names that are kept.
-const MODEL: usize = 256;
 
 fields! {
     struct Request<'de> {

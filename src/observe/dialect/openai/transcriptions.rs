@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::super::{Answer, Content, Context, Model};
+use super::super::{Answer, Content, Context, ID, MODEL, Model};
 use super::tail;
 use crate::observe::decode::Frame;
 use crate::observe::observation::{Operation, RequestFacts, ResponseFacts, Units, Usage};
@@ -19,10 +19,6 @@ use crate::observe::shapes::tokens::{Counting, Tokens};
 /// Sound is written down, translated or not.
 pub(super) const MAKE: Model =
     Model { operation: Operation::Transcription, request, answer: begin, asks: false };
-
-/// Longest names that are kept.
-const MODEL: usize = 256;
-const ID: usize = 128;
 
 fields! {
     struct Request<'de> {

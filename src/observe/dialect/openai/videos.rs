@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::super::{Answer, Content, Context, Fetch, Model};
+use super::super::{Answer, Content, Context, Fetch, ID, MODEL, Model, WORD};
 use crate::observe::decode::Frame;
 use crate::observe::observation::{
     MediaRequest, Operation, RequestFacts, ResponseFacts, Units, Usage,
@@ -24,11 +24,6 @@ pub(super) const MAKE: Model =
 pub(super) const EXTEND: Model = Model { answer: begin_longer, ..MAKE };
 /// A job is polled for.
 pub(super) const FETCH: Fetch = Fetch { method: "GET", answer: begin };
-
-/// Longest names that are kept.
-const ID: usize = 128;
-const MODEL: usize = 256;
-const WORD: usize = 64;
 
 fields! {
     struct Request<'de> {

@@ -18,15 +18,11 @@ use std::time::Duration;
 
 use serde::de::SeqAccess;
 
-use super::super::Dialogue;
+use super::super::{Dialogue, ID, MODEL, WORD};
 use crate::observe::observation::{Operation, RateLimit, RequestFacts};
 use crate::observe::shapes::lenient::{Count, Into, Lenient, Number, Text, Unread, fields, read};
 use crate::observe::turns::{OPEN, Turn, Turns};
 
-/// Longest names that are kept.
-const ID: usize = 128;
-const MODEL: usize = 256;
-const WORD: usize = 64;
 /// Calls that may wait for a response, and pieces of sound for a transcription; past it the oldest is
 /// forgotten.
 const WAITING: usize = 64;

@@ -1,7 +1,7 @@
 //! What a model answers in the format of Responses: whole, streamed, polled for, or resumed. Knows
 //! no request, and keeps nothing of what was said.
 
-use super::super::super::{Answer, Content, Context};
+use super::super::super::{Answer, Content, Context, ID, MODEL, WORD};
 use super::items::{Drawn, Item, Items};
 use crate::observe::decode::Frame;
 use crate::observe::observation::{ResponseFacts, Usage};
@@ -9,10 +9,6 @@ use crate::observe::shapes::failure::{Failure, Word};
 use crate::observe::shapes::lenient::{Count, Filled, Flag, Object, Text, Unread, fields, read};
 use crate::observe::shapes::tokens::{Counting, Tokens};
 
-/// Longest names that are kept.
-const ID: usize = 128;
-const MODEL: usize = 256;
-const WORD: usize = 64;
 /// Places of one key at which the end of a cut response is tried.
 const TRIES: usize = 4;
 

@@ -1,16 +1,12 @@
 //! What a client asks of OpenAI's Responses. Knows no answer, and keeps nothing of what was said.
 
+use super::super::super::{ID, MODEL, WORD};
 use serde::de::MapAccess;
 
 use crate::observe::observation::RequestFacts;
 use crate::observe::shapes::lenient::{
     Flag, Inputs, Length, Lenient, Number, Text, Unread, fields, read,
 };
-
-/// Longest names that are kept.
-const ID: usize = 128;
-const MODEL: usize = 256;
-const WORD: usize = 64;
 
 fields! {
     struct Request<'de> {
