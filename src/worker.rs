@@ -261,3 +261,106 @@ fn settled(mut observation: Observation, once: &Once, prices: &Prices) -> Observ
     observation.cost = prices.cost(&observation);
     observation
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::observe::observation::{Note, Part};
+    use crate::tape::{Cause, Ids, RequestPen, ResponsePen, Settings as Tape, Tapes, Upstream};
+
+    fn start(head: &str) -> Start {
+        let upstream = Upstream {
+            name: "openai".to_owned(),
+            provider: "openai".to_owned(),
+            dialect: "openai".to_owned(),
+            address: "localhost".to_owned(),
+            port: Some(1),
+        };
+        let ids = Ids {
+            trace: [1; 16],
+            parent: None,
+            server_span: [2; 8],
+            client_span: [3; 8],
+            flags: 1,
+        };
+        Start {
+            ids,
+            upstream: Some(Arc::new(upstream)),
+            started: SystemTime::UNIX_EPOCH,
+            client: None,
+            scheme: "http",
+            mount: 0,
+            head: head.as_bytes().to_vec(),
+        }
+    }
+
+    fn begin(tapes: &Tapes, head: &str) -> (RequestPen, ResponsePen) {
+        tapes.start(Instant::now(), start(head))
+    }
+
+    fn frame(text: &str) -> Vec<u8> {
+        let length = u16::try_from(text.len()).unwrap().to_be_bytes();
+        [&[0x81, 126], &length[..], text.as_bytes()].concat()
+    }
+
+    #[test]
+    fn who_holds_most_lets_go_and_the_calls_that_this_ends_are_told_at_once() {
+        // The cold path may hold three quarters of it.
+        let settings = Tape { memory: 600_000, exchange: 1 << 20, workers: 1, queue: 1000 };
+        let (tapes, mut receivers) = Tapes::new(settings);
+        let told = Rc::new(RefCell::new(Vec::new()));
+        let (to, settings) = (Rc::clone(&told), observe::Settings::default());
+        let shared = Shared {
+            settings: ArcSwap::from_pointee(Settings::new(settings, Prices::embedded())),
+            account: Arc::clone(tapes.readers()),
+            stop: AtomicBool::new(false),
+            lost: AtomicU64::new(0),
+            once: Once::default(),
+        };
+        let sink = move |observation| to.borrow_mut().push(observation);
+        let mut worker = Worker::new(Arc::new(shared), receivers.remove(0), sink);
+
+        let (mut head, mut server) = begin(&tapes, "GET /v1/responses 1.1\n");
+        head.end();
+        server.head(b"101 1.1\nupgrade: websocket\n");
+        let mut client = server.upgraded();
+        client.data(&frame(&format!(
+            r#"{{"type":"response.create","input":"{}"}}"#,
+            "x".repeat(200)
+        )));
+        client.hand_over();
+        let made = r#"{"type":"response.created","response":{"id":"a","status":"in_progress"}}"#;
+        server.data(&frame(&format!("{made}{}", " ".repeat(60))), false);
+        // A message that does not come to its end.
+        server.data(&[&[0x81, 127], &300_000_u64.to_be_bytes()[..]].concat(), false);
+        for _ in 0..25 {
+            server.data(&[b' '; 10_000], false);
+            worker.take_batch();
+        }
+        assert!(told.borrow().is_empty() && tapes.readers().held() > 250_000);
+
+        let (mut request, mut response) = begin(&tapes, "POST /v1/chat/completions 1.1\n");
+        response.head(b"200 1.1\n");
+        for _ in 0..20 {
+            request.data(&[b' '; 10_000]);
+            request.hand_over();
+            worker.take_batch();
+        }
+        let ended: Vec<_> = told.borrow().iter().map(|it: &Observation| it.part).collect();
+        assert!(matches!(ended[..], [Part::Turn { number: 1, .. }]), "{ended:?}");
+        request.data(br#"{"model":"m","messages":[]}"#);
+        request.end();
+        response.end(Cause::Complete);
+        drop((head, client, server));
+        while worker.take_batch() > 0 {}
+        let told = told.borrow();
+        assert_eq!(told[1].request.model.as_deref(), Some("m"));
+        assert_eq!((told[1].notes.len(), told.len()), (0, 3));
+        assert!(told[2].notes.contains(&Note::MemoryShort), "{:?}", told[2].notes);
+        assert_eq!((tapes.account().held(), tapes.counts().torn.load(Relaxed)), (0, 1));
+    }
+}

@@ -227,17 +227,20 @@ fn stall_seconds_counts_longer_pauses_alone() {
         let (mut upstream, _) = origin.accept_request();
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n";
         upstream.send(format!("{head}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"));
-        let parts = [event, event, event, "data: [DONE]\n\n"].map(|it| chunk(it.as_bytes()));
-        if pause == 0 {
-            // At once, so that a loaded machine puts no pause between them.
-            upstream.send(parts.concat());
-        }
-        for part in parts.iter().filter(|_| pause > 0) {
-            upstream.send(part);
+        // At once, or each when the one before has come, so that a loaded machine changes no pause.
+        let parts = if pause == 0 { vec![event.repeat(3)] } else { vec![event.to_owned(); 3] };
+        let (mut body, mut length) = (None, 0);
+        for part in &parts {
+            upstream.send(chunk(part.as_bytes()));
+            let body = body.get_or_insert_with(|| client.begin_response("POST").1);
+            length += part.len();
+            client.wire.until(body, length);
             thread::sleep(Duration::from_millis(pause));
         }
-        upstream.send("0\r\n\r\n");
-        assert!(client.response("POST").body.complete);
+        upstream.send([&chunk(b"data: [DONE]\n\n"), &b"0\r\n\r\n"[..]].concat());
+        let mut body = body.unwrap();
+        client.wire.finish(&mut body);
+        assert!(body.complete);
         let counted = move |received: &crate::support::collector::Received| {
             let spans = received.of_kind("CLIENT");
             let found = spans.iter().any(|span| span.attributes["clearspan.stalls"] == stalls);

@@ -112,11 +112,22 @@ fn arrival(response: &Response, at: usize) -> Duration {
 
 /// Observes `fixture`, its bodies cut so.
 pub(crate) fn observe(fixture: &Fixture, request: Cuts, response: Cuts) -> Observation {
+    observe_until(fixture, request, response, |_| ())
+}
+
+/// The same, where something befalls the observer after each chunk.
+fn observe_until(
+    fixture: &Fixture,
+    request: Cuts,
+    response: Cuts,
+    mut befall: impl FnMut(&mut Observer),
+) -> Observation {
     let at = Duration::from_millis;
     let mut observer = Observer::new(start(fixture), Arc::new(Settings::default()));
     let body = &fixture.request.body;
     for (_, chunk) in request.of(body) {
         observer.see(at(1), Entry::Body(Direction::Request, chunk));
+        befall(&mut observer);
     }
     observer.see(at(1), Entry::At(Milestone::RequestEnd));
     for (millis, milestone) in [
@@ -136,6 +147,7 @@ pub(crate) fn observe(fixture: &Fixture, request: Cuts, response: Cuts) -> Obser
             pieces(answer, begin, chunk, |time, piece| {
                 observer.see(time, Entry::Body(Direction::Response, piece));
             });
+            befall(&mut observer);
         }
         end = arrival(answer, answer.body.len()) + at(10);
         response_bytes = answer.body.len() as u64;
@@ -312,4 +324,32 @@ fn half_a_surrogate_pair_tells_what_the_character_in_its_place_does() {
         }
     }
     assert!(wrong.is_empty(), "{} times:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Whenever there is no room for what is held: less is told, and nothing that is not so.
+#[test]
+fn what_is_let_go_is_missed_and_never_made_up() {
+    for fixture in &fixtures() {
+        let whole = observe(fixture, Cuts::Whole, Cuts::Whole);
+        let response = fixture.response.as_ref().map_or(0, |response| response.body.len());
+        let requests = (1..fixture.request.body.len()).map(|at| (Cuts::At(at), Cuts::Whole));
+        let responses = (1..response).map(|at| (Cuts::Whole, Cuts::At(at)));
+        for (request, response) in requests.chain(responses).step_by(13) {
+            let torn = observe_until(fixture, request, response, |observer| {
+                observer.let_go();
+                assert_eq!(observer.held(), 0, "{} {request:?} {response:?}", fixture.name);
+            });
+            let told = |of: &Observation| {
+                let (usage, facts) = (of.usage.value(), &of.response);
+                let counts = [facts.chunks, facts.events, u64::from(facts.tool_calls)];
+                let tokens = usage.map(|usage| [usage.input, usage.output]);
+                (tokens.unwrap_or_default(), counts, facts.finish_reasons.len())
+            };
+            let (less, all) = (told(&torn), told(&whole));
+            let is_less = less.0.iter().zip(all.0).all(|(less, all)| *less <= all)
+                && less.1.iter().zip(all.1).all(|(less, all)| *less <= all)
+                && less.2 <= all.2;
+            assert!(is_less, "{} {request:?} {response:?}: {less:?} of {all:?}", fixture.name);
+        }
+    }
 }
