@@ -6,11 +6,11 @@
 //!              ▼                 ▼
 //!            tape   (bounded by bytes, never waits)      tape      the seam
 //!              ▼
-//!        decode: content-encoding off ─► SSE | NDJSON | JSON
+//!        decode: content-encoding off ─► SSE | NDJSON | JSON | forms | WebSocket
 //!              ▼                                         observe   PURE: no I/O, no clock
-//!        dialect: openai | anthropic | gemini | ollama | unknown
+//!        dialect: openai | anthropic | gemini | ollama | cohere | llamacpp | unknown
 //!              ▼
-//!        Observation  (one plain struct)  ─► price
+//!        Observation  (one plain struct for each call)  ─► price
 //!              ▼
 //!        spans, metrics, logs, lines ─► OTLP, /metrics   report    knows OpenTelemetry
 //! ```
@@ -58,8 +58,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::mpsc::Receiver;
 
 use forward::Forward;
 use forward::accept::Server;
@@ -67,7 +69,7 @@ use forward::settings::Endpoint;
 use listeners::Listeners;
 use observe::once::Once;
 use reload::{Asked, Reload};
-use tape::Tapes;
+use tape::{Handover, Tapes};
 use worker::Worker;
 
 /// Why the proxy could not run.
@@ -136,24 +138,12 @@ async fn serve(
     let Listeners { doors, admin, addresses } = listeners::open(&settings, given).await?;
     let (tapes, receivers) = Tapes::new(settings.tape.clone());
     let forward = Forward::new(settings.forward.clone(), tapes.clone(), addresses.all())?;
-    let cold = Arc::new(worker::Shared {
-        settings: ArcSwap::from_pointee(reload::cold(&settings)),
-        account: Arc::clone(tapes.readers()),
-        stop: AtomicBool::new(false),
-        lost: AtomicU64::new(0),
-        once: Once::default(),
-    });
+    let cold = cold(&settings, &tapes);
     let reload = Reload::new(loaded, Arc::clone(&forward), Arc::clone(&cold));
     let sources = sources(&addresses, &forward, &tapes, &cold, &reload);
     let output = report::Output { to: Box::new(io::stdout()), colour: io::stdout().is_terminal() };
     let (reporter, telemetry) = report::start(settings.report.clone(), sources, output)?;
-    let workers = receivers.into_iter().map(|receiver| {
-        let reporter = reporter.clone();
-        let sink = move |observation| reporter.report(&observation);
-        let worker = Worker::new(Arc::clone(&cold), receiver, sink);
-        thread::Builder::new().name("observe".into()).spawn(move || worker.run())
-    });
-    let workers = workers.collect::<Result<Vec<_>, _>>()?;
+    let workers = work(&cold, receivers, &reporter)?;
 
     let telemetry = Arc::new(telemetry);
     let server = Arc::new(Server::new(Arc::clone(&forward)));
@@ -176,18 +166,36 @@ async fn serve(
     systemd::stopping();
     server.drain().await;
     sweeping.abort();
-    let flush = settings.report.limits.flush;
-    // Threads are joined and sockets flushed: not on the runtime's own threads.
-    let flushing = tokio::task::spawn_blocking(move || {
-        stop(&cold, workers);
-        telemetry.flush(flush);
-    });
-    if flushing.await.is_err() {
-        tracing::error!("a panic at the end: the last telemetry may be lost");
-    }
+    flush(cold, workers, telemetry, settings.report.limits.flush).await;
     admin.abort();
     living.abort();
     Ok(())
+}
+
+/// What all workers share.
+fn cold(settings: &config::Settings, tapes: &Tapes) -> Arc<worker::Shared> {
+    Arc::new(worker::Shared {
+        settings: ArcSwap::from_pointee(reload::cold(settings)),
+        account: Arc::clone(tapes.readers()),
+        stop: AtomicBool::new(false),
+        lost: AtomicU64::new(0),
+        once: Once::default(),
+    })
+}
+
+/// Starts a worker on each channel.
+fn work(
+    cold: &Arc<worker::Shared>,
+    receivers: Vec<Receiver<Handover>>,
+    reporter: &report::Reporter,
+) -> io::Result<Vec<JoinHandle<()>>> {
+    let workers = receivers.into_iter().map(|receiver| {
+        let reporter = reporter.clone();
+        let sink = move |observation| reporter.report(&observation);
+        let worker = Worker::new(Arc::clone(cold), receiver, sink);
+        thread::Builder::new().name("observe".into()).spawn(move || worker.run())
+    });
+    workers.collect()
 }
 
 /// Counts that reporting reads from the rest of the program.
@@ -228,13 +236,25 @@ fn routes(telemetry: Arc<report::Handle>, server: Arc<Server>) -> admin::Routes 
     admin::Routes::default().with_slow("/metrics", metrics).with_health().with_readiness(reasons)
 }
 
-/// Lets the workers empty their channels, and waits for them.
-fn stop(cold: &worker::Shared, workers: Vec<JoinHandle<()>>) {
-    cold.stop.store(true, Relaxed);
-    for worker in workers {
-        if worker.join().is_err() {
-            tracing::error!("a worker ended with a panic: some observations are lost");
+/// Lets the workers empty their channels and waits for them, then sends what is left of telemetry.
+async fn flush(
+    cold: Arc<worker::Shared>,
+    workers: Vec<JoinHandle<()>>,
+    telemetry: Arc<report::Handle>,
+    limit: Duration,
+) {
+    // Threads are joined and sockets flushed: not on the runtime's own threads.
+    let flushing = tokio::task::spawn_blocking(move || {
+        cold.stop.store(true, Relaxed);
+        for worker in workers {
+            if worker.join().is_err() {
+                tracing::error!("a worker ended with a panic: some observations are lost");
+            }
         }
+        telemetry.flush(limit);
+    });
+    if flushing.await.is_err() {
+        tracing::error!("a panic at the end: the last telemetry may be lost");
     }
 }
 

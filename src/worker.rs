@@ -24,11 +24,11 @@ use crate::tape::{Account, Exchange, Handover, Start};
 /// Between looks at the channel while there is traffic, and after a second without any.
 const BUSY: Duration = Duration::from_millis(10);
 const IDLE: Duration = Duration::from_millis(100);
-/// Between looks at the open sessions. An exchange that ended longer ago than this lost its last
+/// Between looks at the exchanges that are open. One that ended longer ago than this lost its last
 /// hand-over to a full channel.
 const SWEEP: Duration = Duration::from_secs(1);
 /// Hand-overs between two looks at the clock.
-const TURN: usize = 1024;
+const BATCH: usize = 1024;
 
 /// What an exchange is read and priced by, from when a worker first hears of it until its end.
 #[derive(Debug)]
@@ -66,11 +66,12 @@ pub struct Worker<S> {
     shared: Arc<Shared>,
     receiver: mpsc::Receiver<Handover>,
     sink: S,
-    sessions: FxHashMap<u64, Session>,
+    // By the exchange's id.
+    open: FxHashMap<u64, Open>,
 }
 
 /// One exchange that has not ended.
-struct Session {
+struct Open {
     exchange: Arc<Exchange>,
     observer: Observer,
     settings: Arc<Settings>,
@@ -82,7 +83,7 @@ struct Session {
 impl<S: FnMut(Observation)> Worker<S> {
     /// A worker that reads from `receiver` and gives each observation to `sink`.
     pub fn new(shared: Arc<Shared>, receiver: mpsc::Receiver<Handover>, sink: S) -> Self {
-        Self { shared, receiver, sink, sessions: FxHashMap::default() }
+        Self { shared, receiver, sink, open: FxHashMap::default() }
     }
 
     /// Works until told to stop, and then until nothing is left.
@@ -90,7 +91,7 @@ impl<S: FnMut(Observation)> Worker<S> {
         let (mut last_seen, mut last_sweep) = (Instant::now(), Instant::now());
         loop {
             let stopping = self.shared.stop.load(Relaxed);
-            let taken = self.turn();
+            let taken = self.take_batch();
             if taken > 0 {
                 last_seen = Instant::now();
             } else if stopping {
@@ -100,47 +101,46 @@ impl<S: FnMut(Observation)> Worker<S> {
                 last_sweep = Instant::now();
                 self.sweep();
             }
-            if taken < TURN && !stopping {
+            if taken < BATCH && !stopping {
                 thread::sleep(if last_seen.elapsed() < SWEEP { BUSY } else { IDLE });
             }
         }
-        let left: Vec<u64> = self.sessions.keys().copied().collect();
+        let left: Vec<u64> = self.open.keys().copied().collect();
         left.into_iter().for_each(|id| self.finish(id));
     }
 
-    /// Takes what there is, at most a turn's worth, and says how much it was.
-    fn turn(&mut self) -> usize {
-        for taken in 0..TURN {
+    /// Takes what there is, at most a batch, and says how much it was.
+    fn take_batch(&mut self) -> usize {
+        for taken in 0..BATCH {
             match self.receiver.try_recv() {
                 Ok(handover) => self.take(handover),
                 Err(_) => return taken,
             }
         }
-        TURN
+        BATCH
     }
 
     fn take(&mut self, handover: Handover) {
         let Handover { exchange, reels, last } = handover;
         let id = exchange.id;
         if let Some(start) = exchange.start() {
-            self.sessions
-                .insert(id, Session::new(exchange, start, self.shared.settings.load_full()));
+            self.open.insert(id, Open::new(exchange, start, self.shared.settings.load_full()));
         }
-        // Without a session: the exchange's observation was lost before.
-        let Self { shared, sink, sessions, .. } = self;
-        let Some(session) = sessions.get_mut(&id) else { return };
+        // What is not open was lost before.
+        let Self { shared, sink, open, .. } = self;
+        let Some(open) = open.get_mut(&id) else { return };
         let seeing = catch_unwind(AssertUnwindSafe(|| {
             for reel in reels.iter().flatten() {
-                reel.entries().for_each(|(at, entry)| session.observer.see(at, entry));
+                reel.entries().for_each(|(at, entry)| open.observer.see(at, entry));
             }
-            session.turns(&shared.once, sink);
+            open.tell_turns(&shared.once, sink);
         }));
         if seeing.is_err() {
             self.lose(id);
             return;
         }
         drop(reels);
-        self.settle(id);
+        self.weigh(id);
         if last {
             self.finish(id);
         }
@@ -148,44 +148,44 @@ impl<S: FnMut(Observation)> Worker<S> {
 
     /// Tells the account what an observer holds now. Where that is more than there is room for, it is
     /// the one that holds most that lets go, so that who holds little is read; else this one, too.
-    fn settle(&mut self, id: u64) {
+    fn weigh(&mut self, id: u64) {
         let account = &self.shared.account;
-        if self.sessions.get_mut(&id).is_none_or(|session| session.settle(account)) {
+        if self.open.get_mut(&id).is_none_or(|open| open.weigh(account)) {
             return;
         }
-        let held = |(key, it): &(&u64, &Session)| {
+        let held = |(key, it): &(&u64, &Open)| {
             if **key == id { it.observer.held() } else { it.held }
         };
-        let largest = self.sessions.iter().max_by_key(held).map(|(&key, _)| key);
+        let largest = self.open.iter().max_by_key(held).map(|(&key, _)| key);
         largest.into_iter().for_each(|largest| self.let_go(largest));
         let account = &self.shared.account;
-        if self.sessions.get_mut(&id).is_some_and(|session| !session.settle(account)) {
+        if self.open.get_mut(&id).is_some_and(|open| !open.weigh(account)) {
             self.let_go(id);
         }
     }
 
     /// Lets go of what an observer holds.
     fn let_go(&mut self, id: u64) {
-        let Self { shared, sink, sessions, .. } = self;
-        let Some(session) = sessions.get_mut(&id) else { return };
-        session.exchange.count_torn();
+        let Self { shared, sink, open, .. } = self;
+        let Some(open) = open.get_mut(&id) else { return };
+        open.exchange.count_torn();
         let letting_go = catch_unwind(AssertUnwindSafe(|| {
-            session.observer.let_go();
+            open.observer.let_go();
             // The calls that this ends: nothing more may be heard of their connection for hours.
-            session.turns(&shared.once, sink);
+            open.tell_turns(&shared.once, sink);
         }));
         if letting_go.is_err() {
             return self.lose(id);
         }
-        session.settle(&self.shared.account);
+        open.weigh(&self.shared.account);
     }
 
     /// Ends the exchanges whose last hand-over was lost.
     fn sweep(&mut self) {
         let mut over = Vec::new();
-        for (&id, session) in &mut self.sessions {
-            if session.exchange.vitals.end().is_some() {
-                let ended = *session.ended.get_or_insert_with(Instant::now);
+        for (&id, open) in &mut self.open {
+            if open.exchange.vitals.end().is_some() {
+                let ended = *open.ended.get_or_insert_with(Instant::now);
                 if ended.elapsed() > SWEEP {
                     over.push(id);
                 }
@@ -195,20 +195,24 @@ impl<S: FnMut(Observation)> Worker<S> {
     }
 
     fn finish(&mut self, id: u64) {
-        let Some(session) = self.sessions.remove(&id) else { return };
-        self.shared.account.release(session.held);
+        let Some(open) = self.close(id) else { return };
         let Self { shared, sink, .. } = self;
-        let finishing = catch_unwind(AssertUnwindSafe(|| session.finish(&shared.once, sink)));
+        let finishing = catch_unwind(AssertUnwindSafe(|| open.finish(&shared.once, sink)));
         if finishing.is_err() {
             self.count_lost();
         }
     }
 
     fn lose(&mut self, id: u64) {
-        if let Some(session) = self.sessions.remove(&id) {
-            self.shared.account.release(session.held);
-        }
+        drop(self.close(id));
         self.count_lost();
+    }
+
+    /// No exchange that is open any more, nor on the account.
+    fn close(&mut self, id: u64) -> Option<Open> {
+        let open = self.open.remove(&id)?;
+        self.shared.account.release(open.held);
+        Some(open)
     }
 
     fn count_lost(&self) {
@@ -218,14 +222,14 @@ impl<S: FnMut(Observation)> Worker<S> {
     }
 }
 
-impl Session {
+impl Open {
     fn new(exchange: Arc<Exchange>, start: Start, settings: Arc<Settings>) -> Self {
         let observer = Observer::new(start, Arc::clone(&settings.observe));
         Self { exchange, observer, settings, held: 0, ended: None }
     }
 
     /// Tells each call that ended within the exchange, and what it cost.
-    fn turns(&mut self, once: &Once, sink: &mut impl FnMut(Observation)) {
+    fn tell_turns(&mut self, once: &Once, sink: &mut impl FnMut(Observation)) {
         for turn in self.observer.turns() {
             sink(settled(turn, once, &self.settings.prices));
         }
@@ -233,16 +237,14 @@ impl Session {
 
     /// Tells what is left: the calls that were open, and the exchange itself.
     fn finish(mut self, once: &Once, sink: &mut impl FnMut(Observation)) {
-        let vitals = &self.exchange.vitals;
-        self.observer.close(vitals);
-        for turn in self.observer.turns() {
-            sink(settled(turn, once, &self.settings.prices));
-        }
-        sink(settled(self.observer.finish(vitals), once, &self.settings.prices));
+        self.observer.close(&self.exchange.vitals);
+        self.tell_turns(once, sink);
+        let exchange = self.observer.finish(&self.exchange.vitals);
+        sink(settled(exchange, once, &self.settings.prices));
     }
 
     /// Tells the account how much the observer holds now; false where there is no room for it.
-    fn settle(&mut self, account: &Account) -> bool {
+    fn weigh(&mut self, account: &Account) -> bool {
         let held = self.observer.held();
         let fits = held <= self.held || account.take(held - self.held);
         account.release(self.held.saturating_sub(held));

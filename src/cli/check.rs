@@ -52,20 +52,11 @@ fn setting(setting: &Setting) -> String {
 
 fn upstream(upstream: &Upstream, written: &file::Upstream, source: &Source) -> Vec<String> {
     let facts = &upstream.facts;
-    let base_path = &upstream.base_path;
-    let url = match &upstream.way {
-        Way::Unix(path) if base_path.is_empty() => format!("unix:{}", path.display()),
-        Way::Unix(path) => format!("unix:{}:{base_path}", path.display()),
-        Way::Direct(_) | Way::Proxy(..) => {
-            let scheme = if upstream.tls.is_some() { "https" } else { "http" };
-            format!("{scheme}://{}{base_path}", upstream.host.to_str().unwrap_or_default())
-        }
-    };
     let text = |key: &str, value: &str| format!("{key} = {}", Value::from(value));
     let mut lines = vec![
         marked("[[upstream]]", source),
         text("name", &facts.name),
-        text("url", &url),
+        text("url", &url(upstream)),
         text("provider", &facts.provider),
         text("dialect", &facts.dialect),
         format!("paths = {}", Value::from(upstream.paths.clone())),
@@ -87,6 +78,18 @@ fn upstream(upstream: &Upstream, written: &file::Upstream, source: &Source) -> V
     lines.extend(written.server_name.as_deref().map(|name| text("server_name", name)));
     lines.extend(proxy(upstream, written));
     lines
+}
+
+fn url(upstream: &Upstream) -> String {
+    let base_path = &upstream.base_path;
+    match &upstream.way {
+        Way::Unix(path) if base_path.is_empty() => format!("unix:{}", path.display()),
+        Way::Unix(path) => format!("unix:{}:{base_path}", path.display()),
+        Way::Direct(_) | Way::Proxy(..) => {
+            let scheme = if upstream.tls.is_some() { "https" } else { "http" };
+            format!("{scheme}://{}{base_path}", upstream.host.to_str().unwrap_or_default())
+        }
+    }
 }
 
 /// The egress proxy as it was written, or as the environment names it, which is no key.

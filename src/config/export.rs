@@ -84,16 +84,8 @@ fn targets(
         faults.push(refused.at(place("endpoint"), &export.endpoint));
         Vec::new()
     });
-    let mut headers = Vec::new();
-    for (name, source) in &export.headers {
-        match header(name, source, environment) {
-            Ok(header) => headers.push(header),
-            Err(why) => {
-                let message = format!("the header `{name}` cannot be sent: {why}");
-                faults.push(Fault::at(place("headers"), message));
-            }
-        }
-    }
+    let (headers, unsendable) = headers(export, environment);
+    faults.extend(unsendable.into_iter().map(|why| Fault::at(place("headers"), why)));
     let tls = tls(export).unwrap_or_else(|(key, why)| {
         faults.push(Fault::at(place(key), why));
         Tls::default()
@@ -170,6 +162,18 @@ fn histograms(written: Histograms) -> report::Histograms {
         Histograms::Explicit => report::Histograms::Explicit,
         Histograms::Exponential => report::Histograms::Exponential,
     }
+}
+
+/// The headers, and what is wrong with those that cannot be sent.
+fn headers(export: &Export, environment: &Environment) -> (Vec<(HeaderName, Secret)>, Vec<String>) {
+    let (mut headers, mut faults) = (Vec::new(), Vec::new());
+    for (name, source) in &export.headers {
+        match header(name, source, environment) {
+            Ok(header) => headers.push(header),
+            Err(why) => faults.push(format!("the header `{name}` cannot be sent: {why}")),
+        }
+    }
+    (headers, faults)
 }
 
 fn header(

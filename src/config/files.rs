@@ -4,7 +4,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
-use super::file::File;
+use super::file::{self, Export, File};
 use super::pricing;
 use super::proxy::ProxySource;
 use super::secret::SecretSource;
@@ -61,6 +61,13 @@ pub(super) enum Holds {
     Key,
 }
 
+impl Named {
+    /// The file at `path`, if one is named.
+    fn of(place: String, path: Option<&PathBuf>, holds: Holds) -> Option<Self> {
+        Some(Self { place, path: path?.clone(), holds })
+    }
+}
+
 /// Every file that `file`, which stands at `at`, names.
 pub(super) fn named(file: &File, at: &Path) -> Vec<Named> {
     let prices = file.pricing.files.iter().enumerate().map(|(number, written)| Named {
@@ -68,55 +75,50 @@ pub(super) fn named(file: &File, at: &Path) -> Vec<Named> {
         path: pricing::beside(at, written),
         holds: Holds::Prices,
     });
-    let exports = file.telemetry.export.iter().enumerate();
-    let secrets = exports.flat_map(|(number, export)| {
-        let headers = export.headers.iter();
-        headers.filter_map(move |(name, source)| match source {
-            SecretSource::File(path) => Some(Named {
-                place: format!("telemetry.export.{number}.headers.{name}"),
-                path: path.clone(),
-                holds: Holds::Secret,
-            }),
-            SecretSource::Env(_) => None,
-        })
+    let server = file.server.tls.as_ref().map(|tls| &tls.key);
+    let server = Named::of("server.tls.key".to_owned(), server, Holds::Key);
+    let exports = file.telemetry.export.iter().enumerate().flat_map(of_export);
+    let upstreams = file.upstream.iter().enumerate().flat_map(of_upstream);
+    prices.chain(exports).chain(server).chain(upstreams).collect()
+}
+
+fn of_export((number, export): (usize, &Export)) -> Vec<Named> {
+    let place = |key: &str| format!("telemetry.export.{number}.{key}");
+    let headers = export.headers.iter().map(|(name, source)| {
+        Named::of(place(&format!("headers.{name}")), secret(source), Holds::Secret)
     });
-    let own = file.upstream.iter().enumerate();
-    let own = own.map(|(number, it)| (format!("upstream.{number}.tls.key"), it.tls.as_ref()));
-    let shared = std::iter::once(("server.tls.key".to_owned(), file.server.tls.as_ref()));
-    let keys = shared.chain(own).filter_map(|(place, tls)| {
-        Some(Named { place, path: tls?.key.clone(), holds: Holds::Key })
-    });
-    let exports = file.telemetry.export.iter().enumerate();
-    let clients = exports.filter_map(|(number, it)| {
-        let place = format!("telemetry.export.{number}.key");
-        Some(Named { place, path: it.key.clone()?, holds: Holds::Key })
-    });
-    let exports = file.telemetry.export.iter().enumerate();
-    let proxies = exports.filter_map(|(number, it)| {
-        let place = format!("telemetry.export.{number}.proxy");
-        Some(Named { place, path: secret_url(it.proxy.as_ref())?, holds: Holds::Secret })
-    });
-    let upstreams = file.upstream.iter().enumerate().flat_map(|(number, it)| {
-        let named = |key: &str, path: &Option<PathBuf>, holds| {
-            let place = format!("upstream.{number}.{key}");
-            Some(Named { place, path: path.clone()?, holds })
-        };
-        let url = secret_url(it.proxy.as_ref());
-        [
-            named("ca", &it.ca, Holds::Certificates),
-            named("cert", &it.cert, Holds::Certificates),
-            named("key", &it.key, Holds::UpstreamKey),
-            named("proxy", &url, Holds::Secret),
-        ]
-    });
-    let exports = secrets.chain(clients).chain(proxies);
-    prices.chain(exports).chain(keys).chain(upstreams.flatten()).collect()
+    let others = [
+        Named::of(place("key"), export.key.as_ref(), Holds::Key),
+        Named::of(place("proxy"), secret_url(export.proxy.as_ref()), Holds::Secret),
+    ];
+    headers.chain(others).flatten().collect()
+}
+
+fn of_upstream((number, upstream): (usize, &file::Upstream)) -> Vec<Named> {
+    let place = |key: &str| format!("upstream.{number}.{key}");
+    let listener = upstream.tls.as_ref().map(|tls| &tls.key);
+    let files = [
+        Named::of(place("tls.key"), listener, Holds::Key),
+        Named::of(place("ca"), upstream.ca.as_ref(), Holds::Certificates),
+        Named::of(place("cert"), upstream.cert.as_ref(), Holds::Certificates),
+        Named::of(place("key"), upstream.key.as_ref(), Holds::UpstreamKey),
+        Named::of(place("proxy"), secret_url(upstream.proxy.as_ref()), Holds::Secret),
+    ];
+    files.into_iter().flatten().collect()
+}
+
+/// The file that holds a secret, if it is one.
+fn secret(source: &SecretSource) -> Option<&PathBuf> {
+    match source {
+        SecretSource::File(path) => Some(path),
+        SecretSource::Env(_) => None,
+    }
 }
 
 /// The file that holds the URL of an egress proxy.
-fn secret_url(proxy: Option<&ProxySource>) -> Option<PathBuf> {
+fn secret_url(proxy: Option<&ProxySource>) -> Option<&PathBuf> {
     match proxy {
-        Some(ProxySource::Secret(SecretSource::File(path))) => Some(path.clone()),
+        Some(ProxySource::Secret(source)) => secret(source),
         _ => None,
     }
 }

@@ -186,27 +186,12 @@ const FILE: &str = "proxy.toml";
 pub fn load(flags: &Flags, environment: &Environment) -> Result<Loaded, Error> {
     let mut warnings = Vec::new();
     let otel = otel::read(environment, &mut warnings)?;
-    let mut layers = Layers::default();
     let file_name = find(flags, environment);
     // A file that is there must be there again when all is read once more.
     let flags = Flags { config: file_name.clone(), ..flags.clone() };
     let origin = Origin { flags, environment: environment.clone() };
     let files = origin.files();
-    if let Some(path) = &file_name {
-        layers.push_file(&path.display().to_string(), read(path)?)?;
-    }
-    if let Some((variable, name)) = &otel.service_name {
-        let source = Source::Variable((*variable).to_owned());
-        layers.push(source, "telemetry", "service_name", Value::String(name.clone()));
-    }
-    layers.push_variables(environment, &mut warnings)?;
-    for (flag, key, address) in
-        [("--listen", "listen", &origin.flags.listen), ("--admin", "admin", &origin.flags.admin)]
-    {
-        if let Some(address) = address {
-            layers.push(Source::Flag(flag), "server", key, Value::String(address.to_string()));
-        }
-    }
+    let layers = layers(&origin, &otel, &mut warnings)?;
     let file = layers.file()?;
     let at = file_name.clone().unwrap_or_else(|| FILE.into());
     let settings = resolve::settings(&file, &layers, &otel, environment, &at, warnings)
@@ -221,6 +206,28 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Loaded, Error> {
         files,
         origin,
     })
+}
+
+/// All that is said, the later layer over the earlier.
+fn layers(origin: &Origin, otel: &otel::Otel, warnings: &mut Vec<String>) -> Result<Layers, Error> {
+    let Origin { flags, environment } = origin;
+    let mut layers = Layers::default();
+    if let Some(path) = &flags.config {
+        layers.push_file(&path.display().to_string(), read(path)?)?;
+    }
+    if let Some((variable, name)) = &otel.service_name {
+        let source = Source::Variable((*variable).to_owned());
+        layers.push(source, "telemetry", "service_name", Value::String(name.clone()));
+    }
+    layers.push_variables(environment, warnings)?;
+    for (flag, key, address) in
+        [("--listen", "listen", &flags.listen), ("--admin", "admin", &flags.admin)]
+    {
+        if let Some(address) = address {
+            layers.push(Source::Flag(flag), "server", key, Value::String(address.to_string()));
+        }
+    }
+    Ok(layers)
 }
 
 /// The file that is to be read, if any.

@@ -124,10 +124,7 @@ pub(super) fn read(environment: &Environment, warnings: &mut Vec<String>) -> Res
     warn_of_unhonoured(&mut reader);
     conventions::warn(&mut reader);
     let mut attributes = attributes(&mut reader);
-    let named = attributes.iter().position(|(key, _)| key == "service.name");
-    let named = named.map(|at| ("OTEL_RESOURCE_ATTRIBUTES", attributes.swap_remove(at).1));
-    let variable = "OTEL_SERVICE_NAME";
-    let service_name = environment.text(variable).map(|name| (variable, name.to_owned())).or(named);
+    let service_name = service_name(&reader, &mut attributes);
     let mut otel = Otel {
         service_name,
         attributes,
@@ -153,7 +150,12 @@ pub(super) fn read(environment: &Environment, warnings: &mut Vec<String>) -> Res
             }
         }
     }
-    // One variable is read for several signals, and told of once.
+    tell_once(warnings);
+    Ok(otel)
+}
+
+/// One variable is read for several signals, and told of once.
+fn tell_once(warnings: &mut Vec<String>) {
     let mut told = Vec::new();
     warnings.retain(|it| {
         !told.contains(it) && {
@@ -161,7 +163,17 @@ pub(super) fn read(environment: &Environment, warnings: &mut Vec<String>) -> Res
             true
         }
     });
-    Ok(otel)
+}
+
+/// The service's name, with the variable that says it; where it is an attribute it is taken out of these.
+fn service_name(
+    reader: &Reader<'_>,
+    attributes: &mut Vec<(String, String)>,
+) -> Option<(&'static str, String)> {
+    let named = attributes.iter().position(|(key, _)| key == "service.name");
+    let named = named.map(|at| ("OTEL_RESOURCE_ATTRIBUTES", attributes.swap_remove(at).1));
+    let variable = "OTEL_SERVICE_NAME";
+    reader.environment.text(variable).map(|name| (variable, name.to_owned())).or(named)
 }
 
 /// What `OTEL_{TRACES,METRICS,LOGS}_EXPORTER` says.

@@ -58,24 +58,8 @@ pub(super) fn settings(
             limits: file.limits.forward(),
         },
         tape: file.limits.tape(environment.cores),
-        observe: observe::Settings {
-            client_ids: file.telemetry.client_ids,
-            estimates_stand_in: file.telemetry.estimates_as_usage,
-            raw_usage: file.telemetry.raw_usage,
-            stop_sequences: file.telemetry.stop_sequences,
-            ..file.limits.observe()
-        },
-        report: report::Settings {
-            resource: resource(&file.telemetry.service_name, otel),
-            exporters,
-            cost_histogram: file.telemetry.cost_histogram,
-            phase_spans: file.telemetry.phase_spans,
-            sampler: otel.sampler,
-            span_attributes: otel.span_attributes,
-            log_attributes: otel.log_attributes,
-            lines: lines(file.telemetry.lines, environment.terminal),
-            limits: report_limits(file, otel),
-        },
+        observe: observing(file),
+        report: reporting(file, otel, exporters, environment.terminal),
         log_level: otel.log_level.unwrap_or(LevelFilter::INFO),
         admin: file.server.admin.0.clone(),
         socket_mode: file.server.socket_mode.0,
@@ -84,6 +68,36 @@ pub(super) fn settings(
     })
 }
 
+fn observing(file: &File) -> observe::Settings {
+    observe::Settings {
+        client_ids: file.telemetry.client_ids,
+        estimates_stand_in: file.telemetry.estimates_as_usage,
+        raw_usage: file.telemetry.raw_usage,
+        stop_sequences: file.telemetry.stop_sequences,
+        ..file.limits.observe()
+    }
+}
+
+fn reporting(
+    file: &File,
+    otel: &Otel,
+    exporters: Vec<report::Exporter>,
+    terminal: bool,
+) -> report::Settings {
+    report::Settings {
+        resource: resource(&file.telemetry.service_name, otel),
+        exporters,
+        cost_histogram: file.telemetry.cost_histogram,
+        phase_spans: file.telemetry.phase_spans,
+        sampler: otel.sampler,
+        span_attributes: otel.span_attributes,
+        log_attributes: otel.log_attributes,
+        lines: lines(file.telemetry.lines, terminal),
+        limits: report_limits(file, otel),
+    }
+}
+
+/// Both, or all that is wrong with either.
 fn both<A, B>(a: Result<A, Vec<Fault>>, b: Result<B, Vec<Fault>>) -> Result<(A, B), Vec<Fault>> {
     match (a, b) {
         (Ok(a), Ok(b)) => Ok((a, b)),

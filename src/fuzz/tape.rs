@@ -327,7 +327,7 @@ fn check_tear(script: &Script<'_>, torn: &Observation) {
     assert_eq!(facts(&more), facts(torn), "put together across a gap");
 }
 
-/// What holds for each observation, by the design's definitions.
+/// What holds for each observation.
 fn judge(of: &Observation, cause: Cause) {
     let mut notes = of.notes.clone();
     notes.dedup();

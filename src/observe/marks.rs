@@ -1,4 +1,4 @@
-//! When things happened: marks, gaps and stalls, by the design's definitions. Knows no bytes.
+//! When things happened: marks, gaps and stalls. Knows no bytes.
 
 use std::time::Duration;
 

@@ -489,7 +489,7 @@ pub struct Times {
     pub end: Duration,
 }
 
-/// How an exchange ended: the first that holds, in this order (design §3).
+/// How an exchange ended: the first that holds, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ending {
     /// Our refusal, our limit other than time, or the drain's deadline.

@@ -27,7 +27,7 @@ use super::observation::{
     Estimate, HttpFacts, Known, Note, Observation, Operation, Part, RequestFacts, ResponseFacts,
     StreamUsage,
 };
-use super::reader::Reader;
+use super::reader::{Events, Reader};
 use super::session::Session;
 use super::shapes::lenient::Unread;
 use super::shapes::mend;
@@ -214,33 +214,38 @@ impl Observer {
         self.begin_session(&head);
         if !head.is_ours {
             self.marks.times.head = Some(at);
-            std::mem::take(&mut head.gateway).tell(&mut self.facts);
-            self.http.request_id = head.request_id.take();
-            self.http.retry_after = head.retry_after;
-            self.http.should_retry = head.should_retry;
-            self.http.rate_limits = std::mem::take(&mut head.rate_limits);
-            self.facts.claimed = head.claimed;
+            self.facts.pending = head.status == 202;
+            self.hear(&mut head);
         }
-        self.facts.pending = head.status == 202 && !head.is_ours;
+        self.response = Some(self.response(&head, at));
+    }
+
+    /// What an upstream's head tells beside the status.
+    fn hear(&mut self, head: &mut ResponseHead) {
+        std::mem::take(&mut head.gateway).tell(&mut self.facts);
+        self.facts.claimed = head.claimed;
+        self.http.request_id = head.request_id.take();
+        self.http.retry_after = head.retry_after;
+        self.http.should_retry = head.should_retry;
+        self.http.rate_limits = std::mem::take(&mut head.rate_limits);
+    }
+
+    /// The response that begins with this head.
+    fn response(&self, head: &ResponseHead, at: Duration) -> Response {
+        let reads = self.call.reads;
         let bodiless = self.http.method == "HEAD" || matches!(head.status, 101 | 204 | 205 | 304);
-        let read = match self.call.reads {
-            Reads::All | Reads::Elements | Reads::Media | Reads::Small => true,
-            Reads::Errors => head.status >= 400,
-        };
-        let read = read && !bodiless && !head.is_ours;
+        let is_looked_for = reads != Reads::Errors || head.status >= 400;
+        let read = is_looked_for && !bodiless && !head.is_ours;
+        let body =
+            if read { head.body(reads, reads.limits(&self.settings)) } else { Body::unread() };
         let context = Context {
             status: head.status,
-            provider: self.upstream.as_ref().map_or("", |upstream| &upstream.provider),
             operation: self.call.operation,
             choices: self.choices(),
         };
-        self.response = Some(Response {
-            body: if read {
-                head.body(self.call.reads, self.call.reads.limits(&self.settings))
-            } else {
-                Body::unread()
-            },
-            content: head.content(self.call.reads),
+        Response {
+            body,
+            content: head.content(reads),
             answer: read.then(|| (self.call.answer)(context)),
             // What is only accepted may have no body yet.
             is_due: read && (200..300).contains(&head.status) && head.status != 202,
@@ -249,7 +254,7 @@ impl Observer {
             too_long: false,
             torn: false,
             last_bytes: at,
-        });
+        }
     }
 
     /// How many answers were asked for, where the request was read whole.
@@ -259,9 +264,7 @@ impl Observer {
     }
 
     fn read_response(&mut self, bytes: &[u8], at: Duration) {
-        let Self { response: Some(response), facts, kept, marks, notes, .. } = self else {
-            return;
-        };
+        let Self { response: Some(response), facts, marks, .. } = self else { return };
         if bytes.is_empty() {
             return;
         }
@@ -272,12 +275,18 @@ impl Observer {
         if response.content == Some(Bytes::Stream) {
             facts.chunks += u64::from(marks.piece(at));
         }
-        if let Response { body, answer: Some(answer), document, too_long, .. } = response {
-            let answer = &mut **answer;
-            let mut reader =
-                Reader { answer, facts, kept, marks, notes, document, too_long, is_end: false };
+        if let Some((body, mut reader)) = self.reader(false) {
             body.push(bytes, &mut |piece| reader.read(piece, at));
         }
+    }
+
+    /// The response's body where it is read, and what reads it; at its end or before.
+    fn reader(&mut self, is_end: bool) -> Option<(&mut Body, Reader<'_>)> {
+        let Self { response, facts, kept, marks, notes, .. } = self;
+        let Response { body, answer, document, too_long, .. } = response.as_mut()?;
+        let answer = &mut **answer.as_mut()?;
+        let events = Events { answer, facts, kept, marks, notes };
+        Some((body, Reader { events, document, too_long, is_end }))
     }
 
     /// What follows a gap is read of a form alone: it tells where its next field begins.
@@ -302,26 +311,19 @@ impl Observer {
 
     /// The response's body ended: reads what is left of it.
     fn end_response(&mut self) {
-        let Self { response: Some(response), facts, kept, marks, notes, call, .. } = self else {
-            return;
-        };
-        let at = response.last_bytes;
-        let Response { body, answer: Some(answer), document, too_long, .. } = response else {
-            return;
-        };
-        let answer = &mut **answer;
-        let mut reader =
-            Reader { answer, facts, kept, marks, notes, document, too_long, is_end: true };
+        let at = self.response.as_ref().map_or(Duration::ZERO, |response| response.last_bytes);
+        let Some((body, mut reader)) = self.reader(true) else { return };
         body.finish(&mut |piece| reader.read(piece, at));
+        let Self { response: Some(response), facts, notes, call, .. } = self else { return };
         facts.streamed = match response.content {
             Some(content) => content == Bytes::Stream,
-            None => body.shape().is_some_and(Shape::is_stream),
+            None => response.body.shape().is_some_and(Shape::is_stream),
         };
-        if body.skipped() > 0 {
+        if response.body.skipped() > 0 {
             notes.add(Note::EventTooLong);
         }
         if call.operation.is_some() {
-            notes.fault(body.fault());
+            notes.fault(response.body.fault());
             if response.too_long {
                 notes.add(Note::EncodingTooLarge);
             }
@@ -335,14 +337,7 @@ impl Observer {
     fn conclude(mut self, cause: Cause) -> Observation {
         let verdict = Verdict::of(&self.evidence(cause));
         let estimate = if verdict.is_never_told { self.estimate() } else { None };
-        self.http.retry_after = self.http.retry_after.or(self.facts.retry_after);
-        self.facts.raw_usage = self.kept.raw_usage();
-        if self.call.operation == Some(Operation::FetchResponse) && self.facts.usage.is_some() {
-            // What does not repeat its own name (xAI's videos) was asked for by it.
-            let name = || dialect::named_last(self.call.route, &self.http.path);
-            self.facts.id = self.facts.id.take().or_else(name);
-        }
-        self.settings.keep(&mut self.request_facts, self.conversation);
+        self.complete_facts();
         let is_odd =
             |usage| doubts::is_odd(usage, self.call.operation, &self.request_facts, &self.facts);
         if verdict.usage.value().is_some_and(is_odd) {
@@ -374,6 +369,18 @@ impl Observer {
             cost: Known::Unknown("not_priced"),
             notes: self.notes.into_vec(),
         }
+    }
+
+    /// What is known of it only when all of it was read.
+    fn complete_facts(&mut self) {
+        self.http.retry_after = self.http.retry_after.or(self.facts.retry_after);
+        self.facts.raw_usage = self.kept.raw_usage();
+        if self.call.operation == Some(Operation::FetchResponse) && self.facts.usage.is_some() {
+            // What does not repeat its own name (xAI's videos) was asked for by it.
+            let name = || dialect::named_last(self.call.route, &self.http.path);
+            self.facts.id = self.facts.id.take().or_else(name);
+        }
+        self.settings.keep(&mut self.request_facts, self.conversation.take());
     }
 
     fn evidence(&self, cause: Cause) -> Evidence<'_> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::Settings;
-use super::decode::websocket::{Extensions, Limits, Message, Messages};
+use super::decode::websocket::{Extensions, Limits, Message, Messages, NO_CODE};
 use super::dialect::Dialogue;
 use super::estimate::Grounds;
 use super::notes::Notes;
@@ -19,8 +19,6 @@ use crate::tape::{Cause, Direction, Ids, Upstream};
 
 /// Close codes that name an error (RFC 6455 7.4.1, and the registry it began).
 const ERRORS: std::ops::RangeInclusive<u16> = 1002..=1015;
-/// Codes in that range that say only that nothing was said.
-const SILENT: u16 = 1005;
 
 /// Both directions of a session, and its calls.
 #[derive(Debug)]
@@ -141,7 +139,7 @@ impl Session {
     pub fn close(&mut self, cause: Cause, at: Duration) {
         match self.closed {
             Some((Direction::Request, _)) => self.turns.close(Cause::ClientGone, at, None),
-            Some((Direction::Response, code)) if ERRORS.contains(&code) && code != SILENT => {
+            Some((Direction::Response, code)) if ERRORS.contains(&code) && code != NO_CODE => {
                 self.turns.close(Cause::Complete, at, Some(&format!("close_{code}")));
             }
             _ => self.turns.close(cause, at, None),

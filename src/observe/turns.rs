@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::Settings;
 use super::decode::Frame;
-use super::dialect::{Answer, Content};
-use super::kept::{Came, Kept};
+use super::dialect::Answer;
+use super::kept::Kept;
 use super::marks::Marks;
 use super::notes::Notes;
 use super::observation::{Note, Operation, RateLimit, RequestFacts, ResponseFacts};
+use super::reader::Events;
 use super::shapes::lenient::Unread;
-use super::shapes::mend;
 use super::verdict::Reading;
 use crate::tape::Cause;
 
@@ -111,20 +111,9 @@ impl Turn {
         let at = now.saturating_sub(self.began);
         self.last = now;
         self.marks.bytes(at);
-        self.response.events += 1;
-        let before = self.response.usage;
-        let Self { answer, response, .. } = self;
-        let (content, data) =
-            mend::reading(data, |data| answer.frame(Frame { name: b"", data }, response));
-        let (says, since) = (content.is_ok_and(Content::is_some), self.response.usage);
-        let more_than_text = content.is_ok_and(|content| content.other);
-        self.kept.answer(&data, Came { says, more_than_text, before, since });
-        let content = content.inspect_err(|_| self.notes.add(Note::EventUnreadable))?;
-        if content.is_some() {
-            self.response.chunks += 1;
-            self.marks.content(content, at);
-        }
-        Ok(())
+        let Self { answer, response: facts, kept, marks, notes, .. } = self;
+        let mut events = Events { answer: &mut **answer, facts, kept, marks, notes };
+        events.read(Frame { name: b"", data }, at, false)
     }
 
     fn end(self, cause: Cause, at: Duration) -> Ended {
@@ -295,7 +284,7 @@ impl Turns {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::dialect::Dialogue;
+    use crate::observe::dialect::{Content, Dialogue};
     use crate::observe::observation::Usage;
 
     /// Each letter is an event: `t` text, `e` the end, `u` usage.

@@ -1,5 +1,5 @@
-//! How an exchange ended, what went wrong, and what is known of its usage: the first that holds,
-//! in the design's order. Knows no bytes and no time.
+//! How an exchange ended, what went wrong, and what is known of its usage: of each the
+//! first that holds. Knows no bytes and no time.
 
 use super::blame;
 use super::observation::{

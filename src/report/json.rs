@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Serialize, Serializer};
 
-use super::outcome::{Outcome, Severity};
+use super::outcome::Outcome;
 use super::{outcome, timing, tokens};
 use crate::observe::observation::{Known, LimitHit, Note, Observation, Side, Units, Usage};
 
@@ -88,6 +88,11 @@ impl Serialize for Tokens {
 
 /// One JSON object without a line feed, appended to `to`. `time` is the exchange's end.
 pub(super) fn line(of: &Observation, outcome: &Outcome<'_>, to: &mut Vec<u8>) {
+    // Plain strings and numbers into memory: nothing here can fail.
+    drop(serde_json::to_writer(to, &facts(of, outcome)));
+}
+
+fn facts<'a>(of: &'a Observation, outcome: &Outcome<'_>) -> Facts<'a> {
     let call = of.operation.is_some();
     let usage = of.usage.value().copied();
     let Units { images, characters, input_audio_time, .. } = usage.unwrap_or_default().units;
@@ -96,13 +101,9 @@ pub(super) fn line(of: &Observation, outcome: &Outcome<'_>, to: &mut Vec<u8>) {
     let is_told = outcome::is_cost_told(of);
     let upstream = of.upstream.as_deref();
     let (event, span) = super::spans::event(of);
-    let facts = Facts {
+    Facts {
         time: of.started + of.times.end,
-        level: match outcome.severity {
-            Severity::Info => "INFO",
-            Severity::Warn => "WARN",
-            Severity::Error => "ERROR",
-        },
+        level: outcome.severity.as_str(),
         event,
         trace_id: of.ids.trace,
         span_id: *span,
@@ -136,9 +137,7 @@ pub(super) fn line(of: &Observation, outcome: &Outcome<'_>, to: &mut Vec<u8>) {
         time_to_first_chunk_seconds: timing::time_to_first_chunk(of).map(|it| it.as_secs_f64()),
         duration_seconds: timing::duration(of).map(|it| it.as_secs_f64()),
         notes: of.notes.iter().copied().map(Note::as_str).collect(),
-    };
-    // Plain strings and numbers into memory: nothing here can fail.
-    drop(serde_json::to_writer(to, &facts));
+    }
 }
 
 /// Why a value is not known.

@@ -256,7 +256,7 @@ mod tests {
         let expected = [
             "chat gpt-4o-mini → stop  412→96 tok (suspicious)  $0.00012  ttft 310 ms  1.2 s  stream",
             "chat gpt-4o → 429 rate_limit_exceeded  1.2 s",
-            "chat gpt-4o-mini → client_canceled  ? tok (canceled)  ttft 310 ms  1.2 s  stream",
+            "chat gpt-4o-mini → client_canceled  ? tok (cut)  ttft 310 ms  1.2 s  stream",
             "POST /v2/nowhere → 404 no_route  0.4 ms",
             "PURGE /v1/files/abc → 200  1.2 s",
             "chat llama3.2 → stop  26→100 tok  unpriced (local)  ttft 160 ms  1.2 s  stream",
@@ -269,7 +269,7 @@ mod tests {
         let mut late = literals::turn();
         late.notes.push(Note::BeginningUnseen);
         assert_eq!(line(&late, false), turn.replace("  400 ms", ""));
-        let cut = "chat gpt-4o-mini → client_canceled  ≈ 412→37 tok (canceled)  ≈ $0.000084  ttft 310 ms  1.2 s  stream";
+        let cut = "chat gpt-4o-mini → client_canceled  ≈ 412→37 tok (cut)  ≈ $0.000084  ttft 310 ms  1.2 s  stream";
         assert_eq!(line(&literals::estimated_chat(), false), cut);
         let unknown = "POST /v1/novelties → 200  3→4 tok  1.2 s";
         assert_eq!(line(&literals::unnamed(), false), unknown);

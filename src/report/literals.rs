@@ -188,7 +188,7 @@ pub(super) fn client_canceled() -> Observation {
     gone.response.usage = None;
     gone.response.finish_reasons = vec![None];
     gone.request.conversation = Some("conv_1".to_owned());
-    gone.usage = Known::Unknown("canceled");
+    gone.usage = Known::Unknown("cut");
     gone.cost = Known::Unknown("no_usage");
     gone
 }

@@ -36,14 +36,14 @@ pub(super) fn write(
 ) {
     scratch.clear();
     let end = of.started.duration_since(UNIX_EPOCH).unwrap_or_default() + of.times.end;
-    let (number, text) = match outcome.severity {
-        Severity::Info => (9, "INFO"),
-        Severity::Warn => (13, "WARN"),
-        Severity::Error => (17, "ERROR"),
+    let number = match outcome.severity {
+        Severity::Info => 9,
+        Severity::Warn => 13,
+        Severity::Error => 17,
     };
     protobuf::fixed64(scratch, TIME, nanos(end));
     protobuf::number(scratch, SEVERITY_NUMBER, number);
-    protobuf::bytes(scratch, SEVERITY_TEXT, text.as_bytes());
+    protobuf::bytes(scratch, SEVERITY_TEXT, outcome.severity.as_str().as_bytes());
     protobuf::length(scratch, BODY, protobuf::size(line.len()));
     protobuf::bytes(scratch, 1, line.as_bytes());
     let mut written = Attributes::new(scratch, ATTRIBUTES, limits);

@@ -74,24 +74,8 @@ impl Metrics {
         lines: Option<Arc<Lines>>,
         readers: Vec<Reader>,
     ) -> Self {
-        let limits = &settings.limits;
-        let (series, histogram_series) = (limits.series.max(1), limits.histogram_series.max(1));
         let reader = Reader::with(sdk::Temporality::Cumulative);
-        let provider = SdkMeterProvider::builder()
-            .with_resource(names::resource(&settings.resource))
-            .with_view(move |of: &Instrument| {
-                let is_histogram = of.kind() == InstrumentKind::Histogram;
-                let limit = if is_histogram { histogram_series } else { series };
-                Stream::builder().with_cardinality_limit(limit).build().ok()
-            })
-            .with_reader(reader.clone());
-        let kinds = settings.exporters.iter().filter(|it| it.metrics.is_some());
-        let exponential = kinds.map(|it| it.histograms).any(|it| it == Histograms::Exponential);
-        let provider = provider.with_view(move |it: &Instrument| {
-            exponential.then(|| twin(it, histogram_series)).flatten()
-        });
-        let provider = readers.into_iter().fold(provider, |it, reader| it.with_reader(reader));
-        let provider = provider.build();
+        let provider = provider(settings, std::iter::once(reader.clone()).chain(readers));
         let scope = opentelemetry::InstrumentationScope::builder(names::SCOPE)
             .with_version(env!("CARGO_PKG_VERSION"))
             .with_schema_url(names::SCHEMA_URL)
@@ -99,9 +83,10 @@ impl Metrics {
         let meter = provider.meter_with_scope(scope);
         observe_sources(&meter, sources, lines);
         observe_exports(&meter, &exports);
+        let series = settings.limits.series.max(1);
         let headroom = Arc::new(Headroom::new(series));
         observe_headroom(&meter, &headroom);
-        let labels = || Labels::new(limits.label_values);
+        let labels = || Labels::new(settings.limits.label_values);
         let shared = Shared {
             instruments: Instruments::new(&meter),
             cost_histogram: settings.cost_histogram,
@@ -141,6 +126,26 @@ const EXPONENTIAL: &str = "/exponential";
 /// <https://opentelemetry.io/docs/specs/otel/metrics/sdk/#base2-exponential-bucket-histogram-aggregation>
 const BUCKETS: u32 = 160;
 const SCALE: i8 = 20;
+
+/// What aggregates, for all readers: each instrument with a limit on its label sets, and where somebody
+/// wants it, each histogram twice.
+fn provider(settings: &Settings, readers: impl Iterator<Item = Reader>) -> SdkMeterProvider {
+    let limits = &settings.limits;
+    let (series, histogram_series) = (limits.series.max(1), limits.histogram_series.max(1));
+    let kinds = settings.exporters.iter().filter(|it| it.metrics.is_some());
+    let exponential = kinds.map(|it| it.histograms).any(|it| it == Histograms::Exponential);
+    let provider = SdkMeterProvider::builder()
+        .with_resource(names::resource(&settings.resource))
+        .with_view(move |of: &Instrument| {
+            let is_histogram = of.kind() == InstrumentKind::Histogram;
+            let limit = if is_histogram { histogram_series } else { series };
+            Stream::builder().with_cardinality_limit(limit).build().ok()
+        })
+        .with_view(move |of: &Instrument| {
+            exponential.then(|| twin(of, histogram_series)).flatten()
+        });
+    readers.fold(provider, |provider, reader| provider.with_reader(reader)).build()
+}
 
 /// A second stream of a histogram.
 fn twin(instrument: &Instrument, series: usize) -> Option<Stream> {

@@ -13,6 +13,17 @@ pub(super) enum Severity {
     Error,
 }
 
+impl Severity {
+    /// As log records and lines have it (OpenTelemetry's short names).
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "INFO",
+            Self::Warn => "WARN",
+            Self::Error => "ERROR",
+        }
+    }
+}
+
 /// What each side says of an ending: absent is status unset and no `error.type`, a value is status
 /// Error with that `error.type`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +41,7 @@ pub(super) struct Outcome<'a> {
 /// | any other | Error | Error | error |
 ///
 /// On the SERVER span `error.type` is the status where that is 5xx, on the CLIENT span what the
-/// provider called it. Sources: HTTP semantic conventions (status), design §3.
+/// provider called it. Source: the HTTP semantic conventions (status).
 pub(super) fn of(observation: &Observation) -> Outcome<'_> {
     let reason = observation.error_type.as_deref().unwrap_or(observation.ending.as_str());
     let status = observation.http.status.unwrap_or_default();

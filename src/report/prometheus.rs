@@ -44,6 +44,16 @@ enum Kind {
     Histogram,
 }
 
+impl Kind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
 /// All families, sorted by name, and `target_info` with the resource's attributes.
 pub(super) fn write(collected: &ResourceMetrics, format: Format) -> String {
     let metrics = collected.scope_metrics().flat_map(|scope| scope.metrics());
@@ -103,11 +113,7 @@ fn family_of<T: Copy + Display>(
     if samples.is_empty() {
         return None;
     }
-    let kind = match kind {
-        Kind::Counter => "counter",
-        Kind::Gauge => "gauge",
-        Kind::Histogram => "histogram",
-    };
+    let kind = kind.as_str();
     let help = metric.description().replace('\\', "\\\\").replace('\n', "\\n");
     let text = format!("# HELP {header} {help}\n# TYPE {header} {kind}\n{samples}");
     Some((name, text))

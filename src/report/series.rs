@@ -78,11 +78,11 @@ impl Recorder {
         }
         let Self { shared, bound } = self;
         shared.headroom.see(of, key.asked, Instant::now());
-        let series = bound.entry(key).or_insert_with(|| Series::new(&key, of, outcome));
+        let series = bound.entry(key).or_insert_with(|| Series::new(key, of, outcome));
         if !matches!(of.part, Part::Turn { .. }) {
-            series.http(&shared.instruments, of, &key);
+            series.http(&shared.instruments, of);
         }
-        series.ending(&shared.instruments, &key);
+        series.ending(&shared.instruments);
         series.notes(&shared.instruments, of);
         match (of.operation, &of.usage) {
             (Some(_), _) if key.called => series.call(shared, of),
@@ -122,20 +122,19 @@ impl Recorder {
 }
 
 /// The label sets of one key, and what is bound to them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Series {
     // Keeps the address in the key from being used again.
     _upstream: Option<Arc<Upstream>>,
-    /// The conventions' labels of a model call.
+    key: Key,
+    // The conventions' labels of a model call.
     call: Vec<KeyValue>,
-    /// Our own labels.
+    // Our own labels.
     own: Vec<KeyValue>,
     http_server: Vec<KeyValue>,
     http_client: Vec<KeyValue>,
     upstream: Vec<KeyValue>,
     error: Option<KeyValue>,
-    reason: &'static str,
-    usage_missing: &'static str,
     bound: Bound,
 }
 
@@ -171,61 +170,30 @@ struct Bound {
 }
 
 impl Series {
-    fn new(key: &Key, of: &Observation, outcome: &Outcome<'_>) -> Self {
-        let text = |text: &str| text.to_owned();
-        let error = key.error.text(outcome.client);
-        let status = |status: Option<u16>| status.map(|it| names::STATUS.of(i64::from(it)));
-        let route = key.route.map(|it| names::ROUTE.of(it));
-        let place: Vec<_> = of
-            .upstream
-            .iter()
-            .flat_map(|it| {
-                let port = it.port.map(|port| names::SERVER_PORT.of(i64::from(port)));
-                std::iter::once(names::SERVER_ADDRESS.of(text(&it.address))).chain(port)
-            })
-            .collect();
-        let upstream: Vec<_> =
-            of.upstream.iter().map(|it| names::UPSTREAM.of(text(&it.name))).collect();
-        let model = model_labels(key, of);
-        let method = names::METHOD.of(key.method);
-        let server_error = match &outcome.server {
-            Some(_) if key.status.is_some_and(|it| it >= 500) => outcome.server.as_deref(),
-            Some(_) => error,
-            None => None,
-        };
-        let client_error = match key.upstream_status {
-            Some(status @ 400..) => Some(status.to_string()),
-            _ if matches!(key.ending, Ending::ErrorInStream | Ending::Truncated) => None,
-            _ => error.map(text),
-        };
-        let server = [Some(method.clone()), Some(names::URL_SCHEME.of(key.scheme)), route]
-            .into_iter()
-            .chain([status(key.status), server_error.map(|it| names::ERROR_TYPE.of(text(it)))])
-            .chain([Some(names::PROTOCOL_VERSION.of(key.version))]);
-        let client = std::iter::once(method).chain(place.clone());
-        let client = client.chain(status(key.upstream_status));
+    fn new(key: Key, of: &Observation, outcome: &Outcome<'_>) -> Self {
+        let (place, model) = (place_labels(of), model_labels(&key, of));
+        let upstream = of.upstream.iter().map(|it| owned(names::UPSTREAM, &it.name));
+        let upstream: Vec<_> = upstream.collect();
         Self {
             _upstream: of.upstream.clone(),
-            call: model.iter().cloned().chain(place).collect(),
-            own: upstream.iter().cloned().chain(model).collect(),
-            http_server: server.flatten().collect(),
-            http_client: client.chain(client_error.map(|it| names::ERROR_TYPE.of(it))).collect(),
+            key,
+            call: with(&model, place.clone()),
+            own: with(&upstream, model),
+            http_server: server_labels(&key, outcome),
+            http_client: client_labels(&key, place, outcome),
             upstream,
-            error: error.map(|it| names::ERROR_TYPE.of(text(it))),
-            reason: key.cost,
-            usage_missing: key.usage_missing,
+            error: key.error.text(outcome.client).map(|it| owned(names::ERROR_TYPE, it)),
             bound: Bound::default(),
         }
     }
 
     /// What every exchange has, and no call within one.
-    fn http(&self, to: &Instruments, of: &Observation, key: &Key) {
+    fn http(&self, to: &Instruments, of: &Observation) {
         let bound = &self.bound;
         let end = of.times.end;
         bound.http_server.record(&to.http_server, || self.http_server.clone(), end.as_secs_f64());
-        let start = timing::client_start(of).filter(|_| key.called);
-        if let Some(took) = start.map(|start| end.saturating_sub(start)) {
-            let labels = || self.http_client.clone();
+        if let Some(start) = timing::client_start(of) {
+            let (labels, took) = (|| self.http_client.clone(), end.saturating_sub(start));
             bound.http_client.record(&to.http_client, labels, took.as_secs_f64());
         }
         let requests = || {
@@ -235,7 +203,7 @@ impl Series {
             self.upstream.iter().chain(http).cloned().collect()
         };
         bound.requests.add(&to.requests, requests, 1);
-        if key.ending == Ending::ProxyError {
+        if self.key.ending == Ending::ProxyError {
             bound.refusals.add(&to.refusals, || with(&self.upstream, self.error.clone()), 1);
         }
         if let Some(own) = timing::overhead(&of.times) {
@@ -244,8 +212,8 @@ impl Series {
     }
 
     /// How it ended: an exchange, and each call within one that is a session.
-    fn ending(&self, to: &Instruments, key: &Key) {
-        let bound = &self.bound;
+    fn ending(&self, to: &Instruments) {
+        let Self { key, bound, .. } = self;
         let ending = || {
             let side = key.side.map(|it| names::ERROR_SIDE.of(it.as_str()));
             with(&self.own, std::iter::once(names::ENDING.of(key.ending.as_str())).chain(side))
@@ -272,22 +240,36 @@ impl Series {
         if before || fetched && of.usage.value().is_none() {
             return self.claims(to, of);
         }
+        self.usage(to, of);
+        self.estimate(to, of);
+        self.discard(to, of);
+        self.cost(shared, of);
+        let tools = u64::from(of.response.tool_calls);
+        if tools > 0 {
+            bound.tool_calls.add(&to.tool_calls, || self.own.clone(), tools);
+        }
+        self.claims(to, of);
+    }
+
+    fn usage(&self, to: &Instruments, of: &Observation) {
         match &of.usage {
             Known::Value(usage) => {
                 self.token_usage(to, usage);
                 self.used(to, usage);
             }
-            Known::Unknown(_) => {
-                let labels = || with(&self.own, [names::USAGE_MISSING.of(self.usage_missing)]);
-                bound.usage_missing.add(&to.usage_missing, labels, 1);
+            Known::Unknown(reason) => {
+                let labels = || with(&self.own, [names::USAGE_MISSING.of(*reason)]);
+                self.bound.usage_missing.add(&to.usage_missing, labels, 1);
             }
         }
-        self.estimate(to, of);
-        self.discard(to, of);
+    }
+
+    fn cost(&self, shared: &Shared, of: &Observation) {
+        let (bound, to) = (&self.bound, &shared.instruments);
         match &of.cost {
             Known::Value(cost) => {
                 let usd = cost.total.usd();
-                let labels = || with(&self.own, [names::COST_BASIS.of(self.reason)]);
+                let labels = || with(&self.own, [names::COST_BASIS.of(cost.basis.as_str())]);
                 bound.cost.add(&to.cost, labels, usd);
                 if shared.cost_histogram && outcome::is_cost_told(of) {
                     bound.cost_per_call.record(&to.cost_per_call, || self.call.clone(), usd);
@@ -295,16 +277,11 @@ impl Series {
             }
             // Where nothing was answered, nothing was sold.
             Known::Unknown(_) if !outcome::is_answered(of) => (),
-            Known::Unknown(_) => {
-                let labels = || with(&self.own, [names::COST_UNPRICED.of(self.reason)]);
+            Known::Unknown(reason) => {
+                let labels = || with(&self.own, [names::COST_UNPRICED.of(*reason)]);
                 bound.unpriced.add(&to.unpriced, labels, 1);
             }
         }
-        let tools = u64::from(of.response.tool_calls);
-        if tools > 0 {
-            bound.tool_calls.add(&to.tool_calls, || self.own.clone(), tools);
-        }
-        self.claims(to, of);
     }
 
     fn stream(&self, to: &Instruments, of: &Observation) {
@@ -421,23 +398,63 @@ fn totals(usage: &Usage) -> [(&'static str, Option<u64>); 2] {
     [("input", usage.input), ("output", usage.output)]
 }
 
+/// A label whose value is not ours.
+fn owned(name: names::Attribute, text: &str) -> KeyValue {
+    name.of(text.to_owned())
+}
+
+fn status_label(status: Option<u16>) -> Option<KeyValue> {
+    status.map(|it| names::STATUS.of(i64::from(it)))
+}
+
+fn server_labels(key: &Key, outcome: &Outcome<'_>) -> Vec<KeyValue> {
+    let error = match &outcome.server {
+        Some(own) if key.status.is_some_and(|it| it >= 500) => Some(&**own),
+        Some(_) => key.error.text(outcome.client),
+        None => None,
+    };
+    let labels = [
+        Some(names::METHOD.of(key.method)),
+        Some(names::URL_SCHEME.of(key.scheme)),
+        key.route.map(|it| names::ROUTE.of(it)),
+        status_label(key.status),
+        error.map(|it| owned(names::ERROR_TYPE, it)),
+        Some(names::PROTOCOL_VERSION.of(key.version)),
+    ];
+    labels.into_iter().flatten().collect()
+}
+
+fn client_labels(key: &Key, place: Vec<KeyValue>, outcome: &Outcome<'_>) -> Vec<KeyValue> {
+    let error = match key.upstream_status {
+        Some(status @ 400..) => Some(status.to_string()),
+        _ if matches!(key.ending, Ending::ErrorInStream | Ending::Truncated) => None,
+        _ => key.error.text(outcome.client).map(str::to_owned),
+    };
+    let error = error.map(|it| names::ERROR_TYPE.of(it));
+    let method = std::iter::once(names::METHOD.of(key.method));
+    method.chain(place).chain(status_label(key.upstream_status)).chain(error).collect()
+}
+
+fn place_labels(of: &Observation) -> Vec<KeyValue> {
+    let Some(upstream) = &of.upstream else { return Vec::new() };
+    let port = upstream.port.map(|port| names::SERVER_PORT.of(i64::from(port)));
+    [Some(owned(names::SERVER_ADDRESS, &upstream.address)), port].into_iter().flatten().collect()
+}
+
 fn model_labels(key: &Key, of: &Observation) -> Vec<KeyValue> {
     // Of what is no known call a model is told only where it told its usage.
     if key.operation.is_none() && of.usage.value().is_none() {
         return Vec::new();
     }
-    let provider = of.upstream.as_ref().map(|it| names::PROVIDER.of(it.provider.clone()));
     let asked = key.asked.text(of.request.model.as_deref());
     let answered = key.answered.text(of.response.model.as_deref());
-    [
+    let labels = [
         key.operation.map(|it| names::OPERATION.of(it.as_str())),
-        provider,
-        asked.map(|it| names::REQUEST_MODEL.of(it.to_owned())),
-        answered.map(|it| names::RESPONSE_MODEL.of(it.to_owned())),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+        of.upstream.as_ref().map(|it| owned(names::PROVIDER, &it.provider)),
+        asked.map(|it| owned(names::REQUEST_MODEL, it)),
+        answered.map(|it| owned(names::RESPONSE_MODEL, it)),
+    ];
+    labels.into_iter().flatten().collect()
 }
 
 #[cfg(test)]

@@ -453,7 +453,7 @@ mod tests {
         let mut chat = literals::estimated_chat();
         let apart = told(&chat);
         for line in [
-            "clearspan.usage.missing=\"canceled\"",
+            "clearspan.usage.missing=\"cut\"",
             "clearspan.usage.estimated.input_tokens=412",
             "clearspan.usage.estimated.output_tokens=37",
             "clearspan.usage.estimated.tokenizer=\"o200k_base\"",
@@ -706,7 +706,7 @@ openai.request.service_tier="flex"
 openai.response.service_tier="flex"
 openai.response.system_fingerprint="fp_1"
 clearspan.stream_usage="asked"
-clearspan.usage.missing="canceled"
+clearspan.usage.missing="cut"
 clearspan.cost.unpriced="no_usage"
 server.address="api.openai.com"
 server.port=443

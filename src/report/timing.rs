@@ -1,4 +1,4 @@
-//! The written definitions of each duration (design §3), computed in one place for spans, metrics
+//! The written definitions of each duration, computed in one place for spans, metrics
 //! and lines. Knows no OpenTelemetry.
 
 use std::time::Duration;

@@ -555,7 +555,7 @@ const UPSTREAMS: &[Fault] = &[
             let mut upstream = scene.origin.accept();
             assert_eq!(upstream.wire.head().field("expect"), Some("100-continue"));
             upstream.send("HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n");
-            // The 100 before it is the proxy's own, as the README says.
+            // The 100 before it is the proxy's own, as docs/transparency.md says.
             let (head, body) = client.begin_response("POST");
             assert!(body.complete);
             format!("{}, whole", head.status())

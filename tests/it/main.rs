@@ -7,6 +7,9 @@ mod support;
 /// The shape of the source tree.
 #[cfg(test)]
 mod layout;
+/// What is written for people.
+#[cfg(test)]
+mod documents;
 /// Both sides see what the other sent.
 #[cfg(test)]
 mod transparency;

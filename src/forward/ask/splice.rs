@@ -45,6 +45,7 @@ pub fn find(body: &[u8]) -> Option<Splice<'_>> {
 }
 
 /// `body` with the question in it.
+#[cfg(any(test, fuzzing))]
 pub fn apply(body: &[u8], splice: &Splice<'_>) -> Vec<u8> {
     let (before, after) = body.split_at(splice.at.min(body.len()));
     [before, splice.text, after].concat()

@@ -187,6 +187,7 @@ fn inside(depth: u32, byte: u8) -> (Place, Step) {
 
 /// The fuzz target, also run by a unit test: no input panics, memory stays under the limit, the
 /// chunking does not matter, and of a list that is JSON the elements are what `serde_json` reads.
+#[cfg(any(test, fuzzing))]
 pub fn fuzz(input: &[u8]) {
     const LIMIT: usize = 32;
     let read = |limit: usize, size: usize| {

@@ -135,20 +135,13 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
     Ok(())
 }
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
-    Box::new(Messages {
-        is_error: context.is_error(),
-        error: context.error(),
-        counts: Counts::default(),
-        stopped: false,
-    })
+fn begin(context: Context) -> Box<dyn Answer> {
+    Box::new(Messages { context, counts: Counts::default(), stopped: false })
 }
 
 #[derive(Debug)]
 struct Messages {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
     counts: Counts,
     stopped: bool,
 }
@@ -373,8 +366,8 @@ impl Messages {
     }
 
     fn fail(&self, error: &Failure<'_>, kind: &Text<'_>, facts: &mut ResponseFacts) {
-        if error.is_some || self.is_error || kind.as_str() == "error" {
-            error.tell(&Word::default(), kind, &self.error, facts);
+        if error.is_some || self.context.is_error() || kind.as_str() == "error" {
+            error.tell(&Word::default(), kind, &self.context.error(), facts);
         }
     }
 }
@@ -431,7 +424,7 @@ impl Answer for Messages {
             return result;
         }
         self.fail(&message.error, &message.kind, facts);
-        if message.kind.as_str() != "error" && !self.is_error {
+        if message.kind.as_str() != "error" && !self.context.is_error() {
             self.message(&message, facts);
             for block in message.content.iter() {
                 tool(block, facts);
@@ -448,13 +441,10 @@ impl Answer for Messages {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::dialect::told;
 
     fn facts(events: &[&str]) -> (ResponseFacts, Vec<Content>) {
-        let context =
-            Context { status: 200, provider: "anthropic", operation: None, choices: None };
-        let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
-        let frames = events.iter().map(|event| Frame { name: b"", data: event.as_bytes() });
-        let contents = frames.map(|frame| answer.frame(frame, &mut facts).unwrap()).collect();
+        let (facts, contents, _) = told::by_events(begin(Context::of(200)), events);
         (facts, contents)
     }
 
@@ -602,8 +592,7 @@ mod tests {
 
     #[test]
     fn a_stream_ends_with_its_own_word_and_keeps_what_it_began_with() {
-        let context =
-            Context { status: 200, provider: "anthropic", operation: None, choices: None };
+        let context = Context::of(200);
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         for (event, ended) in [
             (

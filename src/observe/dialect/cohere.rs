@@ -114,20 +114,13 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
     Ok(())
 }
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
-    Box::new(Cohere {
-        is_error: context.is_error(),
-        error: context.error(),
-        chats: context.operation == Some(Operation::Chat),
-        ended: false,
-    })
+fn begin(context: Context) -> Box<dyn Answer> {
+    Box::new(Cohere { context, chats: context.operation == Some(Operation::Chat), ended: false })
 }
 
 #[derive(Debug)]
 struct Cohere {
-    is_error: bool,
-    // The word for an error, which Cohere tells in a sentence.
-    error: String,
+    context: Context,
     // There is one choice; embeddings and rankings have none.
     chats: bool,
     ended: bool,
@@ -305,14 +298,14 @@ impl Cohere {
         self.stop(event, facts);
         let inner = &event.delta.error;
         let failure = if inner.is_some { inner } else { &event.error };
-        if failure.is_some || self.is_error {
-            failure.tell(&event.code, &Text::default(), &self.error, facts);
+        if failure.is_some || self.context.is_error() {
+            failure.tell(&event.code, &Text::default(), &self.context.error(), facts);
         }
     }
 
     /// Why the model stopped: there is one choice.
     fn stop(&self, event: &Event<'_>, facts: &mut ResponseFacts) {
-        if !self.chats || self.is_error {
+        if !self.chats || self.context.is_error() {
             return;
         }
         if facts.finish_reasons.is_empty() {
@@ -373,13 +366,13 @@ impl Answer for Cohere {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::dialect::told;
 
     fn facts(operation: Operation, status: u16, body: &str) -> ResponseFacts {
-        let context =
-            Context { status, provider: "cohere", operation: Some(operation), choices: None };
-        let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
-        answer.document(body.as_bytes(), &mut facts).unwrap();
-        facts
+        told::by_document(
+            begin(Context { operation: Some(operation), ..Context::of(status) }),
+            body,
+        )
     }
 
     #[test]
@@ -449,12 +442,7 @@ mod tests {
 
     #[test]
     fn only_what_was_generated_is_content_and_either_version_has_its_end() {
-        let context = Context {
-            status: 200,
-            provider: "cohere",
-            operation: Some(Operation::Chat),
-            choices: None,
-        };
+        let context = Context { operation: Some(Operation::Chat), ..Context::of(200) };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let mut told = |data: &str| {
             let frame = Frame { name: b"", data: data.as_bytes() };

@@ -81,15 +81,13 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
     Ok(())
 }
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
-    Box::new(LlamaCpp { is_error: context.is_error(), error: context.error(), stopped: false })
+fn begin(context: Context) -> Box<dyn Answer> {
+    Box::new(LlamaCpp { context, stopped: false })
 }
 
 #[derive(Debug)]
 struct LlamaCpp {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
     stopped: bool,
 }
 
@@ -120,8 +118,8 @@ impl LlamaCpp {
         }
         claim(&mut facts.claimed, event.timings.claimed());
         self.stopped |= event.stop.0 == Some(true);
-        if event.error.is_some || self.is_error {
-            event.error.tell(&event.code, &event.kind, &self.error, facts);
+        if event.error.is_some || self.context.is_error() {
+            event.error.tell(&event.code, &event.kind, &self.context.error(), facts);
             return;
         }
         if facts.finish_reasons.is_empty() {
@@ -182,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_prompts_tokens_hold_those_of_the_cache() {
-        let context = Context { status: 200, provider: "llamacpp", operation: None, choices: None };
+        let context = Context::of(200);
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let body = br#"{"content":"Hi","stop":true,"stop_type":"limit","tokens_evaluated":12,"tokens_predicted":3,
             "tokens_cached":14,"timings":{"cache_n":8,"prompt_n":4,"prompt_ms":20.5,"predicted_ms":60}}"#;

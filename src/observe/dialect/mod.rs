@@ -17,6 +17,9 @@ pub mod cohere;
 pub mod llamacpp;
 /// Everything else.
 pub mod unknown;
+/// What answers tell.
+#[cfg(test)]
+mod told;
 
 use std::fmt::Debug;
 
@@ -44,7 +47,7 @@ pub struct Call {
     /// Reads the request's body; absent where nobody needs it.
     pub request: Option<ReadRequest>,
     /// Begins to read the answer.
-    pub answer: fn(Context<'_>) -> Box<dyn Answer>,
+    pub answer: fn(Context) -> Box<dyn Answer>,
     /// Which answers are read.
     pub reads: Reads,
     /// A stream of it tells its usage only where it was asked to.
@@ -59,7 +62,7 @@ pub struct Model {
     /// Reads the request's body.
     pub request: ReadRequest,
     /// Begins to read the answer.
-    pub answer: fn(Context<'_>) -> Box<dyn Answer>,
+    pub answer: fn(Context) -> Box<dyn Answer>,
     /// A stream of it tells its usage only where it was asked to.
     pub asks: bool,
 }
@@ -84,7 +87,7 @@ pub struct Fetch {
     /// By a call of this method.
     pub method: &'static str,
     /// Begins to read it.
-    pub answer: fn(Context<'_>) -> Box<dyn Answer>,
+    pub answer: fn(Context) -> Box<dyn Answer>,
 }
 
 impl Fetch {
@@ -160,18 +163,16 @@ impl Reads {
 
 /// What is known when the answer begins.
 #[derive(Clone, Copy, Debug)]
-pub struct Context<'a> {
+pub struct Context {
     /// The HTTP status.
     pub status: u16,
-    /// Who answers, in the conventions' spelling.
-    pub provider: &'a str,
     /// What was asked for.
     pub operation: Option<Operation>,
     /// How many answers were asked for, where all of what was asked has been read.
     pub choices: Option<u64>,
 }
 
-impl Context<'_> {
+impl Context {
     /// The word for an error that has none of its own.
     fn error(self) -> String {
         match self.status {
@@ -183,6 +184,14 @@ impl Context<'_> {
     /// Whether the status alone says that it is an error.
     fn is_error(self) -> bool {
         self.status >= 400
+    }
+}
+
+#[cfg(test)]
+impl Context {
+    /// That of an answer with this status to a call of which nothing is known.
+    pub fn of(status: u16) -> Self {
+        Self { status, operation: None, choices: None }
     }
 }
 
@@ -375,7 +384,7 @@ mod tests {
     }
 
     fn answer(call: &Call, status: u16) -> Box<dyn Answer> {
-        (call.answer)(Context { status, provider: "p", operation: call.operation, choices: None })
+        (call.answer)(Context { operation: call.operation, ..Context::of(status) })
     }
 
     #[test]

@@ -156,10 +156,9 @@ fn fill(
     Ok(())
 }
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
+fn begin(context: Context) -> Box<dyn Answer> {
     Box::new(Ollama {
-        is_error: context.is_error(),
-        error: context.error(),
+        context,
         generates: context.operation != Some(Operation::Embeddings),
         done: false,
     })
@@ -167,9 +166,7 @@ fn begin(context: Context<'_>) -> Box<dyn Answer> {
 
 #[derive(Debug)]
 struct Ollama {
-    is_error: bool,
-    // The word for an error, which Ollama tells in a sentence.
-    error: String,
+    context: Context,
     // There is one choice; embeddings have none.
     generates: bool,
     done: bool,
@@ -280,8 +277,8 @@ impl Ollama {
         facts.claimed = line.claimed(facts.claimed);
         facts.tool_calls = facts.tool_calls.saturating_add(line.calls());
         self.done |= line.done.0 == Some(true);
-        if line.error.is_some || self.is_error {
-            line.error.tell(&line.code, &line.kind, &self.error, facts);
+        if line.error.is_some || self.context.is_error() {
+            line.error.tell(&line.code, &line.kind, &self.context.error(), facts);
         } else if self.generates {
             if facts.finish_reasons.is_empty() {
                 facts.finish_reasons.push(None);
@@ -398,7 +395,7 @@ mod tests {
         let mut facts = RequestFacts::default();
         embed(br#"{"input":"a","dimensions":64}"#, &mut facts).unwrap();
         assert_eq!(facts.dimensions, Some(64));
-        let context = Context { status: 200, provider: "ollama", operation: None, choices: None };
+        let context = Context::of(200);
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let mut frame = |data: &str| {
             let frame = Frame { name: b"", data: data.as_bytes() };

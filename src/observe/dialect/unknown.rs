@@ -36,17 +36,15 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
     result
 }
 
-fn answer(context: Context<'_>) -> Box<dyn Answer> {
-    let (is_error, error) = (context.is_error(), context.error());
-    Box::new(Unknown { is_error, error, ..Unknown::default() })
+fn answer(context: Context) -> Box<dyn Answer> {
+    Box::new(Unknown { context, tokens: Tokens::default() })
 }
 
 /// An answer of which the last count of each kind is kept: some split them over several events,
 /// others repeat them with each.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Unknown {
-    is_error: bool,
-    error: String,
+    context: Context,
     tokens: Tokens,
 }
 
@@ -85,8 +83,12 @@ impl Unknown {
         }
         let nested = &outer.inner.error;
         let failure = if nested.is_some { nested } else { &outer.error };
-        if failure.is_some || named_error || self.is_error || outer.kind.as_str() == "error" {
-            failure.tell(&outer.code, &outer.kind, &self.error, facts);
+        if failure.is_some
+            || named_error
+            || self.context.is_error()
+            || outer.kind.as_str() == "error"
+        {
+            failure.tell(&outer.code, &outer.kind, &self.context.error(), facts);
         }
     }
 }
@@ -120,7 +122,7 @@ mod tests {
     use super::*;
 
     fn facts(status: u16, frames: &[&str]) -> ResponseFacts {
-        let context = Context { status, provider: "x", operation: None, choices: None };
+        let context = Context::of(status);
         let (mut answer, mut facts) = (answer(context), ResponseFacts::default());
         for frame in frames {
             let frame = Frame { name: b"", data: frame.as_bytes() };

@@ -153,6 +153,13 @@ impl Tool<'_> {
     }
 }
 
+/// The value under the key that was read last.
+fn next<'de, T: Default + Lenient<'de>, A: MapAccess<'de>>(object: &mut A) -> Result<T, A::Error> {
+    let mut value = T::default();
+    object.next_value_seed(Into(&mut value))?;
+    Ok(value)
+}
+
 /// A walk through a document.
 struct Walk<'a> {
     keys: Keys,
@@ -195,46 +202,31 @@ impl<'a> Walk<'a> {
         object: &mut A,
     ) -> Result<(), A::Error> {
         match meaning {
-            Meaning::Nothing | Meaning::Name => object.next_value::<IgnoredAny>().map(|_| ()),
+            Meaning::Nothing | Meaning::Name => _ = object.next_value::<IgnoredAny>()?,
             Meaning::Texts => {
                 self.here = true;
-                object.next_value_seed(Into(self))
+                object.next_value_seed(Into(self))?;
             }
             Meaning::TextsOrJson | Meaning::Json => {
-                let mut raw = Raw::default();
-                object.next_value_seed(Into(&mut raw))?;
+                let raw: Raw<'_> = next(object)?;
                 self.json(meaning, raw.0);
-                Ok(())
             }
             Meaning::TextsOrStored => {
-                let mut raw = Raw::default();
-                object.next_value_seed(Into(&mut raw))?;
+                let raw: Raw<'_> = next(object)?;
                 self.only_text &= !raw.0.starts_with('{');
                 self.json(Meaning::TextsOrJson, raw.0);
-                Ok(())
             }
             Meaning::Tools => {
-                let mut raw = Raw::default();
-                object.next_value_seed(Into(&mut raw))?;
+                let raw: Raw<'_> = next(object)?;
                 let mut tools = List::<Tool<'_>>::default();
                 let _read = read(raw.0.as_bytes(), &mut tools);
                 self.only_text &= tools.iter().all(Tool::is_function);
                 self.json(Meaning::Json, raw.0);
-                Ok(())
             }
-            Meaning::Kind => {
-                let mut kind = Text::default();
-                object.next_value_seed(Into(&mut kind))?;
-                self.only_text &= !is_kept(kind.as_str());
-                Ok(())
-            }
-            Meaning::Unseen => {
-                let mut there = Filled::default();
-                object.next_value_seed(Into(&mut there))?;
-                self.only_text &= !there.0;
-                Ok(())
-            }
+            Meaning::Kind => self.only_text &= !is_kept(next::<Text<'_>, _>(object)?.as_str()),
+            Meaning::Unseen => self.only_text &= !next::<Filled, _>(object)?.0,
         }
+        Ok(())
     }
 
     /// A value that the model reads or writes as it stands.

@@ -8,7 +8,7 @@
 //! moment counts, and a service tier's price before it. Above a threshold of input tokens the whole
 //! call costs more. Where the rules would guess, there is no price, but a reason.
 
-/// Decimal text to nano-dollars.
+/// Prices as a price list writes them, read exactly.
 mod money;
 /// From which day on, at which time of day.
 mod moment;

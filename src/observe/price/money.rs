@@ -1,4 +1,5 @@
-//! Decimal text to integer nano-dollars, exactly. Knows no prices.
+//! Prices as a price list writes them, read exactly from their decimal text, or what is wrong with them.
+//! Knows no model and no unit.
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 

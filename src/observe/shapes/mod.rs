@@ -17,7 +17,7 @@ pub mod batch;
 pub mod raw;
 /// What stands beside the tokens: money, times, what is billed otherwise.
 pub mod extras;
-/// Amounts of money, read exactly.
+/// Amounts of money as providers write them, read exactly.
 pub mod money;
 /// Which path is which call.
 pub mod route;

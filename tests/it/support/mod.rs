@@ -38,4 +38,4 @@ use std::time::Duration;
 
 /// Longer than anything takes on a loaded machine: what is waited for by a test comes, or the test
 /// fails here instead of hanging.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

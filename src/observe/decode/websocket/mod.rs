@@ -25,8 +25,8 @@ const CONTROL: u64 = 125;
 /// sent: sound is said in real time, and a muted microphone deflates to nothing. Twice what OpenAI's
 /// `audio/pcm` takes in base64 (24 kHz, 16 bits, one channel).
 const EACH_SECOND: usize = 128 << 10;
-/// The code of a close frame without one.
-const NO_CODE: u16 = 1005;
+/// The code of a close frame without one (RFC 6455 7.4.1).
+pub const NO_CODE: u16 = 1005;
 
 /// What one direction says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,17 +14,14 @@ use crate::observe::shapes::lenient::{Text, Unread, fields, read};
 /// The results are read.
 pub(super) const FETCH: Fetch = Fetch { method: "GET", answer: begin };
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
-    let (is_error, error) = (context.is_error(), context.error());
-    Box::new(Results { is_error, error, all: Batch::default() })
+fn begin(context: Context) -> Box<dyn Answer> {
+    Box::new(Results { context, all: Batch::default() })
 }
 
 /// The lines so far.
 #[derive(Debug)]
 struct Results {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
     all: Batch,
 }
 
@@ -67,8 +64,8 @@ impl Answer for Results {
     fn document(&mut self, body: &[u8], facts: &mut ResponseFacts) -> Result<(), Unread> {
         let mut line = Line::default();
         read(body, &mut line)?;
-        if line.error.is_some || self.is_error {
-            line.error.tell(&Word::default(), &line.kind, &self.error, facts);
+        if line.error.is_some || self.context.is_error() {
+            line.error.tell(&Word::default(), &line.kind, &self.context.error(), facts);
         }
         Ok(())
     }
@@ -89,8 +86,7 @@ mod tests {
 
     #[test]
     fn the_lines_of_a_batch_add_up_and_other_models_apart() {
-        let context =
-            Context { status: 200, provider: "anthropic", operation: None, choices: None };
+        let context = Context::of(200);
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let line = |model: &str, cached: u64| {
             format!(

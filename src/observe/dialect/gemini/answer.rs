@@ -37,20 +37,13 @@ const FINISHED: [&str; 9] = [
 const BLOCKED: [&str; 5] = ["SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT", "IMAGE_SAFETY"];
 
 /// Begins to read an answer.
-pub(super) fn begin(context: Context<'_>) -> Box<dyn Answer> {
-    Box::new(Generated {
-        is_error: context.is_error(),
-        error: context.error(),
-        counts: Counts::default(),
-        queries: 0,
-    })
+pub(super) fn begin(context: Context) -> Box<dyn Answer> {
+    Box::new(Generated { context, counts: Counts::default(), queries: 0 })
 }
 
 #[derive(Debug)]
 struct Generated {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
     counts: Counts,
     // Searches that some chunk told of.
     queries: u64,
@@ -245,8 +238,8 @@ impl Generated {
             facts.finish_reasons = vec![Some(reason)];
         }
         self.count(chunk, facts);
-        if chunk.error.is_some || self.is_error {
-            chunk.error.tell_alone(&self.error, facts);
+        if chunk.error.is_some || self.context.is_error() {
+            chunk.error.tell_alone(&self.context.error(), facts);
         }
         content
     }
@@ -319,15 +312,10 @@ impl Answer for Generated {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::dialect::told;
 
     fn facts(chunks: &[&str]) -> (ResponseFacts, Vec<Content>, bool) {
-        let context =
-            Context { status: 200, provider: "gcp.gemini", operation: None, choices: None };
-        let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
-        let frames = chunks.iter().map(|chunk| Frame { name: b"", data: chunk.as_bytes() });
-        let contents = frames.map(|frame| answer.frame(frame, &mut facts).unwrap()).collect();
-        let terminated = answer.is_terminated(&facts);
-        (facts, contents, terminated)
+        told::by_events(begin(Context::of(200)), chunks)
     }
 
     fn parts(parts: &str) -> String {
@@ -400,8 +388,7 @@ mod tests {
 
     #[test]
     fn a_torn_document_tells_its_usage_from_its_tail() {
-        let context =
-            Context { status: 200, provider: "gcp.gemini", operation: None, choices: None };
+        let context = Context::of(200);
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let tail = br#"s \"usageMetadata\" {"}]}}],"usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":2},"modelVersion":"g"}"#;
         answer.tail(tail, &mut facts);

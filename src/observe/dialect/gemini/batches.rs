@@ -21,15 +21,13 @@ pub(super) const FETCH: Fetch = Fetch { method: "GET", answer: begin };
 /// How a state ends that nothing follows, whichever of both names (`BATCH_STATE_…`, `JOB_STATE_…`) it has.
 const ENDS: [&str; 4] = ["_SUCCEEDED", "_FAILED", "_CANCELLED", "_EXPIRED"];
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
-    Box::new(Job { is_error: context.is_error(), error: context.error() })
+fn begin(context: Context) -> Box<dyn Answer> {
+    Box::new(Job { context })
 }
 
 #[derive(Debug)]
 struct Job {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
 }
 
 fields! {
@@ -132,8 +130,8 @@ impl Answer for Job {
         if !operation.name.as_str().is_empty() {
             operation.apply(facts);
         }
-        if operation.error.is_some || self.is_error {
-            operation.error.tell_alone(&self.error, facts);
+        if operation.error.is_some || self.context.is_error() {
+            operation.error.tell_alone(&self.context.error(), facts);
         }
         Ok(())
     }
@@ -146,13 +144,10 @@ impl Answer for Job {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::dialect::told;
 
     fn told(body: &str) -> ResponseFacts {
-        let context =
-            Context { status: 200, provider: "gcp.gemini", operation: None, choices: None };
-        let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
-        answer.document(body.as_bytes(), &mut facts).unwrap();
-        facts
+        told::by_document(begin(Context::of(200)), body)
     }
 
     const ANSWERS: &str = r#"{"inlinedResponses":{"inlinedResponses":[

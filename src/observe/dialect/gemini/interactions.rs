@@ -10,16 +10,13 @@ use crate::observe::shapes::failure::Failure;
 use crate::observe::shapes::lenient::{Filled, List, Object, Text, Unread, fields, read};
 
 /// Begins to read an answer.
-pub(super) fn begin(context: Context<'_>) -> Box<dyn Answer> {
-    let (is_error, error) = (context.is_error(), context.error());
-    Box::new(Interacted { is_error, error, counts: Counts::default(), done: false })
+pub(super) fn begin(context: Context) -> Box<dyn Answer> {
+    Box::new(Interacted { context, counts: Counts::default(), done: false })
 }
 
 #[derive(Debug)]
 struct Interacted {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
     counts: Counts,
     done: bool,
 }
@@ -110,8 +107,8 @@ impl Interacted {
     }
 
     fn fail(&self, error: &Failure<'_>, named: bool, facts: &mut ResponseFacts) {
-        if error.is_some || named || self.is_error {
-            error.tell_alone(&self.error, facts);
+        if error.is_some || named || self.context.is_error() {
+            error.tell_alone(&self.context.error(), facts);
         }
     }
 }
@@ -165,8 +162,7 @@ mod tests {
     use super::*;
 
     fn told(event: &str) -> (ResponseFacts, Content) {
-        let context =
-            Context { status: 200, provider: "gcp.gemini", operation: None, choices: None };
+        let context = Context::of(200);
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let frame = Frame { name: b"", data: event.as_bytes() };
         let content = answer.frame(frame, &mut facts).unwrap();
@@ -221,14 +217,12 @@ mod tests {
             ("[DONE]", true),
             (r#"{"event_type":"step.start"}"#, false),
         ] {
-            let context =
-                Context { status: 200, provider: "gcp.gemini", operation: None, choices: None };
+            let context = Context::of(200);
             let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
             answer.frame(Frame { name: b"", data: event.as_bytes() }, &mut facts).unwrap();
             assert_eq!(answer.is_terminated(&facts), ended, "{event}");
         }
-        let context =
-            Context { status: 200, provider: "gcp.gemini", operation: None, choices: None };
+        let context = Context::of(200);
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let whole = br#"{"steps":[{"type":"function_call"},{"type":"thought"}]}"#;
         answer.document(whole, &mut facts).unwrap();

@@ -10,19 +10,13 @@ use crate::observe::shapes::lenient::{Count, Filled, List, Object, Unread, field
 use crate::observe::shapes::tokens::sum;
 
 /// Begins to read an answer.
-pub(super) fn begin(context: Context<'_>) -> Box<dyn Answer> {
-    Box::new(Predicted {
-        is_error: context.is_error(),
-        error: context.error(),
-        draws: context.operation == Some(Operation::ImageGeneration),
-    })
+pub(super) fn begin(context: Context) -> Box<dyn Answer> {
+    Box::new(Predicted { context, draws: context.operation == Some(Operation::ImageGeneration) })
 }
 
 #[derive(Debug)]
 struct Predicted {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
     // Pictures were asked for.
     draws: bool,
 }
@@ -83,9 +77,9 @@ impl Predicted {
         if let Some(counts) = &whole.usage.0 {
             counts.tier.tell(facts);
         }
-        if whole.error.is_some || self.is_error {
+        if whole.error.is_some || self.context.is_error() {
             facts.usage = None;
-            whole.error.tell_alone(&self.error, facts);
+            whole.error.tell_alone(&self.context.error(), facts);
         }
     }
 }
@@ -121,12 +115,7 @@ mod tests {
     use super::*;
 
     fn usage(operation: Operation, body: &str) -> Option<Usage> {
-        let context = Context {
-            status: 200,
-            provider: "gcp.vertex_ai",
-            operation: Some(operation),
-            choices: None,
-        };
+        let context = Context { operation: Some(operation), ..Context::of(200) };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         answer.document(body.as_bytes(), &mut facts).unwrap();
         facts.usage

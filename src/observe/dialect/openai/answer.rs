@@ -24,20 +24,18 @@ const MODEL: usize = 256;
 const WORD: usize = 64;
 
 /// Begins to read an answer.
-pub(super) fn begin(context: Context<'_>) -> Box<dyn Answer> {
+pub(super) fn begin(context: Context) -> Box<dyn Answer> {
     Box::new(OpenAi::of(context))
 }
 
 /// Begins to read one that was put off: it was made apart from the call that asked for it.
-pub(super) fn begin_deferred(context: Context<'_>) -> Box<dyn Answer> {
+pub(super) fn begin_deferred(context: Context) -> Box<dyn Answer> {
     Box::new(OpenAi { is_deferred: true, ..OpenAi::of(context) })
 }
 
 #[derive(Debug)]
 struct OpenAi {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
     counting: Counting,
     done: bool,
     // Tool calls seen so far, by choice.
@@ -213,12 +211,11 @@ impl Chunk<'_> {
 }
 
 impl OpenAi {
-    fn of(context: Context<'_>) -> Self {
+    fn of(context: Context) -> Self {
         use Operation::{Embeddings, Rerank};
         let all_input = matches!(context.operation, Some(Embeddings | Rerank));
         Self {
-            is_error: context.is_error(),
-            error: context.error(),
+            context,
             counting: Counting { all_input },
             done: false,
             tools: Vec::new(),
@@ -261,10 +258,13 @@ impl OpenAi {
         let in_choice = chunk.choices.iter().map(|choice| &choice.error);
         let mut failures = [&chunk.error, &chunk.groq.error].into_iter().chain(in_choice);
         let failure = failures.find(|failure| failure.is_some);
-        let said = named || self.is_error || chunk.object.as_str() == "error" || chunk.is_broken();
+        let said = named
+            || self.context.is_error()
+            || chunk.object.as_str() == "error"
+            || chunk.is_broken();
         if failure.is_some() || said {
             let failure = failure.unwrap_or(&chunk.error);
-            failure.tell(&chunk.code, &chunk.kind, &self.error, facts);
+            failure.tell(&chunk.code, &chunk.kind, &self.context.error(), facts);
         }
     }
 
@@ -363,12 +363,7 @@ mod tests {
 
     /// What events tell, each with its name.
     fn told(events: &[(&str, &str)]) -> (ResponseFacts, Vec<Content>) {
-        let context = Context {
-            status: 200,
-            provider: "openai",
-            operation: Some(Operation::Chat),
-            choices: None,
-        };
+        let context = Context { operation: Some(Operation::Chat), ..Context::of(200) };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let frames = events
             .iter()
@@ -435,12 +430,7 @@ mod tests {
 
     #[test]
     fn of_an_answer_that_breaks_off_only_its_names_are_told() {
-        let context = Context {
-            status: 200,
-            provider: "openai",
-            operation: Some(Operation::Chat),
-            choices: None,
-        };
+        let context = Context { operation: Some(Operation::Chat), ..Context::of(200) };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let cut = br#"{"id":"c","model":"m","usage":{"prompt_tokens":3,"completion_tokens":12"#;
         assert_eq!(answer.document(cut, &mut facts), Err(Unread::Short));

@@ -20,15 +20,13 @@ pub(super) const CANCEL: Fetch = Fetch { method: "POST", answer: begin };
 const ID: usize = 128;
 const MODEL: usize = 256;
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
-    Box::new(Batch { is_error: context.is_error(), error: context.error() })
+fn begin(context: Context) -> Box<dyn Answer> {
+    Box::new(Batch { context })
 }
 
 #[derive(Debug)]
 struct Batch {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
 }
 
 fields! {
@@ -79,7 +77,7 @@ impl Batch {
         if status == "failed" {
             let none = Failure::default();
             let told = body.errors.list.iter().find(|it| it.is_some).unwrap_or(&none);
-            told.tell_alone(&self.error, facts);
+            told.tell_alone(&self.context.error(), facts);
         }
     }
 }
@@ -95,8 +93,8 @@ impl Answer for Batch {
         if batch.object.as_str() == "batch" {
             self.apply(&batch, facts);
         }
-        if batch.error.is_some || self.is_error {
-            batch.error.tell(&batch.code, &batch.kind, &self.error, facts);
+        if batch.error.is_some || self.context.is_error() {
+            batch.error.tell(&batch.code, &batch.kind, &self.context.error(), facts);
         }
         Ok(())
     }
@@ -109,14 +107,11 @@ impl Answer for Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::dialect::told;
 
     fn told(more: &str) -> ResponseFacts {
-        let mut answer =
-            begin(Context { status: 200, provider: "openai", operation: None, choices: None });
-        let mut facts = ResponseFacts::default();
         let body = format!(r#"{{"id":"batch_1","object":"batch","model":"gpt-5-nano",{more}}}"#);
-        answer.document(body.as_bytes(), &mut facts).unwrap();
-        facts
+        told::by_document(begin(Context::of(200)), &body)
     }
 
     #[test]

@@ -18,15 +18,13 @@ pub(super) const CANCEL: Fetch = Fetch { method: "POST", answer: begin };
 const ID: usize = 128;
 const MODEL: usize = 256;
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
-    Box::new(Run { is_error: context.is_error(), error: context.error() })
+fn begin(context: Context) -> Box<dyn Answer> {
+    Box::new(Run { context })
 }
 
 #[derive(Debug)]
 struct Run {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
 }
 
 fields! {
@@ -107,8 +105,8 @@ impl Answer for Run {
             Self::apply(&run, facts);
         }
         // A run that went well has an error object, too, of nulls.
-        if self.is_error || run.status.as_str() == "failed" {
-            run.error.tell(&run.code, &run.kind, &self.error, facts);
+        if self.context.is_error() || run.status.as_str() == "failed" {
+            run.error.tell(&run.code, &run.kind, &self.context.error(), facts);
         }
         Ok(())
     }
@@ -123,8 +121,7 @@ mod tests {
     use super::*;
 
     fn told(more: &str) -> ResponseFacts {
-        let mut answer =
-            begin(Context { status: 200, provider: "openai", operation: None, choices: None });
+        let mut answer = begin(Context::of(200));
         let mut facts = ResponseFacts::default();
         let body =
             format!(r#"{{"object":"eval.run","id":"evalrun_1","model":"gpt-5-nano",{more}}}"#);

@@ -55,21 +55,13 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
     Ok(())
 }
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
-    Box::new(Images {
-        is_error: context.is_error(),
-        error: context.error(),
-        wanted: context.choices,
-        made: 0,
-        done: false,
-    })
+fn begin(context: Context) -> Box<dyn Answer> {
+    Box::new(Images { context, wanted: context.choices, made: 0, done: false })
 }
 
 #[derive(Debug)]
 struct Images {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
     // So many pictures were asked for; and so many of a stream are finished.
     wanted: Option<u64>,
     made: u64,
@@ -135,8 +127,8 @@ impl Images {
     }
 
     fn apply_error(&self, whole: &Whole<'_>, named: bool, facts: &mut ResponseFacts) {
-        if whole.error.is_some || named || self.is_error {
-            whole.error.tell(&whole.code, &whole.kind, &self.error, facts);
+        if whole.error.is_some || named || self.context.is_error() {
+            whole.error.tell(&whole.code, &whole.kind, &self.context.error(), facts);
         }
     }
 }
@@ -197,12 +189,7 @@ mod tests {
         "output_tokens":1056,"total_tokens":1106}"#;
 
     fn answer(choices: Option<u64>) -> Box<dyn Answer> {
-        begin(Context {
-            status: 200,
-            provider: "openai",
-            operation: Some(Operation::ImageGeneration),
-            choices,
-        })
+        begin(Context { operation: Some(Operation::ImageGeneration), choices, ..Context::of(200) })
     }
 
     fn told(frames: &[String]) -> (Vec<bool>, ResponseFacts, bool) {

@@ -22,15 +22,13 @@ pub(super) const FETCH: Fetch = Fetch { method: "GET", answer: begin };
 const ID: usize = 128;
 const MODEL: usize = 256;
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
-    Box::new(Job { is_error: context.is_error(), error: context.error() })
+fn begin(context: Context) -> Box<dyn Answer> {
+    Box::new(Job { context })
 }
 
 #[derive(Debug)]
 struct Job {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
 }
 
 fields! {
@@ -113,10 +111,10 @@ impl Answer for Job {
         if job.object.as_str() == "batch" {
             apply(&job, facts);
         }
-        if job.error.is_some || self.is_error {
-            job.error.tell(&job.code, &job.kind, &self.error, facts);
+        if job.error.is_some || self.context.is_error() {
+            job.error.tell(&job.code, &job.kind, &self.context.error(), facts);
         } else if job.status.as_str() == "FAILED" {
-            facts.error = Some(self.error.clone());
+            facts.error = Some(self.context.error());
         }
         Ok(())
     }
@@ -129,15 +127,12 @@ impl Answer for Job {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::dialect::told;
 
     fn told(more: &str) -> ResponseFacts {
-        let mut answer =
-            begin(Context { status: 200, provider: "mistral_ai", operation: None, choices: None });
-        let mut facts = ResponseFacts::default();
         let body =
             format!(r#"{{"id":"job_1","object":"batch","model":"mistral-small-latest",{more}}}"#);
-        answer.document(body.as_bytes(), &mut facts).unwrap();
-        facts
+        told::by_document(begin(Context::of(200)), &body)
     }
 
     const OUTPUTS: &str = r#""outputs":[

@@ -54,15 +54,13 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
     Ok(())
 }
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
-    Box::new(Run { is_error: context.is_error(), error: context.error(), done: false })
+fn begin(context: Context) -> Box<dyn Answer> {
+    Box::new(Run { context, done: false })
 }
 
 #[derive(Debug)]
 struct Run {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
     done: bool,
 }
 
@@ -205,7 +203,7 @@ impl Run {
             matches!(status, "queued" | "in_progress" | "cancelling" | "requires_action");
         facts.tool_calls = run.required.outputs.calls.0.unwrap_or(facts.tool_calls);
         if matches!(status, "failed" | "expired") {
-            run.last_error.tell(&Word::default(), &run.status, &self.error, facts);
+            run.last_error.tell(&Word::default(), &run.status, &self.context.error(), facts);
         }
         if facts.pending && status != "requires_action" {
             return;
@@ -225,8 +223,8 @@ impl Run {
         if thing.object.as_str() == "thread.run" {
             self.apply(thing, facts);
         }
-        if thing.error.is_some || named_error || self.is_error {
-            thing.error.tell(&thing.code, &thing.kind, &self.error, facts);
+        if thing.error.is_some || named_error || self.context.is_error() {
+            thing.error.tell(&thing.code, &thing.kind, &self.context.error(), facts);
         }
     }
 }
@@ -259,15 +257,10 @@ impl Answer for Run {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::dialect::told;
 
     fn told(events: &[&str]) -> (ResponseFacts, Vec<Content>, bool) {
-        let mut answer =
-            begin(Context { status: 200, provider: "openai", operation: None, choices: None });
-        let mut facts = ResponseFacts::default();
-        let frames = events.iter().map(|event| Frame { name: b"", data: event.as_bytes() });
-        let contents = frames.map(|frame| answer.frame(frame, &mut facts).unwrap()).collect();
-        let done = answer.is_terminated(&facts);
-        (facts, contents, done)
+        told::by_events(begin(Context::of(200)), events)
     }
 
     fn run(more: &str) -> String {

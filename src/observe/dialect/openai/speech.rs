@@ -50,15 +50,13 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
     result
 }
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
-    Box::new(Speech { is_error: context.is_error(), error: context.error(), done: false })
+fn begin(context: Context) -> Box<dyn Answer> {
+    Box::new(Speech { context, done: false })
 }
 
 #[derive(Debug)]
 struct Speech {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
     done: bool,
 }
 
@@ -90,8 +88,8 @@ impl Speech {
         }
         let kind = told.kind.as_str();
         self.done |= kind == "speech.audio.done";
-        if told.error.is_some || named || kind == "error" || self.is_error {
-            told.error.tell(&told.code, &told.kind, &self.error, facts);
+        if told.error.is_some || named || kind == "error" || self.context.is_error() {
+            told.error.tell(&told.code, &told.kind, &self.context.error(), facts);
         }
         Ok(told.audio.0)
     }
@@ -134,12 +132,7 @@ mod tests {
 
     #[test]
     fn togethers_chunks_are_sound_and_end_as_its_others_do() {
-        let context = Context {
-            status: 200,
-            provider: "together_ai",
-            operation: Some(Operation::Speech),
-            choices: None,
-        };
+        let context = Context { operation: Some(Operation::Speech), ..Context::of(200) };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let mut see =
             |data: &[u8]| answer.frame(Frame { name: b"", data }, &mut facts).unwrap().other;
@@ -154,12 +147,7 @@ mod tests {
 
     #[test]
     fn events_carry_sound_and_the_last_one_the_usage() {
-        let context = Context {
-            status: 200,
-            provider: "openai",
-            operation: Some(Operation::Speech),
-            choices: None,
-        };
+        let context = Context { operation: Some(Operation::Speech), ..Context::of(200) };
         let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
         let mut see =
             |data: &[u8]| answer.frame(Frame { name: b"", data }, &mut facts).unwrap().other;

@@ -50,15 +50,13 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
     Ok(())
 }
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
-    Box::new(Heard { is_error: context.is_error(), error: context.error(), done: false })
+fn begin(context: Context) -> Box<dyn Answer> {
+    Box::new(Heard { context, done: false })
 }
 
 #[derive(Debug)]
 struct Heard {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
     done: bool,
 }
 
@@ -118,8 +116,8 @@ impl Heard {
             facts.finish_reasons.iter_mut().for_each(|it| choice.finish_reason.replace(it, ID));
         }
         facts.usage = told.usage().or(facts.usage);
-        if told.error.is_some || named || self.is_error {
-            told.error.tell(&told.code, &told.kind, &self.error, facts);
+        if told.error.is_some || named || self.context.is_error() {
+            told.error.tell(&told.code, &told.kind, &self.context.error(), facts);
         }
     }
 }
@@ -165,12 +163,7 @@ mod tests {
     use super::*;
 
     fn answer() -> Box<dyn Answer> {
-        begin(Context {
-            status: 200,
-            provider: "openai",
-            operation: Some(Operation::Transcription),
-            choices: None,
-        })
+        begin(Context { operation: Some(Operation::Transcription), ..Context::of(200) })
     }
 
     fn usage(body: &str) -> Option<Usage> {

@@ -51,19 +51,17 @@ fn request(body: &[u8], facts: &mut RequestFacts) -> Result<(), Unread> {
     Ok(())
 }
 
-fn begin(context: Context<'_>) -> Box<dyn Answer> {
-    Box::new(Job { is_error: context.is_error(), error: context.error(), is_longer: false })
+fn begin(context: Context) -> Box<dyn Answer> {
+    Box::new(Job { context, is_longer: false })
 }
 
-fn begin_longer(context: Context<'_>) -> Box<dyn Answer> {
-    Box::new(Job { is_error: context.is_error(), error: context.error(), is_longer: true })
+fn begin_longer(context: Context) -> Box<dyn Answer> {
+    Box::new(Job { context, is_longer: true })
 }
 
 #[derive(Debug)]
 struct Job {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
     // It goes on with a video.
     is_longer: bool,
 }
@@ -136,12 +134,12 @@ impl Answer for Job {
     fn document(&mut self, body: &[u8], facts: &mut ResponseFacts) -> Result<(), Unread> {
         let mut job = Body::default();
         read(body, &mut job)?;
-        if !self.is_error {
+        if !self.context.is_error() {
             self.apply(&job, facts);
         }
         // A job that failed tells why, and one that went well that there is no error.
-        if self.is_error || job.error.is_some || job.status.as_str() == "failed" {
-            job.error.tell(&job.code, &job.kind, &self.error, facts);
+        if self.context.is_error() || job.error.is_some || job.status.as_str() == "failed" {
+            job.error.tell(&job.code, &job.kind, &self.context.error(), facts);
         }
         Ok(())
     }
@@ -154,13 +152,11 @@ impl Answer for Job {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::dialect::told;
 
-    fn told(begin: fn(Context<'_>) -> Box<dyn Answer>, body: &str) -> ResponseFacts {
+    fn told(begin: fn(Context) -> Box<dyn Answer>, body: &str) -> ResponseFacts {
         let operation = Some(Operation::VideoGeneration);
-        let context = Context { status: 200, provider: "openai", operation, choices: None };
-        let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
-        answer.document(body.as_bytes(), &mut facts).unwrap();
-        facts
+        told::by_document(begin(Context { operation, ..Context::of(200) }), body)
     }
 
     fn job(status: &str) -> String {

@@ -17,20 +17,13 @@ const WORD: usize = 64;
 const TRIES: usize = 4;
 
 /// Begins to read an answer.
-pub(super) fn begin(context: Context<'_>) -> Box<dyn Answer> {
-    Box::new(Reading {
-        is_error: context.is_error(),
-        error: context.error(),
-        items: Items::default(),
-        done: false,
-    })
+pub(super) fn begin(context: Context) -> Box<dyn Answer> {
+    Box::new(Reading { context, items: Items::default(), done: false })
 }
 
 #[derive(Debug)]
 struct Reading {
-    is_error: bool,
-    // The word for an error that has none of its own.
-    error: String,
+    context: Context,
     // Those that a stream told of so far.
     items: Items,
     done: bool,
@@ -167,14 +160,14 @@ impl Reading {
     }
 
     fn fail(&self, error: &Failure<'_>, code: &Word, kind: &Text<'_>, facts: &mut ResponseFacts) {
-        error.tell(code, kind, &self.error, facts);
+        error.tell(code, kind, &self.context.error(), facts);
     }
 
     /// Errors of an event: an event of its own, in either shape, and that of a response that failed
     /// are one error.
     fn fail_event(&self, event: &Event<'_>, named: bool, facts: &mut ResponseFacts) {
         let is_error = event.kind.as_str() == "error" || event.error.is_some || named;
-        if is_error || self.is_error {
+        if is_error || self.context.is_error() {
             self.fail(&event.error, &event.code, &event.kind, facts);
         }
         if let Some(response) = &event.response.0
@@ -224,7 +217,7 @@ impl Answer for Reading {
         }
         self.apply(&response, facts);
         let failed = response.error.is_some || response.status.as_str() == "failed";
-        if failed || self.is_error {
+        if failed || self.context.is_error() {
             self.fail(&response.error, &response.code, &response.kind, facts);
         }
         Ok(())
@@ -273,17 +266,15 @@ impl Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::dialect::told;
     use crate::observe::observation::Operation;
 
+    fn answer() -> Box<dyn Answer> {
+        begin(Context { operation: Some(Operation::Chat), ..Context::of(200) })
+    }
+
     fn told(events: &[&str]) -> (ResponseFacts, Vec<Content>, bool) {
-        let operation = Some(Operation::Chat);
-        let mut answer =
-            begin(Context { status: 200, provider: "openai", operation, choices: None });
-        let mut facts = ResponseFacts::default();
-        let frames = events.iter().map(|event| Frame { name: b"", data: event.as_bytes() });
-        let contents = frames.map(|frame| answer.frame(frame, &mut facts).unwrap()).collect();
-        let done = answer.is_terminated(&facts);
-        (facts, contents, done)
+        told::by_events(answer(), events)
     }
 
     fn facts(events: &[&str]) -> ResponseFacts {
@@ -291,12 +282,7 @@ mod tests {
     }
 
     fn whole(body: &str) -> ResponseFacts {
-        let operation = Some(Operation::Chat);
-        let mut answer =
-            begin(Context { status: 200, provider: "openai", operation, choices: None });
-        let mut facts = ResponseFacts::default();
-        answer.document(body.as_bytes(), &mut facts).unwrap();
-        facts
+        told::by_document(answer(), body)
     }
 
     #[test]
@@ -441,8 +427,7 @@ mod tests {
     fn the_end_of_a_cut_response_tells_its_usage_and_no_other_does() {
         let tail = |body: &str| {
             let operation = Some(Operation::Chat);
-            let mut answer =
-                begin(Context { status: 200, provider: "openai", operation, choices: None });
+            let mut answer = begin(Context { operation, ..Context::of(200) });
             let mut facts =
                 ResponseFacts { finish_reasons: vec![None], ..ResponseFacts::default() };
             answer.tail(body.as_bytes(), &mut facts);

@@ -132,8 +132,7 @@ impl Socket {
 
     fn begin(&mut self, lane: String, facts: RequestFacts, turns: &mut Turns) {
         let operation = Operation::Chat;
-        let context =
-            Context { status: 200, provider: "", operation: Some(operation), choices: None };
+        let context = Context { status: 200, operation: Some(operation), choices: None };
         let turn = turns.begin(operation, answer::begin(context), turns.now());
         self.last = RequestFacts { warm_up: false, messages: None, ..facts.clone() };
         turn.request = facts;
