@@ -144,12 +144,10 @@ impl Answer for Job {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::dialect::told;
 
     fn told(body: &str) -> ResponseFacts {
-        let context = Context::of(200);
-        let (mut answer, mut facts) = (begin(context), ResponseFacts::default());
-        answer.document(body.as_bytes(), &mut facts).unwrap();
-        facts
+        told::by_document(begin(Context::of(200)), body)
     }
 
     const ANSWERS: &str = r#"{"inlinedResponses":{"inlinedResponses":[

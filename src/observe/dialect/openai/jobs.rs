@@ -123,14 +123,12 @@ impl Answer for Job {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::dialect::told;
 
     fn told(more: &str) -> ResponseFacts {
-        let mut answer = begin(Context::of(200));
-        let mut facts = ResponseFacts::default();
         let body =
             format!(r#"{{"id":"job_1","object":"batch","model":"mistral-small-latest",{more}}}"#);
-        answer.document(body.as_bytes(), &mut facts).unwrap();
-        facts
+        told::by_document(begin(Context::of(200)), &body)
     }
 
     const OUTPUTS: &str = r#""outputs":[
