@@ -89,8 +89,8 @@ pub(super) fn to_upstream(mut headers: HeaderMap, to: ToUpstream) -> HeaderMap {
         return headers;
     }
     let named = named_by_connection(&headers);
-    let is_kept = is_kept(&headers, to.hop);
     let wants_trailers = tokens(&headers, TE).any(|it| it.eq_ignore_ascii_case(b"trailers"));
+    let is_kept = !wants_trailers && is_kept(&headers, to.hop);
     let mut out = HeaderMap::with_capacity(headers.keys_len() + 2);
     let (mut host, mut traceparent) = (to.host, to.traceparent);
     let joins = cookies.is_some();
@@ -134,7 +134,7 @@ pub(super) fn to_client(headers: HeaderMap, framing: Framing, hop: Hop) -> Heade
         return headers;
     }
     let named = named_by_connection(&headers);
-    let is_kept = is_kept(&headers, hop);
+    let is_kept = framing != Framing::Close && is_kept(&headers, hop);
     let mut out = HeaderMap::with_capacity(headers.keys_len() + 1);
     let mut codings = codings(&headers, framing);
     for (name, value) in fields(headers) {
@@ -378,8 +378,10 @@ mod tests {
         assert_eq!(list(&out), [("transfer-encoding", "chunked"), ("x", "1")]);
         let out = to_client(map(&[("x", "1")]), Framing::Chunked, Hop::Exchange);
         assert_eq!(list(&out), [("x", "1"), ("transfer-encoding", "chunked")]);
-        let out = to_client(map(&[("x", "1")]), Framing::Close, Hop::Exchange);
-        assert_eq!(list(&out), [("x", "1"), ("connection", "close")]);
+        for kept in [&[("x", "1")][..], &[("x", "1"), ("connection", "keep-alive")]] {
+            let out = to_client(map(kept), Framing::Close, Hop::Exchange);
+            assert_eq!(list(&out), [("x", "1"), ("connection", "close")]);
+        }
     }
 
     #[test]
@@ -429,12 +431,14 @@ mod tests {
 
     #[test]
     fn te_trailers_is_kept_and_listed_again() {
-        let headers = map(&[("te", "gzip, trailers"), ("trailer", "x"), ("host", "proxy")]);
-        let out = to_upstream(headers, upstream(Framing::Length));
-        assert_eq!(
-            list(&out),
-            [("te", "trailers"), ("trailer", "x"), ("host", "up"), ("connection", "te")]
-        );
+        let asked = [("te", "gzip, trailers"), ("trailer", "x"), ("host", "proxy")];
+        for headers in [map(&asked), map(&[&asked[..], &[("connection", "keep-alive")]].concat())] {
+            let out = to_upstream(headers, upstream(Framing::Length));
+            assert_eq!(
+                list(&out),
+                [("te", "trailers"), ("trailer", "x"), ("host", "up"), ("connection", "te")]
+            );
+        }
     }
 
     #[test]
