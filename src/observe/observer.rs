@@ -62,6 +62,8 @@ impl Observer {
         let path = head.path.get(start.mount..).filter(|path| !path.is_empty()).unwrap_or("/");
         let call = dialect::find(start.upstream.as_deref(), &head.method, path);
         let model = dialect::model(start.upstream.as_deref(), path, call.route, head.model.take());
+        let is_session = |_: &String| dialect::dialogue(call.route, None).is_some();
+        let joined_call = head.joined_call.take().filter(is_session);
         let request = call.request.map(|_| head.body(call.reads.limits(&settings)));
         let http = HttpFacts {
             method: head.method,
@@ -87,10 +89,10 @@ impl Observer {
             request,
             request_facts: RequestFacts {
                 model,
-                joined: head.joined_call.is_some(),
+                joined: joined_call.is_some(),
                 ..RequestFacts::default()
             },
-            conversation: head.conversation.or(head.joined_call),
+            conversation: head.conversation.or(joined_call),
             stream_usage: None,
             response: None,
             session: None,
@@ -247,7 +249,7 @@ impl Observer {
             is_ours: head.is_ours,
             document: None,
             too_long: false,
-            torn: false,
+            forgot_usage: false,
             last_bytes: at,
         }
     }
@@ -298,9 +300,16 @@ impl Observer {
         self.notes.add(Note::ResponseTorn);
         self.tear_session(Direction::Response);
         self.marks.tear();
+        self.forget_usage();
         if let Some(response) = &mut self.response {
-            response.torn = true;
             response.body.resync();
+        }
+    }
+
+    /// Bytes are missing from here: the usage that was told so far may be the stream's first word on it.
+    fn forget_usage(&mut self) {
+        if let Some(response) = &mut self.response {
+            response.forgot_usage |= self.facts.usage.take().is_some();
         }
     }
 
@@ -490,6 +499,39 @@ mod tests {
         assert_eq!(seen.usage.value().and_then(|usage| usage.input), Some(3));
         assert_eq!((seen.stalls, seen.gaps.count()), (0, 0), "the gap is not the model's");
         assert_eq!(seen.times.last_chunk, Some(at(50_000)));
+    }
+
+    #[test]
+    fn only_a_session_is_joined() {
+        for (path, joined) in [("/v1/realtime", true), ("/v1/chat/completions", false)] {
+            let seen = observer("openai", &format!("GET {path}?call_id=rtc_1 1.1\n"), 0);
+            let seen = seen.finish(&ended(5, Cause::Complete));
+            let told = (seen.request.joined, seen.request.conversation.is_some());
+            assert_eq!(told, (joined, joined), "{path}");
+        }
+    }
+
+    #[test]
+    fn usage_told_before_a_gap_is_not_the_last_word() {
+        let seen = |after: &str| {
+            let mut observer = chat();
+            observer.see(at(10), Entry::Head(SSE));
+            let first = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1}}\n\n";
+            observer.see(at(11), Entry::Body(Answered, first.as_bytes()));
+            observer.see(at(12), Entry::Gap(Answered, 99));
+            observer.see(at(13), Entry::Body(Answered, after.as_bytes()));
+            let vitals = ended(20, Cause::Complete);
+            vitals.response_torn.store(true, Relaxed);
+            let seen = observer.finish(&vitals);
+            assert_eq!(
+                (seen.ending, &seen.notes[..]),
+                (Ending::Complete, &[Note::ResponseTorn][..])
+            );
+            seen.usage
+        };
+        assert_eq!(seen("\n\ndata: [DONE]\n\n"), Known::Unknown("torn"));
+        let told = seen(&format!("\n\n{END}"));
+        assert_eq!(told.value().and_then(|usage| usage.output), Some(2));
     }
 
     #[test]

@@ -107,7 +107,8 @@ impl Observer {
             let whole = cause == Cause::Complete && !response.body.is_empty();
             return if whole { Reading::Whole } else { Reading::Short };
         }
-        if !response.is_due || response.is_whole(&self.facts, cause) {
+        let is_told = !response.forgot_usage || self.facts.usage.is_some();
+        if !response.is_due || is_told && response.is_whole(&self.facts, cause) {
             return Reading::Whole;
         }
         let skipped = response.body.skipped() > 0 || response.too_long;

@@ -22,7 +22,8 @@ pub(super) struct Response {
     pub(super) is_ours: bool,
     pub(super) document: Option<Result<(), Unread>>,
     pub(super) too_long: bool,
-    pub(super) torn: bool,
+    // Told before a gap, behind which the last word on it may have stood.
+    pub(super) forgot_usage: bool,
     pub(super) last_bytes: Duration,
 }
 

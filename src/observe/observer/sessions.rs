@@ -70,11 +70,11 @@ impl Observer {
             self.notes.add(Note::RequestTorn);
         }
         if vitals.response_torn.load(Relaxed) {
+            if !self.notes.has(Note::ResponseTorn) {
+                self.forget_usage();
+            }
             self.notes.add(Note::ResponseTorn);
             self.tear_session(Direction::Response);
-            if let Some(response) = &mut self.response {
-                response.torn = true;
-            }
         }
     }
 }
