@@ -24,3 +24,8 @@ fuzz target seconds="300" *args:
 # The proxy, with the settings in ./proxy.toml
 run *args:
     cargo run --locked --release -- {{ args }}
+
+# Mixed traffic with faults for so many minutes; before it, the minute of keep-alive that no suite has time for
+soak minutes="60":
+    cargo test --locked --test it -- --ignored a_minute_before
+    cargo bench --locked --bench soak -- --minutes {{ minutes }}
