@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clearspan::observe::observation::Note;
+
 /// Every page of the repository.
 fn pages() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -81,4 +83,15 @@ fn every_page_is_linked_from_the_first_or_from_one_that_is() {
     }
     let lost = pages().into_iter().filter(|page| !found.contains(&page.canonicalize().unwrap()));
     assert_eq!(lost.collect::<Vec<_>>(), [""; 0].map(PathBuf::from));
+}
+
+#[test]
+fn every_note_is_explained() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/telemetry.md");
+    let page = fs::read_to_string(page).unwrap();
+    let table: Vec<_> = page.lines().filter(|line| line.starts_with("| `")).collect();
+    for note in Note::ALL {
+        let name = format!("`{}`", note.as_str());
+        assert!(table.iter().any(|row| row.contains(&name)), "{name}");
+    }
 }
