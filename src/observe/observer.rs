@@ -744,7 +744,7 @@ mod tests {
             observer.see(at(3), Entry::Body(Answered, delta("word").as_bytes()));
         }
         assert!((400..=1024).contains(&observer.held()), "no more than its text");
-        assert!(size_of::<Observer>() <= 2640, "{}", size_of::<Observer>());
+        assert!(size_of::<Observer>() <= 2560, "{}", size_of::<Observer>());
     }
 
     #[test]

@@ -605,12 +605,12 @@ fn a_client_that_is_slow_to_send_is_not_our_overhead() {
     let (first, rest) = request.split_at(request.len() - 5);
     client.send(first);
     // The time itself is what is measured.
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(Duration::from_millis(1500));
     client.send(rest);
     client.response("POST");
     let span = last(&collector, 1);
     let overhead = span.attributes["clearspan.overhead"].as_f64().unwrap();
-    assert!(overhead < 2.5, "{overhead}");
+    assert!(overhead < 1.0, "{overhead}");
 }
 
 #[test]

@@ -435,10 +435,9 @@ fn flush_seconds_is_how_long_the_end_waits_for_a_collector() {
         assert_eq!(proxy.wait(PATIENCE).expect("it ends").code(), Some(0));
         told.elapsed()
     };
-    // Far apart: a loaded machine takes a while to end at all.
-    assert!(end(5.0) >= Duration::from_millis(4900));
+    assert!(end(1.5) >= Duration::from_millis(1400));
     let soon = end(0.1);
-    assert!(soon < Duration::from_millis(4900), "{soon:?}");
+    assert!(soon < Duration::from_millis(1400), "{soon:?}");
 }
 
 #[test]
@@ -511,7 +510,7 @@ fn impatient(idle: Duration) -> (String, Arc<AtomicUsize>) {
 fn servers_that_close_idle_connections_cost_no_request() {
     // As 4 s before 5 s, faster, and with room for a loaded machine.
     let longest = keep_alive(Duration::from_millis(2000), "upstream_idle_seconds = 0.2", 4, 10);
-    assert!(longest < Duration::from_millis(1900), "used again after {longest:?}");
+    assert!(longest < Duration::from_millis(700), "used again after {longest:?}");
 }
 
 #[test]

@@ -273,7 +273,7 @@ fn requests_are_served_whatever_a_grpc_collector_does() {
         let proxy = start(&upstream, &grpc(&endpoint, "")).start();
         let began = Instant::now();
         (0..20).for_each(|_| ask(&proxy));
-        assert!(began.elapsed() < crate::support::PATIENCE, "{endpoint}");
+        assert!(began.elapsed() < Duration::from_secs(5), "{endpoint}");
         assert_eq!(proxy.admin_get("/healthz").head.status(), 200);
     }
 }

@@ -300,7 +300,7 @@ async fn ten_clients_that_never_read_do_not_slow_an_eleventh() {
     let last = request(TWO, proxy.address, "GET", "/v1/last").body(empty()).unwrap();
     let (body, _) = whole(sender.ask(last).await.into_body()).await.unwrap();
     assert_eq!(body.len(), 8 << 20);
-    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     assert_eq!(behind.connections(), 1, "all eleven share one connection");
 }
 

@@ -56,11 +56,17 @@ pub enum Fault {
 
 /// The encodings of one body. After a fault everything is ignored.
 pub struct Encoding {
+    // None for most bodies, which it costs nothing.
+    decoding: Option<Box<Decoding>>,
+    fault: Option<Fault>,
+}
+
+/// What takes them off.
+struct Decoding {
     /// In the order in which they are taken off.
     stages: Vec<Stage>,
     limit: Inflation,
     encoded: usize,
-    fault: Option<Fault>,
 }
 
 /// One encoding, and how many bytes came out of it.
@@ -97,30 +103,34 @@ impl Encoding {
     pub fn new(header: &str, limit: Inflation) -> Self {
         let names = header.split(',').map(str::trim);
         let names = names.filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case("identity"));
-        let mut encoding = Self { stages: Vec::new(), limit, encoded: 0, fault: None };
+        let (mut stages, mut fault) = (Vec::new(), None);
         for name in names {
             match Codec::named(name) {
-                Some(codec) if encoding.stages.len() < STACKED => {
-                    encoding.stages.insert(0, Stage { codec, given: 0 });
+                Some(codec) if stages.len() < STACKED => {
+                    stages.insert(0, Stage { codec, given: 0 });
                 }
-                _ => encoding.fault = Some(Fault::Unknown),
+                _ => fault = Some(Fault::Unknown),
             }
         }
-        encoding
+        let decoding = Decoding { stages, limit, encoded: 0 };
+        let decoding = Some(decoding).filter(|it| !it.stages.is_empty()).map(Box::new);
+        Self { decoding, fault }
     }
 
     /// Whether bytes go through as they are.
     pub fn is_identity(&self) -> bool {
-        self.stages.is_empty() && self.fault.is_none()
+        self.decoding.is_none() && self.fault.is_none()
     }
 
     /// Feeds `chunk` and hands on what comes out.
     pub fn push(&mut self, chunk: &[u8], sink: Sink<'_>) {
-        if self.fault.is_none() {
-            self.encoded = self.encoded.saturating_add(chunk.len());
-            let allowed = self.limit.allows(self.encoded);
-            if let Err(fault) = run(&mut self.stages, allowed, chunk, sink) {
-                self.stop(fault);
+        match &mut self.decoding {
+            _ if self.fault.is_some() => (),
+            None => sink(chunk),
+            Some(decoding) => {
+                if let Err(fault) = decoding.push(chunk, sink) {
+                    self.stop(fault);
+                }
             }
         }
     }
@@ -135,15 +145,16 @@ impl Encoding {
     /// Nothing more is read, and nothing held.
     fn stop(&mut self, fault: Fault) {
         self.fault = Some(fault);
-        self.stages = Vec::new();
+        self.decoding = None;
     }
 
     /// The body ended; `empty` tells that nothing came at all, which is no fault.
     pub fn finish(&mut self, empty: bool) {
-        if self.fault.is_none() && !empty && !self.stages.iter_mut().all(Stage::ended) {
+        let mut stages = self.decoding.iter_mut().flat_map(|it| &mut it.stages);
+        if self.fault.is_none() && !empty && !stages.all(Stage::ended) {
             self.fault = Some(Fault::Short);
         }
-        self.stages = Vec::new();
+        self.decoding = None;
     }
 
     /// Why the body could not be read to its end.
@@ -153,13 +164,21 @@ impl Encoding {
 
     /// Bytes of its buffers, about.
     pub fn held(&self) -> usize {
-        self.stages.iter().map(Stage::held).sum()
+        self.decoding.iter().flat_map(|it| &it.stages).map(Stage::held).sum()
+    }
+}
+
+impl Decoding {
+    fn push(&mut self, chunk: &[u8], sink: Sink<'_>) -> Result<(), Fault> {
+        self.encoded = self.encoded.saturating_add(chunk.len());
+        run(&mut self.stages, self.limit.allows(self.encoded), chunk, sink)
     }
 }
 
 impl std::fmt::Debug for Encoding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Encoding({} stages, {:?})", self.stages.len(), self.fault)
+        let stages = self.decoding.as_ref().map_or(0, |it| it.stages.len());
+        write!(f, "Encoding({stages} stages, {:?})", self.fault)
     }
 }
 
